@@ -1,0 +1,77 @@
+/**
+ * A growable byte buffer for packed records and text. Numbers are big-endian, as everywhere in JuiceFS metadata.
+ *
+ * Hot code may reserve once and then write into `buffer` directly; `buffer` changes identity whenever it grows, so take it
+ * after `reserve`, never before.
+ */
+export class ByteWriter {
+  buffer: Buffer;
+  length = 0;
+
+  constructor(capacity: number = 65536) {
+    this.buffer = Buffer.allocUnsafeSlow(capacity);
+  }
+
+  /** Makes room for `size` more bytes and returns the offset at which they start; `length` is not changed. */
+  reserve(size: number): number {
+    const needed = this.length + size;
+    if (needed > this.buffer.length) {
+      let capacity = this.buffer.length * 2;
+      while (capacity < needed) capacity *= 2;
+      const grown = Buffer.allocUnsafeSlow(capacity);
+      this.buffer.copy(grown, 0, 0, this.length);
+      this.buffer = grown;
+    }
+    return this.length;
+  }
+
+  writeU8(value: number): void {
+    const at = this.reserve(1);
+    this.buffer[at] = value;
+    this.length = at + 1;
+  }
+
+  writeU16(value: number): void {
+    const at = this.reserve(2);
+    this.buffer.writeUInt16BE(value, at);
+    this.length = at + 2;
+  }
+
+  writeU32(value: number): void {
+    const at = this.reserve(4);
+    this.buffer.writeUInt32BE(value, at);
+    this.length = at + 4;
+  }
+
+  writeU64(value: bigint): void {
+    const at = this.reserve(8);
+    this.buffer.writeBigUInt64BE(BigInt.asUintN(64, value), at);
+    this.length = at + 8;
+  }
+
+  writeBytes(bytes: Uint8Array): void {
+    const at = this.reserve(bytes.length);
+    this.buffer.set(bytes, at);
+    this.length = at + bytes.length;
+  }
+
+  /** Copies `source[start..end)`. */
+  writeSlice(source: Buffer, start: number, end: number): void {
+    const at = this.reserve(end - start);
+    source.copy(this.buffer, at, start, end);
+    this.length = at + end - start;
+  }
+
+  /** Hands the written bytes over to the caller and starts again with a fresh buffer of the same capacity. */
+  take(): Buffer {
+    const taken = this.buffer.subarray(0, this.length);
+    this.buffer = Buffer.allocUnsafeSlow(this.buffer.length);
+    this.length = 0;
+    return taken;
+  }
+
+  /** The written bytes, borrowed until the next write. */
+  view(): Buffer {
+    return this.buffer.subarray(0, this.length);
+  }
+}

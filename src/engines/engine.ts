@@ -1,0 +1,220 @@
+import type { Logger } from "../base/logger.ts";
+import type { RecordBatch, RecordKind, RecordStream } from "../volume/records.ts";
+
+/**
+ * The contract between decant and a metadata engine. An engine maps its own bytes to records and back, and knows nothing of
+ * files, formats or trees. Everything here that does I/O takes an `AbortSignal` and stops within one request when it fires;
+ * errors are `EngineError` (server, database), `DataError` (bytes in it that cannot be right, with the key or row) or
+ * `ConflictError` (target), and carry no password.
+ */
+export interface Engine {
+  /** For people: "Redis", "SQLite". */
+  readonly name: string;
+
+  /**
+   * Connects. Nothing is created and nothing is written, also where the database does not exist.
+   * Throws `UsageError` for an address that cannot be understood, `NotFoundError` for a missing database file (unless
+   * `options.create`), `EngineError` for a server that cannot be reached.
+   */
+  open(address: string, options: OpenOptions): Promise<MetadataStore>;
+}
+
+export interface OpenOptions {
+  readonly logger: Logger;
+  readonly signal: AbortSignal;
+  /** Where passwords may be found (`META_PASSWORD`, ...). Passed in, so that libraries and tests decide. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** The caller is going to write a volume: an embedded database that does not exist yet is no error. */
+  readonly create?: boolean;
+}
+
+/** One opened metadata database. */
+export interface MetadataStore {
+  readonly engineName: string;
+  /** The address, passwords masked. */
+  readonly address: string;
+
+  /** The stored setting as it is, undefined when there is no volume. */
+  readSetting(signal: AbortSignal): Promise<Buffer | undefined>;
+
+  /** What a load or format would meet. */
+  inspectTarget(signal: AbortSignal): Promise<TargetState>;
+
+  /** Opens a view of the volume for reading. Throws `NotFoundError` when the database holds no volume. */
+  openSnapshot(options: SnapshotOptions): Promise<Snapshot>;
+
+  /** Begins to write a whole volume into a database for which `inspectTarget` said `empty`. */
+  openLoader(options: LoaderOptions): Promise<Loader>;
+
+  /** Writes a new, empty volume: what the reference's `format` stores for one. The setting is written last. */
+  createVolume(volume: NewVolume, signal: AbortSignal): Promise<void>;
+
+  /**
+   * Changes the setting under the strongest protection against other writers that the engine has. `change` gets the value
+   * now stored and may be called again when it was changed meanwhile; when it throws, nothing is written.
+   */
+  updateSetting(change: (stored: Buffer | undefined) => SettingChange, signal: AbortSignal): Promise<void>;
+
+  /** Replaces the stored usage of users and groups by that of `userQuota` and `groupQuota` batches; stored limits stay. */
+  replaceUserGroupUsage(usage: readonly RecordBatch[], signal: AbortSignal): Promise<void>;
+
+  /** Sessions, ascending by sid. */
+  listSessions(signal: AbortSignal): Promise<SessionSummary[]>;
+
+  /** One session with what it holds; undefined when there is none of that number. */
+  readSession(sid: bigint, signal: AbortSignal): Promise<SessionDetail | undefined>;
+
+  /** The counters and, with `more`, what waits for deletion. */
+  readUsage(options: { more: boolean; signal: AbortSignal }): Promise<VolumeUsage>;
+
+  /** Closes connections and files; never throws. */
+  close(): Promise<void>;
+}
+
+/** `volume`: a setting is stored. `occupied`: no volume, but something else. `empty`: ready for a load. */
+export type TargetState =
+  | { readonly state: "empty" }
+  | { readonly state: "volume"; readonly setting: Buffer }
+  | {
+      readonly state: "occupied";
+      /** The reference's own sentence, such as `Database redis://... is not empty`. */
+      readonly message: string;
+    };
+
+export interface SnapshotOptions {
+  readonly signal: AbortSignal;
+  readonly logger: Logger;
+}
+
+/** How far a snapshot can be trusted to be one instant. */
+export interface Consistency {
+  readonly pointInTime: boolean;
+  /** How it was made or why it is none, in one sentence without final period. */
+  readonly method: string;
+  /** The instant, as well as it is known. */
+  readonly asOf: Date;
+}
+
+export interface RecordSelection {
+  /** Only these kinds; what is not asked for is not read where that saves work. Never contains `tree` or `setting`. */
+  readonly kinds: ReadonlySet<RecordKind>;
+  /** Only what belongs to the inodes of this directory's tree, itself included; other kinds than those of inodes come whole. */
+  readonly root?: bigint;
+}
+
+/** What a reader met that is worth a line in the report: `foreign keys ignored`, 12. */
+export interface SnapshotNote {
+  readonly text: string;
+  readonly count: number;
+  /** True when something of the volume could not be read: the command then ends with exit code 3. */
+  readonly loss: boolean;
+}
+
+/** A view of a volume. Close it in any case. */
+export interface Snapshot {
+  readonly setting: Buffer;
+  /** Final once `records` has ended. */
+  readonly consistency: Consistency;
+  /** Filled while records are read. */
+  readonly notes: readonly SnapshotNote[];
+  /** Expected number of records by kind, as far as it is cheap to know. */
+  readonly estimates: ReadonlyMap<RecordKind, number>;
+
+  /**
+   * Streams the records, each exactly once, in whatever order is fastest. Counters come in the SQL sense (docs/spec/sql.md
+   * §5), with `lastChangelog` when the change log is on and it is not 0. May be called once per snapshot.
+   */
+  records(selection: RecordSelection): RecordStream;
+
+  /** The entry of that name, undefined when there is none. */
+  lookup(parent: bigint, name: Buffer): Promise<{ inode: bigint; type: number } | undefined>;
+
+  /** The attribute record, undefined when there is none. */
+  readNode(inode: bigint): Promise<Buffer | undefined>;
+
+  close(): Promise<void>;
+}
+
+export interface LoaderOptions {
+  readonly signal: AbortSignal;
+  readonly logger: Logger;
+  /** Expected number of nodes, where it is known: for cache sizes and progress only. */
+  readonly expectedNodes?: number;
+  /**
+   * `complete`: a sliceRef record comes for every slice, ascending by id (as from a consolidated tree).
+   * `exceptions`: only for slices whose count is not 1 (as in a binary dump).
+   */
+  readonly sliceRefs: "complete" | "exceptions";
+}
+
+/**
+ * Writes a whole volume. Until `finish` has returned, no client takes the target for a volume; after `abort`, or when
+ * `finish` throws, it is as it was before.
+ */
+export interface Loader {
+  /** Stores records of any kind but `setting`, `tree` and `changeLog`, exactly as they are. Await it before the next call. */
+  write(batch: RecordBatch): Promise<void>;
+
+  /** The attribute records written so far for these inodes, undefined for those that were not. For rare repairs. */
+  readNodes(inodes: readonly bigint[]): Promise<(Buffer | undefined)[]>;
+
+  /** Overwrites attribute records written before (a `node` batch). For rare repairs. */
+  replaceNodes(batch: RecordBatch): Promise<void>;
+
+  /** Completes indexes, sequences and files, makes all durable, and last of all writes the setting. */
+  finish(setting: Buffer): Promise<void>;
+
+  /** Removes what was written. Never throws; says in a warning what it had to leave behind. */
+  abort(): Promise<void>;
+}
+
+/** A volume without files. Attribute records as in volume/attribute.ts. */
+export interface NewVolume {
+  readonly setting: Buffer;
+  readonly root: Buffer;
+  /** Undefined when the trash is off. */
+  readonly trashRoot: Buffer | undefined;
+}
+
+export interface SettingChange {
+  /** The new value; undefined leaves everything as it is. */
+  readonly setting: Buffer | undefined;
+  /** Directory statistics are switched on: drop the old ones (docs/spec/settings.md §4). */
+  readonly dropDirStats: boolean;
+  /** User and group quotas are switched on: drop the old ones. */
+  readonly dropUserGroupQuotas: boolean;
+  /** Attribute record of the trash root, to be stored when it is missing. */
+  readonly trashRoot: Buffer | undefined;
+}
+
+export interface SessionSummary {
+  readonly sid: bigint;
+  /** Unix seconds. */
+  readonly expire: bigint;
+  /** The stored JSON text, undefined when there is none. */
+  readonly info: string | undefined;
+}
+
+export interface SessionDetail extends SessionSummary {
+  readonly sustained: readonly bigint[];
+  readonly flocks: readonly { inode: bigint; owner: bigint; type: string }[];
+  readonly plocks: readonly { inode: bigint; owner: bigint; records: Buffer }[];
+}
+
+/** A number of things and their bytes. */
+export interface Tally {
+  readonly count: bigint;
+  readonly bytes: bigint;
+}
+
+export interface VolumeUsage {
+  readonly usedSpace: bigint;
+  readonly totalInodes: bigint;
+  /** The directory quota of the root, if there is one (packed limits and usage as stored). */
+  readonly rootQuota: { maxSpace: bigint; maxInodes: bigint; usedSpace: bigint; usedInodes: bigint } | undefined;
+  /** Only with `more`: regular files in the trash, files and slices waiting for deletion (docs/spec/settings.md §7). */
+  readonly trashFiles?: Tally;
+  readonly pendingDeletedFiles?: Tally;
+  readonly trashSlices?: Tally;
+  readonly pendingDeletedSlices?: Tally;
+}

@@ -1,0 +1,60 @@
+import type { RecordKind } from "../volume/records.ts";
+
+/** Something that was put right, left out or noticed, by kind, in words a user understands. */
+export interface Finding {
+  /** Stable name for programs: `link-count`, `missing-node`, ... listed in docs/json-output.md. */
+  readonly kind: string;
+  /** One sentence without a number: "Link counts that did not fit the tree were recomputed". */
+  readonly text: string;
+  count: number;
+  /** The first few places, printable paths or keys. */
+  readonly examples: string[];
+  /** True when something of the volume is missing or changed by it: the command then ends with exit code 3. */
+  readonly loss: boolean;
+}
+
+/** Counts by record kind, as far as they apply. */
+export type RecordCounts = Partial<Record<RecordKind | "directory" | "file", number>>;
+
+export interface ReportBase {
+  /** Name and UUID of the volume. */
+  readonly volume: { readonly name: string; readonly uuid: string };
+  readonly counts: RecordCounts;
+  readonly durationMs: number;
+  readonly findings: readonly Finding[];
+  /** What the user must do next, whole sentences; commands complete enough to be copied. */
+  readonly nextSteps: readonly string[];
+}
+
+export interface DumpReport extends ReportBase {
+  readonly operation: "dump";
+  readonly source: string;
+  /** File name, or undefined for stdout. */
+  readonly file: string | undefined;
+  readonly format: "json";
+  readonly compression: "none" | "gzip" | "zstd";
+  /** Bytes of the document before compression, and bytes written. */
+  readonly documentBytes: number;
+  readonly writtenBytes: number;
+  readonly consistency: { readonly pointInTime: boolean; readonly method: string; readonly asOf: string };
+}
+
+/** Counter values as a dump or a loaded volume has them, in the SQL sense (docs/spec/json-dump.md §4). */
+export interface CounterValues {
+  readonly usedSpace: bigint;
+  readonly usedInodes: bigint;
+  readonly nextInode: bigint;
+  readonly nextChunk: bigint;
+  readonly nextSession: bigint;
+  readonly nextTrash: bigint;
+}
+
+export interface LoadReport extends ReportBase {
+  readonly operation: "load" | "migrate";
+  /** File name, "STDIN", or the source address of a migration. */
+  readonly source: string;
+  readonly target: string;
+  readonly dryRun: boolean;
+  readonly readBytes: number;
+  readonly counters: { readonly source: CounterValues; readonly loaded: CounterValues };
+}
