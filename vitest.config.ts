@@ -1,11 +1,11 @@
-import { defineConfig } from "vitest/config";
+import { defineConfig, type TestProjectInlineConfiguration, type ViteUserConfig } from "vitest/config";
 
 /** `unit` needs nothing but Node; the other projects use real servers, spawned commands or the real client. */
-const project = (name: string, include: string[]) => ({
+const project = (name: string, include: string[]): TestProjectInlineConfiguration => ({
   test: { name, include, testTimeout: 120_000, hookTimeout: 180_000, environment: "node" },
 });
 
-export default defineConfig({
+const config: ViteUserConfig = defineConfig({
   test: {
     projects: [
       project("unit", ["test/unit/**/*.test.ts"]),
@@ -18,3 +18,5 @@ export default defineConfig({
     ],
   },
 });
+
+export default config;
