@@ -1,0 +1,327 @@
+import { ByteWriter } from "../base/bytes.ts";
+import { ATTR_MIN_BYTES, ATTR_TYPE_MODE } from "../volume/attribute.ts";
+import type { RecordBatch } from "../volume/records.ts";
+import {
+  ENTRY_ATTRIBUTE_SIZE,
+  ENTRY_CHUNKS_SIZE,
+  ENTRY_FLAGS,
+  ENTRY_INODE,
+  ENTRY_MORE_CHUNKS,
+  ENTRY_NAME,
+  ENTRY_NAME_SIZE,
+  ENTRY_NODE_MISSING,
+  ENTRY_SYMLINK_SIZE,
+  ENTRY_TYPE,
+  ENTRY_XATTRS_SIZE,
+  ITEM_TAG,
+  TREE_ENTRY,
+} from "../volume/tree-item.ts";
+import type { BlockStore } from "./block-store.ts";
+import type { MemoryBudget } from "./memory-budget.ts";
+import { PartitionStore } from "./partition-store.ts";
+import { ORDINAL_BITS, PieceSorter } from "./piece-sorter.ts";
+import { RunMerger } from "./run-merger.ts";
+import type { SpillFile } from "./spill-file.ts";
+import type { TreeFindings } from "./tree-findings.ts";
+
+/**
+ * First half of the way into tree order: everything that belongs to one inode is brought together and joined to each of
+ * its directory entries.
+ *
+ * Stored record: u32 size, u8 rank, record as in its batch (volume/records.ts). Order: inode, rank, rest; the rank puts
+ * what makes an entry's body (node, symlink, xattrs, chunks) before the edges that need it.
+ *
+ * Joined record: u32 size, u64 parent, tree entry (volume/tree-item.ts). A chunk list of more than OVERFLOW_BYTES is not
+ * repeated in every entry: it goes to the block store, and the entry has ENTRY_MORE_CHUNKS and u64 address, u64 size instead.
+ */
+const RANK = { node: 1, symlink: 2, xattr: 3, chunk: 4, edge: 5 } as const;
+const RECORD = 5;
+const EDGE_INODE = RECORD + 8;
+
+/** Offset of the tree entry in a joined record. */
+export const JOINED_ITEM = 12;
+/** Offset of the parent in a joined record. */
+export const JOINED_PARENT = 4;
+/** Chunk lists up to this size stand in the entry itself. */
+export const OVERFLOW_BYTES: number = 64 * 1024;
+
+/** Where joined records go. */
+export interface JoinedSink {
+  /** Room for a record of `size` bytes that belongs to the parent at `parentBytes[parentAt..+8)`; returns its offset. */
+  reserve(parentBytes: Buffer, parentAt: number, size: number): number;
+  /** The buffer that the offset of the last `reserve` means. */
+  readonly page: Buffer;
+}
+
+export interface InodeJoinOptions {
+  readonly partitions: number;
+  readonly budget: MemoryBudget;
+  readonly spill: SpillFile;
+  /** Larger partitions are sorted in runs of about this size and merged. */
+  readonly pieceBytes: number;
+  readonly overflow: BlockStore;
+  readonly sink: JoinedSink;
+  readonly findings: TreeFindings;
+}
+
+export class InodeJoin {
+  readonly #store: PartitionStore;
+  readonly #options: InodeJoinOptions;
+  readonly #mask: number;
+  readonly #sorter: PieceSorter = new PieceSorter();
+
+  constructor(options: InodeJoinOptions) {
+    this.#options = options;
+    this.#store = new PartitionStore(options.partitions, options.budget, options.spill);
+    this.#mask = options.partitions - 1;
+  }
+
+  /** Takes a batch of nodes, edges, chunks, symlinks or xattrs. */
+  add(batch: RecordBatch): void {
+    const { bytes, count } = batch;
+    const rank = RANK[batch.kind as keyof typeof RANK];
+    const inodeAt = batch.kind === "edge" ? 8 : 0;
+    const store = this.#store;
+    const mask = this.#mask;
+    let at = 0;
+    for (let i = 0; i < count; i++) {
+      const size = recordSize(rank, bytes, at);
+      const target = store.reserve(bytes[at + inodeAt + 7]! & mask, RECORD + size);
+      const page = store.page;
+      page.writeUInt32BE(RECORD + size, target);
+      page[target + 4] = rank;
+      bytes.copy(page, target + RECORD, at, at + size);
+      at += size;
+    }
+  }
+
+  /** Sorts and joins one partition. Call it for each, in any order, when everything has been added. */
+  joinPartition(partition: number): void {
+    const { pieceBytes, spill } = this.#options;
+    const shift = this.#options.partitions;
+    const writeKey = (piece: Buffer, start: number, words: Uint32Array, at: number) =>
+      writeInodeKey(piece, start, words, at, shift);
+    const group = new GroupJoiner(this.#options);
+    if (this.#store.sizeOf(partition) <= pieceBytes) {
+      for (const piece of this.#store.drain(partition, Number.POSITIVE_INFINITY)) {
+        const order = this.#sorter.sort(piece, writeKey, compareRecords);
+        for (let i = 0; i < order.length; i++) group.take(piece, order[i]!);
+      }
+    } else {
+      const merger = new RunMerger(spill, compareRecords);
+      for (const piece of this.#store.drain(partition, pieceBytes)) {
+        merger.addRun(piece, this.#sorter.sort(piece, writeKey, compareRecords));
+      }
+      merger.merge((bytes, start) => group.take(bytes, start));
+    }
+    group.end();
+  }
+}
+
+function recordSize(rank: number, bytes: Buffer, at: number): number {
+  switch (rank) {
+    case RANK.node:
+      return 10 + bytes.readUInt16BE(at + 8);
+    case RANK.edge:
+      return 19 + bytes.readUInt16BE(at + 17);
+    case RANK.chunk:
+      return 16 + bytes.readUInt32BE(at + 12);
+    case RANK.symlink:
+      return 12 + bytes.readUInt32BE(at + 8);
+    default:
+      return 14 + bytes.readUInt16BE(at + 8) + bytes.readUInt32BE(at + 10);
+  }
+}
+
+function inodeOffset(bytes: Buffer, start: number): number {
+  return start + (bytes[start + 4] === RANK.edge ? EDGE_INODE : RECORD);
+}
+
+/**
+ * Key: inode without the bits that chose the partition, 3 bits of rank. Inodes that do not fit share the greatest key and
+ * are told apart by comparison.
+ */
+function writeInodeKey(piece: Buffer, start: number, words: Uint32Array, at: number, partitions: number): void {
+  const inodeAt = inodeOffset(piece, start);
+  const inode = piece.readUInt32BE(inodeAt) * 0x1_0000_0000 + piece.readUInt32BE(inodeAt + 4);
+  const rest = Math.floor(inode / partitions);
+  if (rest >= 0x7_ffff_ffff) {
+    words[at + 1] = 0xffff_ffff;
+    words[at] = (0x3f << ORDINAL_BITS) >>> 0;
+  } else {
+    words[at + 1] = Math.floor(rest / 8);
+    words[at] = (((rest % 8) * 8 + piece[start + 4]!) << ORDINAL_BITS) >>> 0;
+  }
+}
+
+function compareRecords(a: Buffer, aStart: number, b: Buffer, bStart: number): number {
+  const aInode = inodeOffset(a, aStart);
+  const bInode = inodeOffset(b, bStart);
+  const byInode = a.compare(b, bInode, bInode + 8, aInode, aInode + 8);
+  if (byInode !== 0) return byInode;
+  const rank = a[aStart + 4]!;
+  if (rank !== b[bStart + 4]) return rank - b[bStart + 4]!;
+  if (rank === RANK.xattr) {
+    const byName = compareXattrNames(a, aStart + RECORD, b, bStart + RECORD);
+    if (byName !== 0) return byName;
+  }
+  // Chunks: the index follows the inode, so comparing bytes compares it.
+  return a.compare(
+    b,
+    bStart + RECORD,
+    bStart + b.readUInt32BE(bStart),
+    aStart + RECORD,
+    aStart + a.readUInt32BE(aStart),
+  );
+}
+
+function compareXattrNames(a: Buffer, aAt: number, b: Buffer, bAt: number): number {
+  const aName = aAt + 14;
+  const bName = bAt + 14;
+  return a.compare(b, bName, bName + b.readUInt16BE(bAt + 8), aName, aName + a.readUInt16BE(aAt + 8));
+}
+
+/** Collects the body of one inode after the other and writes a joined record for each of its edges. */
+class GroupJoiner {
+  readonly #sink: JoinedSink;
+  readonly #overflow: BlockStore;
+  readonly #findings: TreeFindings;
+  /** Attribute record, symlink target, xattrs, chunks, in this order. */
+  readonly #body: ByteWriter = new ByteWriter(256 * 1024);
+  /** The inode at hand, as bytes. */
+  readonly #inode: Buffer = Buffer.alloc(8);
+  #started = false;
+  #attributeSize = 0;
+  #symlinkSize = 0;
+  #xattrsSize = 0;
+  #chunksSize = 0;
+  #chunkIndex = -1;
+  #chunkAt = 0;
+  /** Start and size of what has been moved to the overflow store. */
+  #overflowAt = -1;
+  #overflowSize = 0;
+  #edges = 0;
+  #flags = 0;
+
+  constructor(options: InodeJoinOptions) {
+    this.#sink = options.sink;
+    this.#overflow = options.overflow;
+    this.#findings = options.findings;
+  }
+
+  take(bytes: Buffer, start: number): void {
+    const inodeAt = inodeOffset(bytes, start);
+    if (!this.#started || !this.#isInode(bytes, inodeAt)) this.#begin(bytes, inodeAt);
+    const end = start + bytes.readUInt32BE(start);
+    switch (bytes[start + 4]) {
+      case RANK.node:
+        return this.#takeNode(bytes, start + RECORD, end);
+      case RANK.symlink:
+        if (this.#symlinkSize > 0) return this.#findings.duplicate("symlink");
+        this.#symlinkSize = end - start - RECORD - 12;
+        return this.#body.writeSlice(bytes, start + RECORD + 12, end);
+      case RANK.xattr:
+        return this.#takeXattr(bytes, start + RECORD, end);
+      case RANK.chunk:
+        return this.#takeChunk(bytes, start + RECORD, end);
+      default:
+        return this.#takeEdge(bytes, start + RECORD, end);
+    }
+  }
+
+  /** Closes the last group. */
+  end(): void {
+    if (this.#started && this.#edges === 0) this.#findings.withoutEntry(this.#inode, this.#attributeSize > 0);
+    this.#started = false;
+  }
+
+  #isInode(bytes: Buffer, at: number): boolean {
+    const inode = this.#inode;
+    for (let i = 7; i >= 0; i--) if (bytes[at + i] !== inode[i]) return false;
+    return true;
+  }
+
+  #begin(bytes: Buffer, inodeAt: number): void {
+    this.end();
+    bytes.copy(this.#inode, 0, inodeAt, inodeAt + 8);
+    this.#started = true;
+    this.#body.length = 0;
+    this.#attributeSize = 0;
+    this.#symlinkSize = 0;
+    this.#xattrsSize = 0;
+    this.#chunksSize = 0;
+    this.#chunkIndex = -1;
+    this.#overflowAt = -1;
+    this.#overflowSize = 0;
+    this.#edges = 0;
+    this.#flags = 0;
+  }
+
+  #takeNode(bytes: Buffer, at: number, end: number): void {
+    if (this.#attributeSize > 0) return this.#findings.duplicate("node");
+    if (end - at - 10 < ATTR_MIN_BYTES) return this.#findings.damagedNode(this.#inode);
+    this.#attributeSize = end - at - 10;
+    this.#body.writeSlice(bytes, at + 10, end);
+  }
+
+  #takeXattr(bytes: Buffer, at: number, end: number): void {
+    if (this.#xattrsSize > 0 && compareXattrNames(this.#body.buffer, this.#lastXattr - 8, bytes, at) === 0) {
+      return this.#findings.duplicate("xattr");
+    }
+    this.#lastXattr = this.#body.length;
+    this.#xattrsSize += end - at - 8;
+    this.#body.writeSlice(bytes, at + 8, end);
+  }
+
+  #lastXattr = 0;
+
+  #takeChunk(bytes: Buffer, at: number, end: number): void {
+    const index = bytes.readUInt32BE(at + 8);
+    if (index === this.#chunkIndex) return this.#findings.duplicate("chunk");
+    this.#chunkIndex = index;
+    if (this.#chunksSize === 0) this.#chunkAt = this.#body.length;
+    this.#chunksSize += end - at - 8;
+    this.#body.writeSlice(bytes, at + 8, end);
+    if (this.#chunksSize > OVERFLOW_BYTES) this.#moveChunksToOverflow();
+  }
+
+  #moveChunksToOverflow(): void {
+    const body = this.#body;
+    const at = this.#overflow.append(body.buffer, this.#chunkAt, body.length);
+    if (this.#overflowAt < 0) this.#overflowAt = at;
+    this.#overflowSize += body.length - this.#chunkAt;
+    body.length = this.#chunkAt;
+    this.#chunksSize = 0;
+  }
+
+  #takeEdge(bytes: Buffer, at: number, end: number): void {
+    if (this.#edges++ === 0 && this.#overflowAt >= 0) {
+      this.#moveChunksToOverflow();
+      this.#body.writeU64(BigInt(this.#overflowAt));
+      this.#body.writeU64(BigInt(this.#overflowSize));
+      this.#chunksSize = 16;
+      this.#flags = ENTRY_MORE_CHUNKS;
+    }
+    const body = this.#body;
+    const nameSize = end - at - 19;
+    const itemSize = ENTRY_NAME + nameSize + body.length;
+    const target = this.#sink.reserve(bytes, at, JOINED_ITEM + itemSize);
+    const page = this.#sink.page;
+    page.writeUInt32BE(JOINED_ITEM + itemSize, target);
+    bytes.copy(page, target + JOINED_PARENT, at, at + 8);
+    const item = target + JOINED_ITEM;
+    page.writeUInt32BE(itemSize, item);
+    page[item + ITEM_TAG] = TREE_ENTRY;
+    page[item + ENTRY_TYPE] = this.#attributeSize > 0 ? body.buffer[ATTR_TYPE_MODE]! >> 4 : bytes[at + 16]!;
+    page[item + ENTRY_FLAGS] = this.#flags | (this.#attributeSize > 0 ? 0 : ENTRY_NODE_MISSING);
+    page[item + 7] = 0;
+    bytes.copy(page, item + ENTRY_INODE, at + 8, at + 16);
+    page.writeUInt16BE(nameSize, item + ENTRY_NAME_SIZE);
+    page.writeUInt16BE(this.#attributeSize, item + ENTRY_ATTRIBUTE_SIZE);
+    page.writeUInt32BE(this.#symlinkSize, item + ENTRY_SYMLINK_SIZE);
+    page.writeUInt32BE(this.#xattrsSize, item + ENTRY_XATTRS_SIZE);
+    page.writeUInt32BE(this.#chunksSize, item + ENTRY_CHUNKS_SIZE);
+    bytes.copy(page, item + ENTRY_NAME, at + 19, end);
+    body.buffer.copy(page, item + ENTRY_NAME + nameSize, 0, body.length);
+  }
+}

@@ -1,0 +1,106 @@
+import type { CompareRecords } from "./piece-sorter.ts";
+import type { SpillFile } from "./spill-file.ts";
+
+/** Bytes of a run that are read at a time. */
+const WINDOW_BYTES = 256 * 1024;
+
+/** A sorted run in a spill file and the part of it that is in memory. */
+interface RunCursor {
+  next: number;
+  readonly end: number;
+  window: Buffer;
+  at: number;
+  filled: number;
+}
+
+/**
+ * Merges sorted runs of records (u32 size, big-endian, first) that are too large to be sorted at once. Memory: one window
+ * per run.
+ */
+export class RunMerger {
+  readonly #spill: SpillFile;
+  readonly #compare: CompareRecords;
+  readonly #runs: RunCursor[] = [];
+
+  constructor(spill: SpillFile, compare: CompareRecords) {
+    this.#spill = spill;
+    this.#compare = compare;
+  }
+
+  /** Writes a piece as one run, in the given order of its records. */
+  addRun(piece: Buffer, order: Uint32Array): void {
+    const buffer = Buffer.allocUnsafe(WINDOW_BYTES);
+    const begin = this.#spill.length;
+    let used = 0;
+    for (const start of order) {
+      const end = start + piece.readUInt32BE(start);
+      if (used + end - start > WINDOW_BYTES) {
+        this.#spill.append(buffer, 0, used);
+        used = 0;
+      }
+      if (end - start > WINDOW_BYTES) {
+        this.#spill.append(piece, start, end);
+      } else {
+        piece.copy(buffer, used, start, end);
+        used += end - start;
+      }
+    }
+    this.#spill.append(buffer, 0, used);
+    this.#runs.push({ next: begin, end: this.#spill.length, window: Buffer.alloc(0), at: 0, filled: 0 });
+  }
+
+  /** Calls `visit` for every record of all runs in order; the bytes are borrowed for the call. */
+  merge(visit: (bytes: Buffer, start: number) => void): void {
+    const heap = this.#runs.filter((run) => this.#fill(run));
+    for (let i = (heap.length >> 1) - 1; i >= 0; i--) this.#sink(heap, i);
+    while (heap.length > 0) {
+      const run = heap[0]!;
+      visit(run.window, run.at);
+      run.at += run.window.readUInt32BE(run.at);
+      if (!this.#fill(run)) {
+        const last = heap.pop()!;
+        if (heap.length === 0) return;
+        heap[0] = last;
+      }
+      this.#sink(heap, 0);
+    }
+  }
+
+  /** Makes the record at `run.at` complete in memory; false at the end of the run. */
+  #fill(run: RunCursor): boolean {
+    const held = run.filled - run.at;
+    if (held >= 4 && held >= run.window.readUInt32BE(run.at)) return true;
+    if (held === 0 && run.next === run.end) return false;
+    const needed = held >= 4 ? run.window.readUInt32BE(run.at) : 0;
+    const size = Math.max(WINDOW_BYTES, needed);
+    const window =
+      run.window.length >= size && run.window.length <= WINDOW_BYTES ? run.window : Buffer.allocUnsafe(size);
+    run.window.copy(window, 0, run.at, run.filled);
+    const count = Math.min(size - held, run.end - run.next);
+    this.#spill.read(run.next, window, held, held + count);
+    run.next += count;
+    run.window = window;
+    run.at = 0;
+    run.filled = held + count;
+    return this.#fill(run);
+  }
+
+  #sink(heap: RunCursor[], from: number): void {
+    let i = from;
+    const run = heap[i]!;
+    for (;;) {
+      let child = i * 2 + 1;
+      if (child >= heap.length) break;
+      const right = heap[child + 1];
+      if (right !== undefined && this.#less(right, heap[child]!)) child++;
+      if (!this.#less(heap[child]!, run)) break;
+      heap[i] = heap[child]!;
+      i = child;
+    }
+    heap[i] = run;
+  }
+
+  #less(a: RunCursor, b: RunCursor): boolean {
+    return this.#compare(a.window, a.at, b.window, b.at) < 0;
+  }
+}

@@ -1,0 +1,71 @@
+import { randomBytes } from "node:crypto";
+import { closeSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { errorText, FileError } from "../base/errors.ts";
+
+/**
+ * A nameless file for what does not fit below the memory ceiling. It is created when it is first needed and unlinked at
+ * once, so that it is gone whatever happens to the process. Writing only appends. Calls are synchronous: they end in the
+ * page cache, and the sorters around them could not go on without the answer.
+ */
+export class SpillFile {
+  readonly #directory: string;
+  #descriptor = -1;
+  #length = 0;
+
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  /** Bytes written so far. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Appends `bytes[start..end)` and returns the offset at which they stand. Throws `FileError`. */
+  append(bytes: Buffer, start: number, end: number): number {
+    const offset = this.#length;
+    try {
+      if (this.#descriptor < 0) this.#open();
+      let at = start;
+      while (at < end) at += writeSync(this.#descriptor, bytes, at, end - at, offset + at - start);
+    } catch (error) {
+      throw new FileError(
+        "DECANT_E_SPILL",
+        `Cannot write a temporary file in ${this.#directory}: ${errorText(error)}`,
+        {
+          cause: error,
+          hint: "Free some space there, choose another directory with --tmp-dir, or give the index more memory with --max-memory",
+        },
+      );
+    }
+    this.#length = offset + end - start;
+    return offset;
+  }
+
+  /** Fills `target[start..end)` from `offset`. Throws `FileError`. */
+  read(offset: number, target: Buffer, start: number, end: number): void {
+    let at = start;
+    while (at < end) {
+      const count = readSync(this.#descriptor, target, at, end - at, offset + at - start);
+      if (count === 0) {
+        throw new FileError(
+          "DECANT_E_SPILL",
+          `A temporary file in ${this.#directory} is shorter than what was written`,
+        );
+      }
+      at += count;
+    }
+  }
+
+  close(): void {
+    if (this.#descriptor >= 0) closeSync(this.#descriptor);
+    this.#descriptor = -1;
+  }
+
+  #open(): void {
+    const path = join(this.#directory, `decant-${process.pid}-${randomBytes(6).toString("hex")}.spill`);
+    this.#descriptor = openSync(path, "wx+", 0o600);
+    unlinkSync(path);
+  }
+}

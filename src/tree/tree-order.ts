@@ -1,0 +1,379 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { ByteWriter } from "../base/bytes.ts";
+import type { PhaseProgress } from "../base/progress.ts";
+import { FileType } from "../volume/file-type.ts";
+import { BATCH_BYTES, packBatch, type RecordBatch, type RecordStream } from "../volume/records.ts";
+import {
+  CHUNKS_ITEM_BYTES,
+  CHUNKS_LIST,
+  ENTRY_ATTRIBUTE_SIZE,
+  ENTRY_CHUNKS_SIZE,
+  ENTRY_FLAGS,
+  ENTRY_INODE,
+  ENTRY_MORE_CHUNKS,
+  ENTRY_NAME,
+  ENTRY_NAME_SIZE,
+  ENTRY_REPEATED,
+  ENTRY_ROOT,
+  ENTRY_SYMLINK_SIZE,
+  ENTRY_TYPE,
+  ENTRY_XATTRS_SIZE,
+  ITEM_TAG,
+  LEAVE_XATTRS,
+  TREE_CHUNKS,
+  TREE_LEAVE,
+} from "../volume/tree-item.ts";
+import { BlockStore } from "./block-store.ts";
+import { type DirectoryBlock, DirectoryIndex } from "./directory-index.ts";
+import { DirectorySort } from "./directory-sort.ts";
+import { InodeJoin } from "./inode-join.ts";
+import { InodeKeys } from "./inode-key.ts";
+import { MemoryBudget, PAGE_BYTES } from "./memory-budget.ts";
+import { SpillFile } from "./spill-file.ts";
+import type { TreeFindings } from "./tree-findings.ts";
+
+/** The parent of the roots: no inode of that number can have entries. */
+const ROOTS_PARENT = 0xffff_ffff_ffff_ffffn;
+
+export interface TreeOrderOptions {
+  /** Roots of the trees to give, in order: 1 and the trash root, or the top of a part of the volume. */
+  readonly roots: readonly { readonly inode: bigint; readonly type: number }[];
+  /** Ceiling of memory in bytes; what does not fit is spilled into `tmpDir`. */
+  readonly maxBytes: number;
+  readonly tmpDir: string;
+  readonly signal: AbortSignal;
+  /** Filled while the stream is read. */
+  readonly findings: TreeFindings;
+  /** Counted per phase, when given. */
+  readonly progress?: { reading: PhaseProgress; sorting: () => PhaseProgress };
+}
+
+/**
+ * Turns flat records into tree order within a memory ceiling: batches of node, edge, chunk, symlink and xattr come out as
+ * `tree` batches after everything else, which is passed on as it comes.
+ *
+ * Works in three passes over partitioned, spillable stores: by inode (inode-join.ts), by parent (directory-sort.ts), then
+ * depth first through the blocks of the directories. A directory met twice is given once (ENTRY_REPEATED at the second
+ * place), so damaged volumes with cycles end.
+ */
+export async function* treeOrder(records: RecordStream, options: TreeOrderOptions): AsyncGenerator<RecordBatch> {
+  const index = new RecordIndex(options);
+  try {
+    for await (const batch of records) {
+      if (RecordIndex.takes(batch)) {
+        index.add(batch);
+        if (options.progress !== undefined) options.progress.reading.records += batch.count;
+      } else {
+        yield batch;
+      }
+    }
+    options.signal.throwIfAborted();
+    await index.build();
+    yield* index.walk();
+  } finally {
+    index.close();
+  }
+}
+
+/** One directory that is being walked: `address` is its next entry, `window` holds the bytes from there on, if any. */
+interface Frame {
+  address: number;
+  readonly end: number;
+  window: Buffer | undefined;
+  windowAt: number;
+  windowEnd: number;
+}
+
+class RecordIndex {
+  static takes(batch: RecordBatch): boolean {
+    return INDEXED.has(batch.kind);
+  }
+
+  readonly #options: TreeOrderOptions;
+  readonly #spills: SpillFile[];
+  readonly #keys: InodeKeys = new InodeKeys();
+  readonly #blocks: BlockStore;
+  readonly #index: DirectoryIndex;
+  readonly #join: InodeJoin;
+  readonly #sort: DirectorySort;
+  readonly #partitions: number;
+  readonly #out: ByteWriter = new ByteWriter(BATCH_BYTES + 65536);
+  #outCount = 0;
+
+  constructor(options: TreeOrderOptions) {
+    this.#options = options;
+    const budget = new MemoryBudget(options.maxBytes);
+    // Each partition keeps one page open in two stores: a quarter of the ceiling at the most.
+    this.#partitions = Math.min(256, 2 ** Math.max(2, Math.floor(Math.log2(options.maxBytes / (PAGE_BYTES * 8)))));
+    const pieceBytes = Math.max(PAGE_BYTES * 4, Math.floor(options.maxBytes / 8));
+    const [joinSpill, sortSpill, blockSpill] = [0, 1, 2].map(() => new SpillFile(options.tmpDir));
+    this.#spills = [joinSpill!, sortSpill!, blockSpill!];
+    this.#blocks = new BlockStore(budget, blockSpill!, Math.floor(options.maxBytes / 2));
+    this.#index = new DirectoryIndex(this.#partitions, budget);
+    const shared = { partitions: this.#partitions, budget, pieceBytes, findings: options.findings };
+    this.#sort = new DirectorySort({
+      ...shared,
+      spill: sortSpill!,
+      keys: this.#keys,
+      blocks: this.#blocks,
+      index: this.#index,
+    });
+    this.#join = new InodeJoin({ ...shared, spill: joinSpill!, overflow: this.#blocks, sink: this.#sort });
+    this.add(
+      packBatch(
+        "edge",
+        options.roots.map((root, i) => ({
+          parent: ROOTS_PARENT,
+          inode: root.inode,
+          type: root.type,
+          name: Buffer.of(i),
+        })),
+      ),
+    );
+  }
+
+  add(batch: RecordBatch): void {
+    this.#join.add(batch);
+  }
+
+  close(): void {
+    for (const spill of this.#spills) spill.close();
+  }
+
+  async build(): Promise<void> {
+    const phase = this.#options.progress?.sorting();
+    for (let partition = 0; partition < this.#partitions; partition++) {
+      this.#join.joinPartition(partition);
+      await this.#pause();
+      if (phase !== undefined) phase.records++;
+    }
+    for (let partition = 0; partition < this.#partitions; partition++) {
+      this.#sort.sortPartition(partition);
+      await this.#pause();
+      if (phase !== undefined) phase.records++;
+    }
+  }
+
+  async #pause(): Promise<void> {
+    await nextTurn();
+    this.#options.signal.throwIfAborted();
+  }
+
+  /** Depth first through the blocks. A window on the deepest directory is kept; what stands above is read again. */
+  async *walk(): AsyncGenerator<RecordBatch> {
+    const frames: Frame[] = [];
+    const roots = this.#find(ROOTS_PARENT);
+    if (roots !== undefined) {
+      this.#index.markVisited(roots.position);
+      frames.push(openFrame(roots));
+    }
+    while (frames.length > 0) {
+      const frame = frames[frames.length - 1]!;
+      const child = this.#advance(frames, frame);
+      if (child !== undefined) {
+        frames.push(child);
+      } else if (frame.address >= frame.end) {
+        this.#dropWindow(frame);
+        frames.pop();
+        if (frames.length > 0) this.#leave();
+      }
+      if (this.#out.length >= BATCH_BYTES) {
+        yield this.#takeBatch();
+        this.#options.signal.throwIfAborted();
+      }
+    }
+    if (this.#outCount > 0) yield this.#takeBatch();
+    this.#reportUnreachable();
+  }
+
+  /** Windows that no frame uses. */
+  readonly #freeWindows: Buffer[] = [];
+
+  /** Emits entries of a directory until one has to be entered, the output is full or the directory ends. */
+  #advance(frames: Frame[], frame: Frame): Frame | undefined {
+    const atRoots = frames.length === 1;
+    while (frame.address < frame.end && this.#out.length < BATCH_BYTES) {
+      const window = this.#holdEntry(frames, frame);
+      const at = frame.windowAt;
+      const size = window.readUInt32BE(at);
+      frame.address += size;
+      frame.windowAt += size;
+      if (window[at + ENTRY_FLAGS] === 0 && window[at + ENTRY_TYPE] !== FileType.directory && !atRoots) {
+        this.#out.writeSlice(window, at, at + size);
+        this.#outCount++;
+      } else {
+        const child = this.#emit(window, at, size, atRoots);
+        if (child !== undefined) return child;
+      }
+    }
+    return undefined;
+  }
+
+  /** Makes the frame's next entry complete in its window. */
+  #holdEntry(frames: Frame[], frame: Frame): Buffer {
+    const held = frame.windowEnd - frame.windowAt;
+    const window = frame.window;
+    if (window !== undefined && held >= 4 && held >= window.readUInt32BE(frame.windowAt)) return window;
+    const target = window ?? this.#takeWindow(frames);
+    return this.#fillWindow(frame, target);
+  }
+
+  #fillWindow(frame: Frame, target: Buffer): Buffer {
+    const size = Math.min(target.length, frame.end - frame.address);
+    this.#blocks.read(frame.address, target, size);
+    frame.window = target;
+    frame.windowAt = 0;
+    frame.windowEnd = size;
+    const first = target.readUInt32BE(0);
+    if (first <= size) return target;
+    return this.#fillWindow(frame, Buffer.allocUnsafeSlow(first));
+  }
+
+  /** A free window, or that of the frame farthest from the end: it is read again when the walk comes back to it. */
+  #takeWindow(frames: Frame[]): Buffer {
+    const free = this.#freeWindows.pop();
+    if (free !== undefined) return free;
+    const victim = frames.length - 1 - MAX_WINDOWS;
+    if (victim >= 0) {
+      const window = frames[victim]!.window;
+      frames[victim]!.window = undefined;
+      if (window !== undefined) return window;
+    }
+    return Buffer.allocUnsafeSlow(WINDOW_BYTES);
+  }
+
+  #dropWindow(frame: Frame): void {
+    if (frame.window?.length === WINDOW_BYTES) this.#freeWindows.push(frame.window);
+    frame.window = undefined;
+  }
+
+  /** Emits an entry that needs more than a copy; returns the frame of a directory that is to be walked now. */
+  #emit(window: Buffer, at: number, size: number, atRoots: boolean): Frame | undefined {
+    const out = this.#out.reserve(size);
+    const isDirectory = window[at + ENTRY_TYPE] === FileType.directory;
+    this.#out.writeSlice(window, at, at + size);
+    this.#outCount++;
+    if (atRoots) this.#dropName(out, window.readUInt16BE(at + ENTRY_NAME_SIZE));
+    if ((window[at + ENTRY_FLAGS]! & ENTRY_MORE_CHUNKS) !== 0) this.#expandChunks(out);
+    if (!isDirectory) return undefined;
+    const block = this.#findBytes(window, at + ENTRY_INODE);
+    if (block === undefined || !this.#index.markVisited(block.position)) {
+      if (block !== undefined) this.#out.buffer[out + ENTRY_FLAGS]! |= ENTRY_REPEATED;
+      this.#leave();
+      return undefined;
+    }
+    return openFrame(block);
+  }
+
+  #dropName(out: number, nameSize: number): void {
+    const buffer = this.#out.buffer;
+    buffer.copyWithin(out + ENTRY_NAME, out + ENTRY_NAME + nameSize, this.#out.length);
+    this.#out.length -= nameSize;
+    buffer.writeUInt16BE(0, out + ENTRY_NAME_SIZE);
+    buffer.writeUInt32BE(this.#out.length - out, out);
+    buffer[out + ENTRY_FLAGS]! |= ENTRY_ROOT;
+  }
+
+  /** Replaces the reference to the overflow store by `chunks` items. */
+  #expandChunks(out: number): void {
+    const buffer = this.#out.buffer;
+    const referenceAt = this.#out.length - 16;
+    let address = Number(buffer.readBigUInt64BE(referenceAt));
+    const end = address + Number(buffer.readBigUInt64BE(referenceAt + 8));
+    this.#out.length = referenceAt;
+    buffer.writeUInt32BE(0, out + ENTRY_CHUNKS_SIZE);
+    buffer.writeUInt32BE(referenceAt - out, out);
+    const head = Buffer.alloc(8);
+    while (address < end) {
+      let size = 0;
+      do {
+        this.#blocks.read(address + size, head, 8);
+        size += 8 + head.readUInt32BE(4);
+      } while (address + size < end && size < CHUNKS_ITEM_BYTES);
+      const item = this.#out.reserve(CHUNKS_LIST + size);
+      this.#out.buffer.writeUInt32BE(CHUNKS_LIST + size, item);
+      this.#out.buffer[item + ITEM_TAG] = TREE_CHUNKS;
+      this.#blocks.read(address, this.#out.buffer.subarray(item + CHUNKS_LIST), size);
+      this.#out.length = item + CHUNKS_LIST + size;
+      this.#outCount++;
+      address += size;
+    }
+  }
+
+  #leave(): void {
+    const at = this.#out.reserve(LEAVE_XATTRS);
+    const buffer = this.#out.buffer;
+    buffer.fill(0xff, at, at + LEAVE_XATTRS);
+    buffer.writeUInt32BE(LEAVE_XATTRS, at);
+    buffer[at + ITEM_TAG] = TREE_LEAVE;
+    this.#out.length = at + LEAVE_XATTRS;
+    this.#outCount++;
+  }
+
+  #find(inode: bigint): DirectoryBlock | undefined {
+    const bytes = Buffer.alloc(8);
+    bytes.writeBigUInt64BE(inode);
+    return this.#findBytes(bytes, 0);
+  }
+
+  #findBytes(bytes: Buffer, at: number): DirectoryBlock | undefined {
+    return this.#index.find(this.#keys.read(bytes, at), bytes[at + 7]! & (this.#partitions - 1));
+  }
+
+  #takeBatch(): RecordBatch {
+    const batch: RecordBatch = { kind: "tree", count: this.#outCount, bytes: this.#out.take() };
+    this.#outCount = 0;
+    return batch;
+  }
+
+  #reportUnreachable(): void {
+    for (const block of this.#index.unvisited()) {
+      let entries = 0;
+      let address = block.address;
+      const head = Buffer.alloc(4);
+      while (address < block.end) {
+        this.#blocks.read(address, head, 4);
+        address += head.readUInt32BE(0);
+        entries++;
+      }
+      this.#options.findings.unreachable(this.#keys.inodeOf(block.key), entries);
+    }
+  }
+}
+
+const INDEXED: ReadonlySet<string> = new Set(["node", "edge", "chunk", "symlink", "xattr"]);
+
+/** Bytes of a directory that are read at a time. */
+const WINDOW_BYTES = 64 * 1024;
+
+/** So many of the deepest directories keep a window. */
+const MAX_WINDOWS = 64;
+
+function openFrame(block: DirectoryBlock): Frame {
+  return { address: block.address, end: block.end, window: undefined, windowAt: 0, windowEnd: 0 };
+}
+
+/** Sizes of an entry's parts, read from its head. For code that is not hot. */
+export interface EntryParts {
+  readonly name: Buffer;
+  readonly attribute: Buffer;
+  readonly symlink: Buffer;
+  readonly xattrs: Buffer;
+  readonly chunks: Buffer;
+}
+
+/** Cuts an entry into its parts: views of `bytes`. */
+export function entryParts(bytes: Buffer, at: number): EntryParts {
+  let from = at + ENTRY_NAME;
+  const cut = (size: number): Buffer => {
+    from += size;
+    return bytes.subarray(from - size, from);
+  };
+  return {
+    name: cut(bytes.readUInt16BE(at + ENTRY_NAME_SIZE)),
+    attribute: cut(bytes.readUInt16BE(at + ENTRY_ATTRIBUTE_SIZE)),
+    symlink: cut(bytes.readUInt32BE(at + ENTRY_SYMLINK_SIZE)),
+    xattrs: cut(bytes.readUInt32BE(at + ENTRY_XATTRS_SIZE)),
+    chunks: cut(bytes.readUInt32BE(at + ENTRY_CHUNKS_SIZE)),
+  };
+}
