@@ -1,0 +1,22 @@
+import type { Readable, Writable } from "node:stream";
+
+/** All that the command line touches of the process, so that tests can run it in theirs. */
+export interface CliIo {
+  readonly stdin: Readable;
+  readonly stdout: Writable;
+  readonly stderr: Writable & { readonly isTTY?: boolean; readonly columns?: number };
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Fires at the first SIGINT or SIGTERM; its reason is an `Interruption`. */
+  readonly signal: AbortSignal;
+}
+
+/** Why the signal fired. */
+export class Interruption extends Error {
+  readonly signalName: "SIGINT" | "SIGTERM";
+
+  constructor(signalName: "SIGINT" | "SIGTERM") {
+    super(`interrupted by ${signalName}`);
+    this.name = "AbortError";
+    this.signalName = signalName;
+  }
+}

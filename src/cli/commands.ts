@@ -1,0 +1,8 @@
+import type { CommandSpec } from "./command-spec.ts";
+import { dumpCommand } from "./commands/dump.ts";
+import { loadCommand } from "./commands/load.ts";
+import { migrateCommand } from "./commands/migrate.ts";
+import { versionCommand } from "./commands/version.ts";
+
+/** All commands, in the order of the help page. */
+export const COMMANDS: readonly CommandSpec[] = [dumpCommand, loadCommand, migrateCommand, versionCommand];

@@ -1,0 +1,73 @@
+import { UsageError } from "../../base/errors.ts";
+import { redactUrl } from "../../base/redact-url.ts";
+import { load } from "../../operations/load.ts";
+import type { CommandOutcome, CommandSpec, Invocation } from "../command-spec.ts";
+import { RESOURCE_OPTIONS } from "../global-options.ts";
+import { isIncomplete, loadJson } from "../report-json.ts";
+import { loadSummary } from "../report-text.ts";
+
+/** `load META-URL [FILE]` (docs/spec/cli.md §5). */
+export const loadCommand: CommandSpec = {
+  name: "load",
+  summary: "Load metadata from a previously dumped file",
+  description:
+    "Loads a JSON dump, made by decant or juicefs, into an empty metadata engine. The target holds no volume until the " +
+    "last step; a load that fails leaves it as it was. The file may be plain, gzip or zstd, and encrypted like the " +
+    "automatic backups in the object storage; compression is told by content, not by name.\n\n" +
+    "WARNING: do not use the new engine and the old one at the same time, otherwise the volume will probably break.",
+  arguments: [
+    { name: "META-URL", required: true, description: "address of the empty target" },
+    { name: "FILE", required: false, description: "file to read; stdin when absent or -" },
+  ],
+  options: [
+    { flags: "--dry-run", description: "read and check everything, write nothing" },
+    {
+      flags: "--encrypt-rsa-key <PEM>",
+      description: "decrypt FILE with this private key (pass phrase: JFS_RSA_PASSPHRASE)",
+    },
+    {
+      flags: "--encrypt-algo <ALGO>",
+      description: "aes256gcm-rsa, chacha20-rsa or sm4gcm",
+      default: "aes256gcm-rsa",
+    },
+    { flags: "--encrypt-alg <ALGO>", description: "same as --encrypt-algo", hidden: true },
+    { flags: "--threads <N>", description: "accepted for compatibility; decant decides by itself", default: "10" },
+    { flags: "--binary", description: "load metadata from a binary file" },
+    { flags: "--stat", description: "show statistics of a binary file", hidden: true },
+    { flags: "--offset <N>", description: "show a segment of a binary file", hidden: true },
+    ...RESOURCE_OPTIONS,
+  ],
+  examples: [
+    { comment: "Restore a volume", command: "decant load redis://localhost/1 meta-dump.json.gz" },
+    { comment: "Check a dump without writing", command: "decant load sqlite3://new.db meta-dump.json --dry-run" },
+    {
+      comment: "Restore an automatic backup of an encrypted volume",
+      command:
+        "JFS_RSA_PASSPHRASE=... decant load redis://localhost/1 dump-2026-11-23-064810.json.gz --encrypt-rsa-key my.pem",
+    },
+  ],
+  run,
+  describeInterruption: (invocation) => `${redactUrl(invocation.args[0]!)} holds no volume`,
+};
+
+async function run(invocation: Invocation): Promise<CommandOutcome> {
+  const { args, options, io, context } = invocation;
+  if (options.flag("binary") || options.flag("stat") || options.text("offset") !== undefined) {
+    throw new UsageError("DECANT_E_BINARY", "Binary dumps are not supported yet", {
+      hint: "Load a JSON dump, or the binary one with juicefs load --binary",
+    });
+  }
+  const file = args[1];
+  const keyFile = options.text("encrypt-rsa-key");
+  const algorithm = options.text("encrypt-algo") ?? options.text("encrypt-alg") ?? "aes256gcm-rsa";
+  const report = await load(
+    {
+      target: args[0]!,
+      source: file === undefined || file === "-" ? { stream: io.stdin } : { file },
+      ...(keyFile === undefined ? {} : { decryption: { keyFile, algorithm } }),
+      dryRun: options.flag("dry-run"),
+    },
+    context,
+  );
+  return { json: loadJson(report), summary: loadSummary(report), incomplete: isIncomplete(report) };
+}

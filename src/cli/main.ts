@@ -1,0 +1,30 @@
+#!/usr/bin/env node
+import { errorText } from "../base/errors.ts";
+import { Interruption } from "./cli-io.ts";
+import { ExitCode } from "./exit-code.ts";
+import { runCli } from "./run-cli.ts";
+
+const abort = new AbortController();
+
+for (const signalName of ["SIGINT", "SIGTERM"] as const) {
+  process.on(signalName, () => {
+    // The second signal is an order: whatever the cleaning up waits for, it waits no longer.
+    if (abort.signal.aborted) process.exit(signalName === "SIGTERM" ? ExitCode.terminated : ExitCode.interrupted);
+    process.stderr.write(`decant: ${signalName} received, cleaning up; once more to exit at once\n`);
+    abort.abort(new Interruption(signalName));
+  });
+}
+
+process.on("uncaughtException", (error) => {
+  process.stderr.write(`decant: error: ${errorText(error)}\n`);
+  if ((process.env.DECANT_DEBUG ?? "") !== "" && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  process.exit(ExitCode.failed);
+});
+
+process.exitCode = await runCli(process.argv.slice(2), {
+  stdin: process.stdin,
+  stdout: process.stdout,
+  stderr: process.stderr,
+  env: process.env,
+  signal: abort.signal,
+});

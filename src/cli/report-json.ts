@@ -1,0 +1,62 @@
+import type { JsonValue } from "../base/json-text.ts";
+import type { CounterValues, DumpReport, LoadReport, ReportBase } from "../operations/report.ts";
+
+/** The document of `dump --json` (docs/json-output.md). */
+export function dumpJson(report: DumpReport): JsonValue {
+  return {
+    operation: report.operation,
+    source: report.source,
+    file: report.file ?? null,
+    format: report.format,
+    compression: report.compression,
+    documentBytes: report.documentBytes,
+    writtenBytes: report.writtenBytes,
+    consistency: { ...report.consistency },
+    ...baseJson(report),
+  };
+}
+
+/** The document of `load --json` and `migrate --json` (docs/json-output.md). */
+export function loadJson(report: LoadReport): JsonValue {
+  return {
+    operation: report.operation,
+    source: report.source,
+    target: report.target,
+    dryRun: report.dryRun,
+    readBytes: report.readBytes,
+    counters: { source: countersJson(report.counters.source), loaded: countersJson(report.counters.loaded) },
+    ...baseJson(report),
+  };
+}
+
+function countersJson(counters: CounterValues): JsonValue {
+  return {
+    usedSpace: counters.usedSpace,
+    usedInodes: counters.usedInodes,
+    nextInode: counters.nextInode,
+    nextChunk: counters.nextChunk,
+    nextSession: counters.nextSession,
+    nextTrash: counters.nextTrash,
+  };
+}
+
+function baseJson(report: ReportBase): { readonly [member: string]: JsonValue } {
+  return {
+    volume: { ...report.volume },
+    counts: { ...report.counts } as { [kind: string]: number },
+    durationMs: Math.round(report.durationMs),
+    findings: report.findings.map((finding) => ({
+      kind: finding.kind,
+      text: finding.text,
+      count: finding.count,
+      examples: [...finding.examples],
+      loss: finding.loss,
+    })),
+    nextSteps: [...report.nextSteps],
+  };
+}
+
+/** True when the command must end with exit code 3. */
+export function isIncomplete(report: ReportBase): boolean {
+  return report.findings.some((finding) => finding.loss);
+}

@@ -1,0 +1,109 @@
+import { formatBytes, formatCount, formatDuration } from "../base/units.ts";
+import type { CounterValues, DumpReport, Finding, LoadReport, RecordCounts, ReportBase } from "../operations/report.ts";
+import type { SummaryLine } from "./command-spec.ts";
+
+const NOUNS: Readonly<Record<keyof RecordCounts, readonly [one: string, many: string]>> = {
+  directory: ["directory", "directories"],
+  file: ["file", "files"],
+  tree: ["entry", "entries"],
+  node: ["inode", "inodes"],
+  edge: ["directory entry", "directory entries"],
+  chunk: ["chunk", "chunks"],
+  symlink: ["symlink", "symlinks"],
+  xattr: ["extended attribute", "extended attributes"],
+  parent: ["parent record", "parent records"],
+  sliceRef: ["slice reference", "slice references"],
+  acl: ["ACL rule", "ACL rules"],
+  sustained: ["sustained inode", "sustained inodes"],
+  delFile: ["deleted file", "deleted files"],
+  dirStat: ["directory statistic", "directory statistics"],
+  quota: ["directory quota", "directory quotas"],
+  userQuota: ["user quota", "user quotas"],
+  groupQuota: ["group quota", "group quotas"],
+  changeLog: ["change log entry", "change log entries"],
+  counter: ["counter", "counters"],
+  setting: ["setting", "settings"],
+};
+
+/** Closing lines of a dump. */
+export function dumpSummary(report: DumpReport): SummaryLine[] {
+  const { consistency } = report;
+  const compression = report.compression === "none" ? "" : ` (${report.compression})`;
+  const written = `${formatBytes(report.writtenBytes)}${compression} written`;
+  return [
+    { text: `Dump metadata into "${report.file ?? "STDOUT"}" succeed`, important: false },
+    plain(`volume ${volumeText(report)}`),
+    consistency.pointInTime
+      ? plain(`consistent as of ${consistency.asOf}: ${consistency.method}`)
+      : { text: `  NOT one point in time: ${consistency.method}`, important: true },
+    plain(`${countsText(report.counts)}; ${written} in ${formatDuration(report.durationMs)}`),
+    ...closingLines(report),
+  ];
+}
+
+/** Closing lines of a load or a migration. */
+export function loadSummary(report: LoadReport): SummaryLine[] {
+  const loaded: SummaryLine = report.dryRun
+    ? {
+        text: `"${report.source}" can be loaded into ${report.target}; nothing was written (dry run)`,
+        important: false,
+      }
+    : { text: `load metadata from "${report.source}" succeed`, important: false };
+  return [
+    { text: `Dumped counters: ${countersText(report.counters.source)}`, important: false },
+    { text: `Loaded counters: ${countersText(report.counters.loaded)}`, important: false },
+    loaded,
+    plain(`volume ${volumeText(report)} in ${report.target}`),
+    plain(
+      `${countsText(report.counts)}; ${formatBytes(report.readBytes)} read in ${formatDuration(report.durationMs)}`,
+    ),
+    ...closingLines(report),
+  ];
+}
+
+function closingLines(report: ReportBase): SummaryLine[] {
+  return [
+    ...report.findings.map((finding) => ({ text: `  ${findingText(finding)}`, important: true })),
+    ...report.nextSteps.map((step) => ({ text: `  next: ${step}`, important: true })),
+  ];
+}
+
+function plain(text: string): SummaryLine {
+  return { text: `  ${text}`, important: false };
+}
+
+function volumeText(report: ReportBase): string {
+  return `${report.volume.name} (${report.volume.uuid})`;
+}
+
+/** `lost: Entries without an inode: 3 (/a, /b, ...)` */
+export function findingText(finding: Finding): string {
+  const shown = finding.examples.slice(0, 5);
+  const more = finding.count > shown.length ? ", ..." : "";
+  const examples = shown.length === 0 ? "" : ` (${shown.join(", ")}${more})`;
+  return `${finding.loss ? "lost" : "note"}: ${finding.text}: ${formatCount(finding.count)}${examples}`;
+}
+
+/** `40 directories, 300 files, 12 xattrs`: only what there is. */
+export function countsText(counts: RecordCounts): string {
+  const parts: string[] = [];
+  for (const [kind, [one, many]] of Object.entries(NOUNS) as [keyof RecordCounts, readonly [string, string]][]) {
+    const count = counts[kind] ?? 0;
+    if (count > 0 && kind !== "setting" && kind !== "counter")
+      parts.push(`${formatCount(count)} ${count === 1 ? one : many}`);
+  }
+  return parts.length === 0 ? "no entries" : parts.join(", ");
+}
+
+/** As the reference logs them (docs/spec/cli.md §5). */
+export function countersText(counters: CounterValues): string {
+  const names = [
+    ["UsedSpace", counters.usedSpace],
+    ["UsedInodes", counters.usedInodes],
+    ["NextInode", counters.nextInode],
+    ["NextChunk", counters.nextChunk],
+    ["NextSession", counters.nextSession],
+    ["NextTrash", counters.nextTrash],
+  ];
+  return `{${names.map(([name, value]) => `${name}:${value}`).join(" ")}}`;
+}

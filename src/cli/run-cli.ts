@@ -1,0 +1,146 @@
+import { tmpdir } from "node:os";
+import type { Writable } from "node:stream";
+import { DataError, DecantError, errorText } from "../base/errors.ts";
+import { formatJson, type JsonValue } from "../base/json-text.ts";
+import { Progress } from "../base/progress.ts";
+import { parseSize } from "../base/units.ts";
+import { DEFAULT_MAX_MEMORY_BYTES, type OperationContext } from "../operations/context.ts";
+import type { CliIo } from "./cli-io.ts";
+import type { CommandOutcome, CommandSpec, Invocation } from "./command-spec.ts";
+import { COMMANDS } from "./commands.ts";
+import { ConsoleLogger, logLevel } from "./console-logger.ts";
+import { ExitCode, exitCodeOf } from "./exit-code.ts";
+import { GLOBAL_OPTIONS } from "./global-options.ts";
+import { normalizeArguments } from "./normalize-arguments.ts";
+import { OptionValues } from "./option-values.ts";
+import { type ParsedArguments, parseArguments } from "./program.ts";
+import { ProgressDisplay } from "./progress-display.ts";
+import { Terminal } from "./terminal.ts";
+import { versionLine } from "./version-line.ts";
+
+/** Runs one command line and returns its exit code. Never throws for anything a user can cause. */
+export async function runCli(argv: readonly string[], io: CliIo): Promise<ExitCode> {
+  const outputClosed = watchForClosedOutput(io);
+  let parsed: ParsedArguments;
+  try {
+    const normalized = normalizeArguments(argv, COMMANDS, GLOBAL_OPTIONS);
+    parsed = parseArguments(normalized, {
+      commands: COMMANDS,
+      globals: GLOBAL_OPTIONS,
+      versionLine: versionLine(),
+    });
+  } catch (error) {
+    const terminal = openTerminal(io, new OptionValues({}));
+    reportError(error, new ConsoleLogger(terminal, "info", undefined), io);
+    if (argv.includes("--json")) await write(io.stdout, `${formatJson(errorJson(error))}\n`);
+    return exitCodeOf(error, io.signal);
+  }
+  if (parsed.kind === "help") {
+    await write(io.stdout, parsed.text);
+    return ExitCode.ok;
+  }
+  const code = await runCommand(parsed.spec, parsed.args, parsed.options, io);
+  // A reader that has seen enough (`decant status | head`) is no failure.
+  return outputClosed() ? ExitCode.ok : code;
+}
+
+async function runCommand(
+  spec: CommandSpec,
+  args: readonly string[],
+  options: OptionValues,
+  io: CliIo,
+): Promise<ExitCode> {
+  const terminal = openTerminal(io, options);
+  const logger = new ConsoleLogger(terminal, logLevel(options), options.text("log-id"));
+  const progress = new Progress();
+  const display = new ProgressDisplay(progress, terminal);
+  const json = options.flag("json");
+  let invocation: Invocation | undefined;
+  try {
+    const context = createContext(options, io, logger, progress);
+    invocation = { args, options, io, context, json };
+    if (logger.shows("info")) display.start();
+    const outcome = await spec.run(invocation);
+    display.stop();
+    await showOutcome(outcome, invocation, spec, logger);
+    return outcome.incomplete === true ? ExitCode.incomplete : ExitCode.ok;
+  } catch (error) {
+    display.stop();
+    if (io.signal.aborted && invocation !== undefined && exitCodeOf(error, io.signal) >= ExitCode.interrupted) {
+      logger.error(`interrupted; ${spec.describeInterruption?.(invocation) ?? "nothing was written"}`);
+    } else {
+      reportError(error, logger, io);
+    }
+    if (json) await write(jsonStream(spec, invocation, io), `${formatJson(errorJson(error))}\n`);
+    return exitCodeOf(error, io.signal);
+  }
+}
+
+function createContext(options: OptionValues, io: CliIo, logger: ConsoleLogger, progress: Progress): OperationContext {
+  const maxMemory = options.text("max-memory") ?? io.env.DECANT_MAX_MEMORY ?? "";
+  const maxBytes = maxMemory === "" ? DEFAULT_MAX_MEMORY_BYTES : Number(parseSize(maxMemory, "max-memory", "M"));
+  const tmpDir = options.text("tmp-dir") ?? io.env.DECANT_TMP_DIR ?? io.env.TMPDIR ?? tmpdir();
+  return { signal: io.signal, logger, progress, env: io.env, memory: { maxBytes, tmpDir } };
+}
+
+async function showOutcome(
+  outcome: CommandOutcome,
+  invocation: Invocation,
+  spec: CommandSpec,
+  logger: ConsoleLogger,
+): Promise<void> {
+  if (invocation.json) {
+    await write(jsonStream(spec, invocation, invocation.io), `${formatJson(outcome.json)}\n`);
+    return;
+  }
+  if (outcome.output !== undefined) await write(invocation.io.stdout, outcome.output);
+  for (const line of outcome.summary ?? []) {
+    if (line.important) logger.important(line.text);
+    else logger.info(line.text);
+  }
+}
+
+function jsonStream(spec: CommandSpec, invocation: Invocation | undefined, io: CliIo): Writable {
+  const occupied = invocation !== undefined && spec.occupiesStdout?.(invocation) === true;
+  return occupied ? io.stderr : io.stdout;
+}
+
+function reportError(error: unknown, logger: ConsoleLogger, io: CliIo): void {
+  const hint = error instanceof DecantError ? error.hint : undefined;
+  logger.error(errorText(error), hint);
+  if ((io.env.DECANT_DEBUG ?? "") !== "" && error instanceof Error) logger.error(error.stack ?? "");
+}
+
+function errorJson(error: unknown): JsonValue {
+  return {
+    error: {
+      code: error instanceof DecantError ? error.code : "DECANT_E_FAILED",
+      message: errorText(error),
+      hint: error instanceof DecantError ? (error.hint ?? null) : null,
+      retryable: error instanceof DecantError && error.retryable,
+      location: error instanceof DataError ? { ...error.location } : null,
+    },
+  };
+}
+
+function openTerminal(io: CliIo, options: OptionValues): Terminal {
+  const isTty = io.stderr.isTTY === true;
+  const color = isTty && options.given("color") !== false && (io.env.NO_COLOR ?? "") === "" && io.env.TERM !== "dumb";
+  const live = isTty && io.env.TERM !== "dumb" && io.env.DISPLAY_PROGRESSBAR !== "false";
+  return new Terminal(io.stderr, { live, color, columns: io.stderr.columns ?? 80 });
+}
+
+/** Resolves when the text was handed over; a reader that went away is noticed by `watchForClosedOutput`. */
+function write(stream: Writable, text: string): Promise<void> {
+  return new Promise((resolve) => {
+    stream.write(text, () => resolve());
+  });
+}
+
+function watchForClosedOutput(io: CliIo): () => boolean {
+  let closed = false;
+  io.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") closed = true;
+  });
+  return () => closed;
+}
