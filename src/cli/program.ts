@@ -45,7 +45,7 @@ function buildProgram(parts: ProgramParts, printed: string[], done: (result: Par
     .description("Back up, restore, migrate and inspect the metadata of JuiceFS volumes.")
     .usage("[global options] command [options] [arguments]")
     .version(parts.versionLine, "-V, --version", "print the version only")
-    .configureOutput({ writeOut: (text) => printed.push(text), writeErr: () => undefined })
+    .configureOutput({ writeOut: (text) => printed.push(text), writeErr: (text) => printed.push(text) })
     .configureHelp({ showGlobalOptions: true, helpWidth: 110, subcommandTerm })
     .exitOverride();
   addOptions(program, parts.globals);
