@@ -1,0 +1,231 @@
+import { BatchBuilder, type FlatKind, packBatch, type RecordBatch, type RecordTypes } from "../../volume/records.ts";
+import { SLICE_BYTES } from "../../volume/slices.ts";
+import type { PackedRowReader } from "../sql/decimal.ts";
+import { newNodeRow, packNodeRow } from "../sql/node-row.ts";
+import type { NoteList } from "../sql/note-list.ts";
+import { NODE_COLUMNS } from "../sql/schema.ts";
+
+/** Values above this size do not travel in packed rows: the row carries its rowid in their place. */
+export const INLINE_BYTES: number = 16 * 1024;
+
+/** Names are stored with a 16-bit length. */
+const MAX_NAME_BYTES = 0xffff;
+
+/** Collects records of one kind into batches. */
+export class BatchQueue<K extends FlatKind = FlatKind> {
+  readonly builder: BatchBuilder;
+  readonly notes: NoteList;
+  /** Reads a value that was too large for a packed row. */
+  readonly fetch: (rowid: bigint) => Buffer;
+  ready: RecordBatch[] = [];
+
+  constructor(kind: K, notes: NoteList, fetch: (rowid: bigint) => Buffer) {
+    this.builder = new BatchBuilder(kind);
+    this.notes = notes;
+    this.fetch = fetch;
+  }
+
+  commit(): void {
+    if (this.builder.commit()) this.flush();
+  }
+
+  flush(): void {
+    const batch = this.builder.take();
+    if (batch !== undefined) this.ready.push(batch);
+  }
+
+  /** A batch of its own for a large record, so that the builder's buffers stay small. */
+  pushLarge(record: RecordTypes[K]): void {
+    this.flush();
+    this.ready.push(packBatch(this.builder.kind as K, [record]));
+  }
+}
+
+/** Turns the packed row at the reader's position into a record. */
+export type RowDecoder = (row: PackedRowReader, out: BatchQueue) => void;
+
+function putInt64(buffer: Buffer, at: number, row: PackedRowReader): number {
+  row.readInt64();
+  putU32(buffer, at, row.high);
+  return putU32(buffer, at + 4, row.low);
+}
+
+function putU32(buffer: Buffer, at: number, value: number): number {
+  buffer[at] = value >>> 24;
+  buffer[at + 1] = value >>> 16;
+  buffer[at + 2] = value >>> 8;
+  buffer[at + 3] = value;
+  return at + 4;
+}
+
+function putU16(buffer: Buffer, at: number, value: number): number {
+  buffer[at] = value >>> 8;
+  buffer[at + 1] = value;
+  return at + 2;
+}
+
+/** Records that consist of `count` 64-bit numbers in the order of the row's columns. */
+export function decodeInt64s(count: number): RowDecoder {
+  return (row, out) => {
+    const writer = out.builder.writer;
+    let at = writer.reserve(count * 8);
+    for (let i = 0; i < count; i++) at = putInt64(writer.buffer, at, row);
+    writer.length = at;
+    out.commit();
+  };
+}
+
+/** Columns as `NODE_COLUMNS`. */
+export function nodeDecoder(): RowDecoder {
+  const columns = newNodeRow();
+  return (row, out) => {
+    for (let i = 0; i < NODE_COLUMNS.length * 2; i += 2) {
+      row.readInt64();
+      columns[i] = row.high;
+      columns[i + 1] = row.low;
+    }
+    if (packNodeRow(columns, out.builder.writer)) {
+      out.notes.add("Inodes with mode bits above 07777 or an unknown type above 15, which were cut", "loss");
+    }
+    out.commit();
+  };
+}
+
+/** parent, inode, type, size of name, name. */
+export function decodeEdge(row: PackedRowReader, out: BatchQueue): void {
+  const writer = out.builder.writer;
+  let at = writer.reserve(19);
+  at = putInt64(writer.buffer, at, row);
+  at = putInt64(writer.buffer, at, row);
+  row.readInt64();
+  writer.buffer[at++] = row.low;
+  const size = row.readSize();
+  if (size > MAX_NAME_BYTES) {
+    skipLongName(row, out, "Directory entries with a name above 65,535 bytes");
+    return;
+  }
+  at = putU16(writer.buffer, at, size);
+  const start = row.skipBytes(size);
+  writer.length = at;
+  writer.writeSlice(row.bytes, start, start + size);
+  out.commit();
+}
+
+/** The name was replaced by its rowid in the query; the record is left out. */
+function skipLongName(row: PackedRowReader, out: BatchQueue, text: string): void {
+  row.readInt64();
+  out.notes.add(`${text}, which were left out`, "loss");
+}
+
+/** inode, index, size of slices, slices. */
+export function decodeChunk(row: PackedRowReader, out: BatchQueue): void {
+  row.readInt64();
+  const { high, low } = row;
+  row.readInt64();
+  const index = row.low;
+  const stored = row.readSize();
+  const damaged = stored % SLICE_BYTES !== 0;
+  if (damaged) {
+    out.notes.add("Chunks whose slice list has an impossible length; their files read as zeros there", "loss");
+  }
+  const size = damaged ? 0 : stored;
+  if (stored > INLINE_BYTES) {
+    row.readInt64();
+    const slices = damaged ? Buffer.alloc(0) : out.fetch(row.unsigned());
+    const inode = (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
+    (out as BatchQueue<"chunk">).pushLarge({ inode, index: index >>> 0, slices });
+    return;
+  }
+  const start = row.skipBytes(stored);
+  const writer = out.builder.writer;
+  const at = writer.reserve(16);
+  putU32(writer.buffer, at, high);
+  putU32(writer.buffer, at + 4, low);
+  putU32(writer.buffer, at + 8, index);
+  putU32(writer.buffer, at + 12, size);
+  writer.length = at + 16;
+  writer.writeSlice(row.bytes, start, start + size);
+  out.commit();
+}
+
+/** inode, size of target, target. */
+export function decodeSymlink(row: PackedRowReader, out: BatchQueue): void {
+  row.readInt64();
+  const inode = row.unsigned();
+  const size = row.readSize();
+  if (size > INLINE_BYTES) {
+    row.readInt64();
+    (out as BatchQueue<"symlink">).pushLarge({ inode, target: out.fetch(row.unsigned()) });
+    return;
+  }
+  const start = row.skipBytes(size);
+  const writer = out.builder.writer;
+  writer.writeU64(inode);
+  writer.writeU32(size);
+  writer.writeSlice(row.bytes, start, start + size);
+  out.commit();
+}
+
+/** inode, size of name, name, size of value, value. */
+export function decodeXattr(row: PackedRowReader, out: BatchQueue): void {
+  row.readInt64();
+  const inode = row.unsigned();
+  const nameSize = row.readSize();
+  const isNameLong = nameSize > MAX_NAME_BYTES;
+  if (isNameLong) skipLongName(row, out, "Extended attributes with a name above 65,535 bytes");
+  const nameStart = isNameLong ? 0 : row.skipBytes(nameSize);
+  const valueSize = row.readSize();
+  if (valueSize > INLINE_BYTES) {
+    row.readInt64();
+    if (isNameLong) return;
+    const name = Buffer.from(row.bytes.subarray(nameStart, nameStart + nameSize));
+    (out as BatchQueue<"xattr">).pushLarge({ inode, name, value: out.fetch(row.unsigned()) });
+    return;
+  }
+  const valueStart = row.skipBytes(valueSize);
+  if (isNameLong) return;
+  const writer = out.builder.writer;
+  writer.writeU64(inode);
+  writer.writeU16(nameSize);
+  writer.writeU32(valueSize);
+  writer.writeSlice(row.bytes, nameStart, nameStart + nameSize);
+  writer.writeSlice(row.bytes, valueStart, valueStart + valueSize);
+  out.commit();
+}
+
+/** id, size, refs. */
+export function decodeSliceRef(row: PackedRowReader, out: BatchQueue): void {
+  const writer = out.builder.writer;
+  let at = writer.reserve(20);
+  at = putInt64(writer.buffer, at, row);
+  row.readInt64();
+  at = putU32(writer.buffer, at, row.low);
+  writer.length = putInt64(writer.buffer, at, row);
+  out.commit();
+}
+
+const ACL_ENTRY_BYTES = 6;
+
+/** id, owner, group, mask, other, size of named users, named users, size of named groups, named groups (docs/spec/sql.md §4.6). */
+export function decodeAcl(row: PackedRowReader, out: BatchQueue): void {
+  const writer = out.builder.writer;
+  row.readInt64();
+  writer.writeU32(row.low >>> 0);
+  const sizeAt = writer.length;
+  writer.writeU32(0);
+  for (let i = 0; i < 4; i++) {
+    row.readInt64();
+    writer.writeU16(row.low & 0xffff);
+  }
+  for (let i = 0; i < 2; i++) {
+    const stored = row.readSize();
+    const start = row.skipBytes(stored);
+    const count = Math.floor(stored / ACL_ENTRY_BYTES);
+    if (stored % ACL_ENTRY_BYTES !== 0)
+      out.notes.add("ACL rules with a list of an impossible length, cut to whole entries", "loss");
+    writer.writeU32(count);
+    writer.writeSlice(row.bytes, start, start + count * ACL_ENTRY_BYTES);
+  }
+  writer.buffer.writeUInt32BE(writer.length - sizeAt - 4, sizeAt);
+  out.commit();
+}

@@ -1,0 +1,88 @@
+import Database from "better-sqlite3";
+import { DataError, DecantError, EngineError, errorText, isAbortError } from "../../base/errors.ts";
+
+/** True for an error of the database library with a result code that begins so: `SQLITE_BUSY`. */
+export function isSqliteError(error: unknown, code: string): boolean {
+  return error instanceof Database.SqliteError && error.code.startsWith(code);
+}
+
+interface Explanation {
+  readonly code: string;
+  readonly data?: true;
+  readonly retryable?: true;
+  readonly text: string;
+  readonly hint?: string;
+}
+
+/** What the library's result codes mean for whoever runs the command; the first prefix that fits counts. */
+const EXPLANATIONS: readonly (readonly [prefix: string, Explanation])[] = [
+  ["SQLITE_NOTADB", { code: "DECANT_E_NOT_A_DATABASE", data: true, text: "it is no SQLite database" }],
+  [
+    "SQLITE_CORRUPT",
+    {
+      code: "DECANT_E_CORRUPT_DATABASE",
+      data: true,
+      text: "the file is damaged",
+      hint: "Check it with: sqlite3 FILE 'PRAGMA integrity_check'. A -wal file that was separated from its database looks the same",
+    },
+  ],
+  [
+    "SQLITE_BUSY",
+    {
+      code: "DECANT_E_LOCKED",
+      retryable: true,
+      text: "it is locked by another program",
+      hint: "Try again, or stop the program that holds the lock",
+    },
+  ],
+  [
+    "SQLITE_CANTOPEN",
+    {
+      code: "DECANT_E_OPEN_DATABASE",
+      text: "the file, or the -wal or -shm file beside it, cannot be opened",
+      hint:
+        "A database in WAL mode needs a directory in which its -shm file can be created, or the -wal and -shm files of a " +
+        "running client. To read it from a read-only place, copy the database with its -wal file elsewhere first",
+    },
+  ],
+  [
+    "SQLITE_READONLY_ROLLBACK",
+    {
+      code: "DECANT_E_OPEN_DATABASE",
+      text: "a writer died in the middle of a change, which must be rolled back first",
+      hint: "Open the database once with write permission, for instance with: sqlite3 FILE 'PRAGMA user_version'",
+    },
+  ],
+  ["SQLITE_READONLY", { code: "DECANT_E_READ_ONLY", text: "the file or its directory is read-only" }],
+  ["SQLITE_PERM", { code: "DECANT_E_READ_ONLY", text: "permission denied" }],
+  [
+    "SQLITE_FULL",
+    {
+      code: "DECANT_E_DISK_FULL",
+      text: "the disk is full",
+      hint: "Indexes are sorted in temporary files; the environment variable SQLITE_TMPDIR says where",
+    },
+  ],
+  ["SQLITE_IOERR", { code: "DECANT_E_DISK", text: "reading or writing it failed" }],
+  [
+    "SQLITE_TOOBIG",
+    { code: "DECANT_E_VALUE_TOO_BIG", data: true, text: "a value exceeds SQLite's limit of 10^9 bytes" },
+  ],
+];
+
+/** An error for people, with the path; decant's own errors and aborts pass through untouched. */
+export function toEngineError(error: unknown, path: string, action: string): unknown {
+  if (error instanceof DecantError || isAbortError(error)) return error;
+  const code = error instanceof Database.SqliteError ? error.code : "";
+  const found = EXPLANATIONS.find(([prefix]) => code.startsWith(prefix))?.[1];
+  if (found === undefined) {
+    return new EngineError("DECANT_E_SQLITE", `Cannot ${action} ${path}: ${errorText(error)}`, { cause: error });
+  }
+  const options = {
+    cause: error,
+    retryable: found.retryable ?? false,
+    ...(found.hint === undefined ? {} : { hint: found.hint }),
+  };
+  const message = `Cannot ${action} ${path}: ${found.text} (${errorText(error)})`;
+  return found.data ? new DataError(found.code, message, options) : new EngineError(found.code, message, options);
+}

@@ -1,0 +1,236 @@
+import { randomBytes } from "node:crypto";
+import { statSync } from "node:fs";
+import { dirname } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { DataError, EngineError, errorText, InternalError } from "../../base/errors.ts";
+import { packBatch, type RecordBatch, type RecordKind, unpackBatch } from "../../volume/records.ts";
+import type { Loader, LoaderOptions } from "../engine.ts";
+import { PackedRowReader } from "../sql/decimal.ts";
+import { unpackNodeRow } from "../sql/node-row.ts";
+import { NoteList } from "../sql/note-list.ts";
+import { NODE_COLUMNS, SQL_TABLES, tableName } from "../sql/schema.ts";
+import { publishDatabase, removeDatabase, resolveTarget } from "./publish-database.ts";
+import { BatchQueue, nodeDecoder } from "./record-decoders.ts";
+import { type RecordWriter, recordWriters } from "./record-writers.ts";
+import { restoreSchemaOrder } from "./schema-order.ts";
+import type { SqliteAddress } from "./sqlite-address.ts";
+import { type Connection, openWriter } from "./sqlite-connection.ts";
+import { isSqliteError, toEngineError } from "./sqlite-errors.ts";
+import { Catalog, createIndexSql, createTableSql, quote } from "./sqlite-schema.ts";
+import { packedRow, tableScans } from "./table-scans.ts";
+
+/** The database library works synchronously: the event loop gets a turn at least this often. */
+const TURN_MS = 15;
+
+/** Page cache of the loading connection, also the memory for sorting each index. */
+const CACHE_KIB = 128 * 1024;
+
+/** What the reference counts versions of the change log by. */
+const LAST_CHANGELOG = "lastChangelog";
+
+/**
+ * Builds the volume in a file beside the target, without journal and in one transaction, and gives it the target's name
+ * when it is complete: whatever happens before, the target stays as it was (docs/spec/sql.md §16.1, 12.8).
+ */
+export class SqliteLoader implements Loader {
+  readonly #address: SqliteAddress;
+  readonly #options: LoaderOptions;
+  readonly #target: string;
+  readonly #temporary: string;
+  readonly #db: Connection;
+  readonly #writers: Partial<Record<RecordKind, RecordWriter>>;
+  #lastChangelog = 0n;
+  #lastTurn = performance.now();
+  #state: "open" | "failed" | "ended" = "open";
+
+  /** The caller has found the target to be empty. */
+  static open(address: SqliteAddress, options: LoaderOptions): SqliteLoader {
+    const target = resolveTarget(address.path);
+    const directory = dirname(target);
+    if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory()) {
+      throw new EngineError("DECANT_E_OPEN_DATABASE", `Cannot create ${target}: directory ${directory} does not exist`);
+    }
+    const temporary = `${target}.decant-${randomBytes(6).toString("hex")}.tmp`;
+    try {
+      return new SqliteLoader(address, options, target, temporary);
+    } catch (error) {
+      removeDatabase(temporary);
+      throw toEngineError(error, temporary, "create");
+    }
+  }
+
+  private constructor(address: SqliteAddress, options: LoaderOptions, target: string, temporary: string) {
+    this.#address = address;
+    this.#options = options;
+    this.#target = target;
+    this.#temporary = temporary;
+    this.#db = openWriter(temporary);
+    try {
+      this.#db.pragma("journal_mode = OFF");
+      this.#db.pragma("synchronous = OFF");
+      this.#db.pragma("locking_mode = EXCLUSIVE");
+      this.#db.pragma(`cache_size = -${CACHE_KIB}`);
+      this.#db.exec("BEGIN");
+      for (const table of SQL_TABLES) this.#db.exec(createTableSql(table, address.tablePrefix));
+      this.#writers = recordWriters(this.#db, address.tablePrefix, options.sliceRefs);
+    } catch (error) {
+      this.#db.close();
+      throw error;
+    }
+  }
+
+  async write(batch: RecordBatch): Promise<void> {
+    await this.#step(() => {
+      if (batch.kind === "counter") this.#writers.counter?.write(this.#withoutChangelog(batch));
+      else this.#writers[batch.kind]?.write(batch); // parent records are computed from the edges in SQL
+    });
+    if (performance.now() - this.#lastTurn < TURN_MS) return;
+    await nextTurn();
+    this.#lastTurn = performance.now();
+  }
+
+  async readNodes(inodes: readonly bigint[]): Promise<(Buffer | undefined)[]> {
+    return this.#step(() => {
+      this.#writers.node?.flush();
+      const scan = tableScans(new Catalog(this.#db, this.#address.tablePrefix)).find(({ kind }) => kind === "node")!;
+      const query = `SELECT CAST(${packedRow(scan)} AS BLOB) FROM ${this.#table("node")} t WHERE t.inode = ?`;
+      const select = this.#db.prepare(query).pluck();
+      const decode = nodeDecoder();
+      return inodes.map((inode) => {
+        const bytes = select.get(BigInt.asIntN(64, inode)) as Buffer | undefined;
+        if (bytes === undefined) return undefined;
+        const row = new PackedRowReader("node");
+        const out = new BatchQueue("node", new NoteList(), () => Buffer.alloc(0));
+        row.open(bytes);
+        decode(row, out);
+        return out.builder.writer.take().subarray(10);
+      });
+    });
+  }
+
+  async replaceNodes(batch: RecordBatch): Promise<void> {
+    await this.#step(() => {
+      this.#writers.node?.flush();
+      const marks = NODE_COLUMNS.map(() => "?").join(",");
+      const replace = this.#db.prepare(
+        `INSERT OR REPLACE INTO ${this.#table("node")} (${NODE_COLUMNS.join(",")}) VALUES (${marks})`,
+      );
+      for (let i = 0, at = 0; i < batch.count; i++) {
+        const values: unknown[] = [];
+        at = unpackNodeRow(batch.bytes, at, values, 0);
+        replace.run(values);
+      }
+    });
+  }
+
+  async finish(setting: Buffer): Promise<void> {
+    try {
+      await this.#step(() => {
+        for (const writer of Object.values(this.#writers)) writer.flush();
+      });
+      for (const table of SQL_TABLES) {
+        for (const sql of createIndexSql(table, this.#address.tablePrefix)) {
+          await this.#step(() => this.#createIndex(sql, table.name));
+          await nextTurn();
+        }
+      }
+      await this.#step(() => this.#complete(setting));
+      this.#state = "ended";
+    } catch (error) {
+      await this.abort();
+      throw error;
+    }
+  }
+
+  async abort(): Promise<void> {
+    if (this.#state === "ended") return;
+    this.#state = "ended";
+    try {
+      this.#db.close();
+      removeDatabase(this.#temporary);
+    } catch (error) {
+      this.#options.logger.warn(`Could not remove ${this.#temporary}: ${errorText(error)}`);
+    }
+  }
+
+  /** Nothing may be written after an error: without a journal, half of a statement may have been stored. */
+  async #step<T>(work: () => T): Promise<T> {
+    if (this.#state !== "open") throw new InternalError("DECANT_E_LOADER_STATE", "The loader has already ended");
+    this.#options.signal.throwIfAborted();
+    try {
+      return work();
+    } catch (error) {
+      this.#state = "failed";
+      throw toEngineError(error, this.#target, "write");
+    }
+  }
+
+  /**
+   * In SQL the last version of the change log is no counter: a row of that name would collide with the one that the
+   * reference adds to a binary dump. It is where the numbering goes on (docs/spec/sql.md §10.3).
+   */
+  #withoutChangelog(batch: RecordBatch): RecordBatch {
+    const records = [...unpackBatch("counter", batch)];
+    const last = records.find((record) => record.name === LAST_CHANGELOG);
+    if (last === undefined) return batch;
+    this.#lastChangelog = last.value;
+    return packBatch(
+      "counter",
+      records.filter((record) => record !== last),
+    );
+  }
+
+  #createIndex(sql: string, table: string): void {
+    try {
+      this.#db.exec(sql);
+    } catch (error) {
+      if (isSqliteError(error, "SQLITE_CONSTRAINT")) throw this.#duplicateRow(table, error);
+      throw error;
+    }
+  }
+
+  /** Names one of the rows that a unique index refused. */
+  #duplicateRow(name: string, cause: unknown): DataError {
+    const columns =
+      SQL_TABLES.find((table) => table.name === name)?.indexes.find((index) => index.unique)?.columns ?? [];
+    const names = columns.map(quote).join(",");
+    const values = columns.map(
+      (column) => `iif(typeof(${quote(column)}) = 'blob', quote(${quote(column)}), ${quote(column)})`,
+    );
+    const found = this.#db
+      .prepare(`SELECT ${values.join(",")} FROM ${this.#table(name)} GROUP BY ${names} HAVING count(*) > 1 LIMIT 1`)
+      .raw()
+      .get() as unknown[] | undefined;
+    const key = columns.map((column, i) => `${column} ${found?.[i]}`).join(", ");
+    return new DataError(
+      "DECANT_E_DUPLICATE",
+      `Cannot store two rows of ${tableName(this.#address.tablePrefix, name)} with ${key}`,
+      {
+        cause,
+        location: { key },
+      },
+    );
+  }
+
+  #complete(setting: Buffer): void {
+    if (this.#lastChangelog > 0n) {
+      const name = tableName(this.#address.tablePrefix, "change_log");
+      this.#db.prepare("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)").run(name, this.#lastChangelog);
+    }
+    this.#db.prepare(`INSERT INTO ${this.#table("setting")} VALUES ('format', CAST(? AS TEXT))`).run(setting);
+    this.#db.exec("COMMIT");
+    this.#db.close();
+    const db = openWriter(this.#temporary);
+    try {
+      restoreSchemaOrder(db);
+      if (this.#address.walMode) db.pragma("journal_mode = WAL");
+    } finally {
+      db.close();
+    }
+    publishDatabase(this.#temporary, this.#target);
+  }
+
+  #table(name: string): string {
+    return quote(tableName(this.#address.tablePrefix, name));
+  }
+}

@@ -1,0 +1,120 @@
+import { TRASH_INODE } from "../../volume/inode.ts";
+import type { SessionDetail, SessionSummary, Tally, VolumeUsage } from "../engine.ts";
+import type { Connection } from "./sqlite-connection.ts";
+import type { Catalog } from "./sqlite-schema.ts";
+
+/** A record of delslices: u64 id, u32 size (docs/spec/sql.md §4.4). */
+const DELETED_SLICE_BYTES = 12;
+
+/** Sessions, ascending by sid (docs/spec/sql.md §4.7). */
+export function readSessions(db: Connection, catalog: Catalog): SessionSummary[] {
+  if (!catalog.has("session2")) return [];
+  const query = `SELECT sid, expire, CAST(info AS BLOB) FROM ${catalog.table("session2")} ORDER BY sid`;
+  return rows<[bigint, bigint, Buffer | null]>(db, query).map(toSession);
+}
+
+/** One session with the deleted files it keeps open and its locks, undefined when there is none. */
+export function readSessionDetail(db: Connection, catalog: Catalog, sid: bigint): SessionDetail | undefined {
+  const key = BigInt.asIntN(64, sid);
+  const select = <T>(table: string, columns: string): T[] => {
+    if (!catalog.has(table)) return [];
+    return rows<T>(db, `SELECT ${columns} FROM ${catalog.table(table)} WHERE sid = ? ORDER BY rowid`, key);
+  };
+  const session = select<[bigint, bigint, Buffer | null]>("session2", "sid, expire, CAST(info AS BLOB)")[0];
+  if (session === undefined) return undefined;
+  return {
+    ...toSession(session),
+    sustained: select<[bigint]>("sustained", "inode").map(([inode]) => unsigned(inode)),
+    flocks: select<[bigint, bigint, bigint]>("flock", "inode, owner, ltype").map(([inode, owner, type]) => ({
+      inode: unsigned(inode),
+      owner: unsigned(owner),
+      type: String.fromCharCode(Number(type) & 0xff),
+    })),
+    plocks: select<[bigint, bigint, Buffer]>("plock", "inode, owner, CAST(records AS BLOB)").map(
+      ([inode, owner, records]) => ({ inode: unsigned(inode), owner: unsigned(owner), records }),
+    ),
+  };
+}
+
+function toSession([sid, expire, info]: [bigint, bigint, Buffer | null]): SessionSummary {
+  return { sid: unsigned(sid), expire, info: info === null || info.length === 0 ? undefined : info.toString() };
+}
+
+/** Counters and the quota of the root directory. */
+export function readUsageCounters(db: Connection, catalog: Catalog): VolumeUsage {
+  const counter = (name: string): bigint => {
+    if (!catalog.has("counter")) return 0n;
+    const query = `SELECT CAST(value AS INTEGER) FROM ${catalog.table("counter")} WHERE name = ?`;
+    return rows<[bigint]>(db, query, name)[0]?.[0] ?? 0n;
+  };
+  const quota = catalog.has("dir_quota")
+    ? rows<[bigint, bigint, bigint, bigint]>(
+        db,
+        `SELECT max_space, max_inodes, used_space, used_inodes FROM ${catalog.table("dir_quota")} WHERE inode = 1`,
+      )[0]
+    : undefined;
+  return {
+    usedSpace: counter("usedSpace"),
+    totalInodes: counter("totalInodes"),
+    rootQuota: quota && { maxSpace: quota[0], maxInodes: quota[1], usedSpace: quota[2], usedInodes: quota[3] },
+  };
+}
+
+type PendingUsage = Required<
+  Pick<VolumeUsage, "trashFiles" | "pendingDeletedFiles" | "trashSlices" | "pendingDeletedSlices">
+>;
+
+/**
+ * What waits for deletion, counted as `status --more` counts it (docs/spec/settings.md §7): in the trash every entry of an
+ * hour directory whose inode exists, whatever its type, and the bytes of regular files.
+ */
+export function readPendingUsage(db: Connection, catalog: Catalog): PendingUsage {
+  const tally = (tables: string[], query: string, ...values: unknown[]): Tally => {
+    if (!tables.every((table) => catalog.has(table))) return { count: 0n, bytes: 0n };
+    const [count, bytes] = rows<[bigint, bigint | null]>(db, query, ...values)[0]!;
+    return { count, bytes: bytes ?? 0n };
+  };
+  const [edge, node] = [catalog.table("edge"), catalog.table("node")];
+  return {
+    trashFiles: tally(
+      ["edge", "node"],
+      `SELECT count(*), sum(iif(n.type = 1, n.length, 0)) FROM ${edge} h
+         CROSS JOIN ${edge} e ON e.parent = h.inode CROSS JOIN ${node} n ON n.inode = e.inode
+        WHERE h.parent = ? AND h.type = 2`,
+      TRASH_INODE,
+    ),
+    pendingDeletedFiles: tally(["delfile"], `SELECT count(*), sum(length) FROM ${catalog.table("delfile")}`),
+    trashSlices: trashSlices(db, catalog),
+    pendingDeletedSlices: tally(
+      ["chunk_ref"],
+      `SELECT count(*), sum(size) FROM ${catalog.table("chunk_ref")} WHERE refs <= 0`,
+    ),
+  };
+}
+
+/** A row of an impossible length counts nothing, as in the reference. */
+function trashSlices(db: Connection, catalog: Catalog): Tally {
+  let count = 0n;
+  let bytes = 0n;
+  if (!catalog.has("delslices")) return { count, bytes };
+  const query = db.prepare(`SELECT CAST(slices AS BLOB) FROM ${catalog.table("delslices")}`).pluck();
+  for (const slices of query.iterate() as IterableIterator<Buffer>) {
+    if (slices.length % DELETED_SLICE_BYTES !== 0) continue;
+    for (let at = 8; at < slices.length; at += DELETED_SLICE_BYTES) {
+      bytes += BigInt(slices.readUInt32BE(at));
+      count++;
+    }
+  }
+  return { count, bytes };
+}
+
+function rows<T>(db: Connection, query: string, ...values: unknown[]): T[] {
+  return db
+    .prepare(query)
+    .raw()
+    .all(...values) as T[];
+}
+
+function unsigned(value: bigint): bigint {
+  return BigInt.asUintN(64, value);
+}
