@@ -8,9 +8,9 @@ import { bootstrap, PINNED_NODE, ROOT } from "./bootstrap.js";
 
 const MODULES = join(ROOT, "node_modules");
 
-bootstrap();
-const scratch = mkdtempSync(join(tmpdir(), "decant-test-run-"));
 const vitestArguments = process.argv.slice(2);
+bootstrap({ build: vitestArguments.length > 0 }); // else compiling is one of the checks
+const scratch = mkdtempSync(join(tmpdir(), "decant-test-run-"));
 const totals = { passed: 0, failed: 0, skipped: 0 };
 const failures = [];
 
@@ -33,7 +33,9 @@ function runChecks() {
     "--error-on-warnings",
     ".",
   ]);
-  runCheck("types", [join(MODULES, "typescript", "bin", "tsc"), "--noEmit"]);
+  const compiler = join(MODULES, "typescript", "bin", "tsc");
+  runCheck("types", [compiler, "--noEmit"]);
+  runCheck("build", [compiler, "-p", "tsconfig.build.json"]);
 }
 
 function runCheck(name, args) {
