@@ -2,7 +2,14 @@ import type { CommandSpec } from "./command-spec.ts";
 import { dumpCommand } from "./commands/dump.ts";
 import { loadCommand } from "./commands/load.ts";
 import { migrateCommand } from "./commands/migrate.ts";
+import { statusCommand } from "./commands/status.ts";
 import { versionCommand } from "./commands/version.ts";
 
 /** All commands, in the order of the help page. */
-export const COMMANDS: readonly CommandSpec[] = [dumpCommand, loadCommand, migrateCommand, versionCommand];
+export const COMMANDS: readonly CommandSpec[] = [
+  dumpCommand,
+  loadCommand,
+  migrateCommand,
+  statusCommand,
+  versionCommand,
+];

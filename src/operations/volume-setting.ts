@@ -1,0 +1,19 @@
+import { NotFoundError } from "../base/errors.ts";
+import type { MetadataStore } from "../engines/engine.ts";
+import { parseSetting, type Setting } from "../volume/setting.ts";
+
+/** The error for a database that holds no volume, in the reference's words. */
+export function notFormattedError(address: string): NotFoundError {
+  return new NotFoundError(
+    "DECANT_E_NOT_FORMATTED",
+    "database is not formatted, please run `juicefs format ...` first",
+    { hint: `${address} holds no volume: check the address, the database number and the prefix` },
+  );
+}
+
+/** The setting of the volume in a store. Throws `NotFoundError` when there is none. */
+export async function readVolumeSetting(store: MetadataStore, signal: AbortSignal): Promise<Setting> {
+  const stored = await store.readSetting(signal);
+  if (stored === undefined || stored.length === 0) throw notFormattedError(store.address);
+  return parseSetting(stored);
+}
