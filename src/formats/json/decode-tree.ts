@@ -1,0 +1,507 @@
+import { FILE_TYPE_NAMES, FileType } from "../../volume/file-type.ts";
+import { TRASH_INODE_HIGH, TRASH_INODE_LOW } from "../../volume/inode.ts";
+import { BATCH_BYTES, type RecordBatch } from "../../volume/records.ts";
+import { ENTRY_MORE_CHUNKS, ENTRY_ROOT, KEEP_ACL_ID } from "../../volume/tree-item.ts";
+import { AclReader } from "./decode-acl.ts";
+import { AttributeReader, UNKNOWN_MEMBER_TEXT, type Warn } from "./decode-attribute.ts";
+import { chunksPart, type EntryParts, ItemWriter } from "./decode-items.ts";
+import { DirectoryNames, printableName } from "./decode-names.ts";
+import { ChunkReader } from "./decode-slices.ts";
+import { XattrReader } from "./decode-xattrs.ts";
+import type { JsonSkipper } from "./json-skip.ts";
+import type { JsonTokens } from "./json-tokens.ts";
+import { DAMAGE_HINT } from "./json-window.ts";
+
+/** A chunk list longer than this is handed on before its entry has ended; no other member may follow it then. */
+const MAX_HELD_CHUNKS_BYTES = 16 * 1024 * 1024;
+/** Directories in directories; the reference has no limit, real trees do not come near. */
+export const MAX_DEPTH = 200_000;
+/** The longest name (docs/spec/filesystem.md). */
+const MAX_NAME_BYTES = 255;
+
+/** Longer paths are shown without their middle. */
+const MAX_PATH_TEXT = 2000;
+
+const ROOT = 0;
+const FIRST_MEMBER = 1;
+const NEXT_MEMBER = 2;
+const FIRST_CHILD = 3;
+const NEXT_CHILD = 4;
+const FIRST_XATTR = 5;
+const NEXT_XATTR = 6;
+const FIRST_CHUNK = 7;
+const NEXT_CHUNK = 8;
+const SKIP = 9;
+const DONE = 10;
+
+const MEMBER_NAMES = [
+  "attr",
+  "entries",
+  "chunks",
+  "symlink",
+  "xattrs",
+  "posix_acl_access",
+  "posix_acl_default",
+] as const;
+type MemberName = (typeof MEMBER_NAMES)[number];
+const MEMBER_BYTES: readonly Buffer[] = MEMBER_NAMES.map((name) => Buffer.from(name));
+
+/** Members seen in an entry; null values of lists count as not seen. */
+const ATTR = 1;
+const ENTRIES = 2;
+const CHUNKS = 4;
+const SYMLINK = 8;
+const XATTRS = 16;
+const ACCESS = 32;
+const DEFAULT = 64;
+/** The entry's item has been written although its object has not ended. */
+const WRITTEN = 128;
+const MEMBER_BITS: Readonly<Record<MemberName, number>> = {
+  attr: ATTR,
+  entries: ENTRIES,
+  chunks: CHUNKS,
+  symlink: SYMLINK,
+  xattrs: XATTRS,
+  posix_acl_access: ACCESS,
+  posix_acl_default: DEFAULT,
+};
+
+/**
+ * Reads `FSTree` and `Trash` into tree items, one member of an entry per step and without recursion: what an open
+ * directory needs is on the stacks of `DirectoryNames` and `#masks`.
+ */
+export class TreeDecoder {
+  readonly #tokens: JsonTokens;
+  readonly #skipper: JsonSkipper;
+  readonly #warn: Warn;
+  readonly #commit: () => void;
+  readonly #attribute: AttributeReader;
+  readonly #acls: AclReader;
+  readonly #xattrs: XattrReader;
+  readonly #chunks: ChunkReader;
+  readonly #items: ItemWriter = new ItemWriter();
+  #names: DirectoryNames = new DirectoryNames();
+  #state = DONE;
+  #section = "";
+  /** Members of the current entry, and of the directories around it. */
+  #mask = 0;
+  readonly #masks: number[] = [];
+  readonly #parts: EntryParts = {
+    flags: 0,
+    name: Buffer.alloc(0),
+    nameStart: 0,
+    nameEnd: 0,
+    accessAclId: 0,
+    defaultAclId: 0,
+    symlink: Buffer.allocUnsafeSlow(256),
+    symlinkSize: 0,
+  };
+
+  constructor(tokens: JsonTokens, skipper: JsonSkipper, warn: Warn, commit: () => void) {
+    this.#tokens = tokens;
+    this.#skipper = skipper;
+    this.#warn = warn;
+    this.#commit = commit;
+    this.#attribute = new AttributeReader(tokens, skipper, warn);
+    this.#acls = new AclReader(tokens, skipper, warn);
+    this.#xattrs = new XattrReader(tokens, skipper, warn);
+    this.#chunks = new ChunkReader(tokens, skipper, warn);
+  }
+
+  /** Begins with the value of the member `section`. */
+  begin(section: "FSTree" | "Trash"): void {
+    this.#section = section;
+    this.#names = new DirectoryNames();
+    this.#state = ROOT;
+  }
+
+  /** Path of what is being read, printable. The trash is shown where clients see it, as `/.trash`. */
+  path(): string {
+    const path = this.#names.path(this.#state !== FIRST_CHILD && this.#state !== NEXT_CHILD);
+    const whole = this.#section === "FSTree" ? path : path === "/" ? "/.trash" : `/.trash${path}`;
+    return whole.length <= MAX_PATH_TEXT ? whole : `${whole.slice(0, 200)}[...]${whole.slice(200 - MAX_PATH_TEXT)}`;
+  }
+
+  /** Takes the batches that are full; with `all` every record there is. Rules come before the entries that use them. */
+  take(into: RecordBatch[], all: boolean): void {
+    if (!all && this.#items.builder.writer.length < BATCH_BYTES) return;
+    for (const batch of [this.#acls.records.take(), this.#items.builder.take()])
+      if (batch !== undefined) into.push(batch);
+  }
+
+  /** Runs one step; true when the tree has been read. */
+  step(): boolean {
+    switch (this.#state) {
+      case FIRST_CHILD:
+      case NEXT_CHILD:
+        this.#child();
+        break;
+      case FIRST_MEMBER:
+      case NEXT_MEMBER:
+        this.#member();
+        break;
+      case FIRST_XATTR:
+      case NEXT_XATTR:
+        if (this.#element(this.#state === FIRST_XATTR)) {
+          this.#xattrs.read();
+          this.#state = NEXT_XATTR;
+        }
+        break;
+      case FIRST_CHUNK:
+      case NEXT_CHUNK:
+        if (this.#element(this.#state === FIRST_CHUNK)) this.#chunk();
+        break;
+      case SKIP:
+        this.#skipper.run(true);
+        this.#state = NEXT_MEMBER;
+        break;
+      default:
+        this.#root();
+    }
+    this.#commit();
+    return this.#state === DONE;
+  }
+
+  #root(): void {
+    const tokens = this.#tokens;
+    if (tokens.peek() !== 0x7b) {
+      throw tokens.error(
+        "DECANT_E_JSON_VALUE",
+        `it must be an object, got ${tokens.describeValue()}`,
+        "Without it there is no tree to load; take another copy or an earlier backup",
+      );
+    }
+    tokens.at++;
+    this.#beginEntry(ENTRY_ROOT);
+  }
+
+  #beginEntry(flags: number): void {
+    const parts = this.#parts;
+    parts.flags = flags;
+    this.#resetMembers();
+    this.#mask = 0;
+    this.#state = FIRST_MEMBER;
+  }
+
+  #resetMembers(): void {
+    const parts = this.#parts;
+    parts.accessAclId = 0;
+    parts.defaultAclId = 0;
+    parts.symlinkSize = 0;
+    if (this.#xattrs.list.length > 0) this.#xattrs.reset();
+    this.#chunks.reset();
+  }
+
+  /** Reads the name of the next entry of a directory, or the end of its entries. */
+  #child(): void {
+    const tokens = this.#tokens;
+    let byte = tokens.peek();
+    if (byte === 0x7d) {
+      this.#endEntries();
+      return;
+    }
+    if (this.#state === NEXT_CHILD) {
+      if (byte !== 0x2c) throw tokens.unexpected("',' or '}'");
+      tokens.at++;
+      byte = tokens.peek();
+    }
+    const nameAt = tokens.at;
+    tokens.readString(true, "the name of an entry in quotes");
+    const { text, textStart, textEnd } = tokens;
+    tokens.expect(0x3a, "':'");
+    if (tokens.peek() !== 0x7b) {
+      const name = printableName(text, textStart, textEnd);
+      throw tokens.error(
+        "DECANT_E_JSON_ENTRY",
+        `entry "${name}" must be an object, got ${tokens.describeValue()}`,
+        DAMAGE_HINT,
+      );
+    }
+    const problem = nameProblem(text, textStart, textEnd) ?? this.#addName(text, textStart, textEnd);
+    if (problem !== undefined) {
+      throw tokens.error("DECANT_E_JSON_NAME", problem, "Correct the name in the dump or remove the entry", nameAt);
+    }
+    tokens.at++;
+    this.#beginEntry(0);
+  }
+
+  #addName(text: Buffer, start: number, end: number): string | undefined {
+    const verdict = this.#names.add(text, start, end);
+    if (verdict === "new") return undefined;
+    const name = printableName(text, start, end);
+    if (verdict === "duplicate") return `the directory has the name "${name}" twice`;
+    return `the name "${name}" is out of order in a directory that is too large to look for duplicate names; sort its entries`;
+  }
+
+  /** Reads the next member of an entry, or the end of the entry. */
+  #member(): void {
+    const tokens = this.#tokens;
+    let byte = tokens.peek();
+    if (byte === 0x7d) {
+      this.#endEntry();
+      return;
+    }
+    if (this.#state === NEXT_MEMBER) {
+      if (byte !== 0x2c) throw tokens.unexpected("',' or '}'");
+      tokens.at++;
+      byte = tokens.peek();
+    }
+    tokens.readKey();
+    const name = this.#memberName();
+    if (name === undefined) {
+      this.#warn("unknown-member", UNKNOWN_MEMBER_TEXT, tokens.textValue());
+      this.#skipper.begin();
+      this.#state = SKIP;
+      return;
+    }
+    const bit = MEMBER_BITS[name];
+    if ((this.#mask & bit) !== 0)
+      throw tokens.error("DECANT_E_JSON_ENTRY", `the entry has "${name}" twice`, DAMAGE_HINT);
+    if ((this.#mask & (WRITTEN | ENTRIES)) === WRITTEN) {
+      throw tokens.error(
+        "DECANT_E_JSON_LIMIT",
+        `"${name}" stands behind a very long list of chunks`,
+        'Put "chunks" last in this entry',
+      );
+    }
+    this.#state = NEXT_MEMBER;
+    this.#readMember(name, bit);
+  }
+
+  #memberName(): MemberName | undefined {
+    for (let i = 0; i < MEMBER_NAMES.length; i++) if (this.#tokens.textIs(MEMBER_BYTES[i]!)) return MEMBER_NAMES[i];
+    const lower = this.#tokens.textValue().toLowerCase();
+    return MEMBER_NAMES.find((name) => name === lower);
+  }
+
+  #readMember(name: MemberName, bit: number): void {
+    const tokens = this.#tokens;
+    switch (name) {
+      case "attr":
+        this.#attribute.read();
+        this.#mask |= bit;
+        this.#checkInode();
+        return;
+      case "entries":
+        this.#beginEntries();
+        return;
+      case "chunks":
+        if (this.#beginList(name)) this.#state = FIRST_CHUNK;
+        return;
+      case "xattrs":
+        if (this.#beginList(name)) this.#state = FIRST_XATTR;
+        return;
+      case "symlink":
+        if (tokens.readNull()) return;
+        tokens.readString(true, "the target of the symbolic link in quotes");
+        this.#keepSymlink();
+        break;
+      case "posix_acl_access":
+        this.#parts.accessAclId = this.#acls.read(name);
+        break;
+      case "posix_acl_default":
+        this.#parts.defaultAclId = this.#acls.read(name);
+        break;
+    }
+    this.#mask |= bit;
+  }
+
+  #keepSymlink(): void {
+    const { text, textStart, textEnd } = this.#tokens;
+    const parts = this.#parts;
+    const size = textEnd - textStart;
+    if (parts.symlink.length < size) parts.symlink = Buffer.allocUnsafeSlow(size * 2);
+    text.copy(parts.symlink, 0, textStart, textEnd);
+    parts.symlinkSize = size;
+  }
+
+  /** Takes the beginning of a list; false when it is null. Elements are steps of their own. */
+  #beginList(name: MemberName): boolean {
+    const tokens = this.#tokens;
+    if (tokens.readNull()) return false;
+    if (tokens.peek() !== 0x5b) {
+      throw tokens.error("DECANT_E_JSON_ENTRY", `"${name}" must be a list, got ${tokens.describeValue()}`, DAMAGE_HINT);
+    }
+    tokens.at++;
+    return true;
+  }
+
+  /** Takes what stands between elements; false at the end of the list. */
+  #element(isFirst: boolean): boolean {
+    const tokens = this.#tokens;
+    const byte = tokens.peek();
+    if (byte === 0x5d) {
+      tokens.at++;
+      this.#state = NEXT_MEMBER;
+      return false;
+    }
+    if (isFirst) return true;
+    if (byte !== 0x2c) throw tokens.unexpected("',' or ']'");
+    tokens.at++;
+    return true;
+  }
+
+  #chunk(): void {
+    this.#chunks.read();
+    this.#mask |= CHUNKS;
+    this.#state = NEXT_CHUNK;
+    if (this.#chunks.list.length >= MAX_HELD_CHUNKS_BYTES) this.#flushChunks();
+  }
+
+  /** Writes what has come of a very long chunk list, so that memory stays bounded. */
+  #flushChunks(): void {
+    if ((this.#mask & ATTR) === 0) {
+      throw this.#tokens.error(
+        "DECANT_E_JSON_LIMIT",
+        `"attr" does not come within the first ${MAX_HELD_CHUNKS_BYTES} bytes of chunks`,
+        'Put "attr" first in this entry',
+      );
+    }
+    this.#checkMembers();
+    this.#writeEntry(true);
+    this.#mask |= WRITTEN;
+    this.#chunks.taken();
+  }
+
+  #beginEntries(): void {
+    const tokens = this.#tokens;
+    if (tokens.readNull()) return;
+    if ((this.#mask & ATTR) === 0) {
+      throw tokens.error(
+        "DECANT_E_JSON_ENTRY",
+        '"entries" stands before "attr"',
+        'Put "attr" before "entries" in every directory; dumps and documents with sorted members have it so',
+      );
+    }
+    if (tokens.peek() !== 0x7b) {
+      throw tokens.error(
+        "DECANT_E_JSON_ENTRY",
+        `"entries" must be an object, got ${tokens.describeValue()}`,
+        DAMAGE_HINT,
+      );
+    }
+    tokens.at++;
+    this.#mask |= ENTRIES;
+    this.#checkMembers();
+    if (this.#names.depth >= MAX_DEPTH) {
+      throw tokens.error("DECANT_E_JSON_LIMIT", `directories are nested more than ${MAX_DEPTH} deep`, DAMAGE_HINT);
+    }
+    this.#writeEntry(false);
+    this.#masks.push(this.#mask | WRITTEN);
+    this.#names.enter();
+    this.#state = FIRST_CHILD;
+  }
+
+  #endEntries(): void {
+    this.#tokens.at++;
+    this.#names.leave();
+    this.#mask = this.#masks.pop()!;
+    this.#resetMembers();
+    this.#state = NEXT_MEMBER;
+  }
+
+  #endEntry(): void {
+    const tokens = this.#tokens;
+    if ((this.#mask & ATTR) === 0) throw tokens.error("DECANT_E_JSON_ENTRY", 'the entry has no "attr"', DAMAGE_HINT);
+    tokens.at++;
+    this.#checkMembers();
+    if ((this.#mask & WRITTEN) === 0) this.#writeEntry(false);
+    else if ((this.#mask & ENTRIES) === 0)
+      this.#items.moreChunks(this.#chunks.list.buffer, 0, this.#chunks.list.length);
+    if ((this.#mask & ENTRIES) !== 0) this.#writeLeave();
+    else if (this.#attribute.type === FileType.directory)
+      this.#items.leave(KEEP_ACL_ID, KEEP_ACL_ID, this.#emptyXattrs());
+    this.#state = this.#masks.length === 0 ? DONE : NEXT_CHILD;
+  }
+
+  /** What was read behind `entries` goes into the leave item. */
+  #writeLeave(): void {
+    const { accessAclId, defaultAclId } = this.#parts;
+    this.#items.leave(accessAclId || KEEP_ACL_ID, defaultAclId || KEEP_ACL_ID, this.#xattrs.list);
+  }
+
+  #emptyXattrs(): XattrReader["list"] {
+    this.#xattrs.reset();
+    return this.#xattrs.list;
+  }
+
+  #writeEntry(moreChunksFollow: boolean): void {
+    const parts = this.#parts;
+    const chunks = this.#chunks.list;
+    if ((this.#mask & WRITTEN) !== 0) {
+      this.#items.moreChunks(chunks.buffer, 0, chunks.length);
+      return;
+    }
+    parts.name = this.#names.bytes;
+    parts.nameStart = this.#names.start;
+    parts.nameEnd = this.#names.end;
+    const first = chunksPart(chunks.buffer, 0, chunks.length);
+    if (first < chunks.length || moreChunksFollow) parts.flags |= ENTRY_MORE_CHUNKS;
+    this.#items.entry(this.#attribute, parts, this.#xattrs.list, chunks.buffer, first);
+    if (first < chunks.length) this.#items.moreChunks(chunks.buffer, first, chunks.length);
+  }
+
+  /** Roots must be what they stand for, as nothing else tells the two trees apart; others must not be roots. */
+  #checkInode(): void {
+    const { inodeHigh, inodeLow, type } = this.#attribute;
+    const high = inodeHigh >>> 0;
+    const low = inodeLow >>> 0;
+    const inTrashRange = high > TRASH_INODE_HIGH || (high === TRASH_INODE_HIGH && low >= TRASH_INODE_LOW);
+    const isTrashRoot = high === TRASH_INODE_HIGH && low === TRASH_INODE_LOW;
+    let problem: string | undefined;
+    if ((this.#parts.flags & ENTRY_ROOT) !== 0) {
+      if (type !== FileType.directory) problem = `the root must be a directory, got ${FILE_TYPE_NAMES[type]}`;
+      else if (this.#section === "Trash" && !isTrashRoot)
+        problem = "the root of the trash must have inode 9223372032828243968";
+      else if (this.#section === "FSTree" && isTrashRoot) problem = "the root has the inode of the trash";
+    } else if (high === 0 && low === 1) problem = "an entry has inode 1, which is the root's";
+    else if (isTrashRoot || (inTrashRange && this.#section === "FSTree"))
+      problem = "an entry has an inode of the trash";
+    if (problem === undefined) return;
+    const inode = (BigInt(high) << 32n) | BigInt(low);
+    throw this.#tokens.error("DECANT_E_JSON_INODE", `${problem} (inode ${inode})`, INODE_HINT);
+  }
+
+  /** Refuses members that the type cannot have; the reference drops them silently. */
+  #checkMembers(): void {
+    const mask = this.#mask;
+    // Behind `entries` the attributes read last are those of another entry.
+    const type = (mask & ENTRIES) !== 0 && (mask & WRITTEN) !== 0 ? FileType.directory : this.#attribute.type;
+    const stray =
+      (mask & ENTRIES) !== 0 && type !== FileType.directory
+        ? "entries"
+        : (mask & CHUNKS) !== 0 && type !== FileType.regular
+          ? "chunks"
+          : (mask & SYMLINK) !== 0 && type !== FileType.symlink
+            ? "symlink"
+            : undefined;
+    if (stray !== undefined) {
+      throw this.#tokens.error("DECANT_E_JSON_ENTRY", `a ${FILE_TYPE_NAMES[type]} cannot have "${stray}"`, DAMAGE_HINT);
+    }
+    if (type === FileType.symlink && (mask & SYMLINK) === 0) {
+      this.#warn("symlink-without-target", "A symbolic link has no target: it was stored with an empty one");
+    }
+  }
+}
+
+const INODE_HINT =
+  "The file is damaged, was edited by hand, or went through a tool that rounds large numbers (jq before 1.7 does); take another copy or an earlier backup";
+
+/** Why nobody could reach an entry of that name. */
+function nameProblem(text: Buffer, start: number, end: number): string | undefined {
+  const size = end - start;
+  const first = text[start];
+  if (size === 0) return "an entry has an empty name";
+  if (first === 0x2e && (size === 1 || (size === 2 && text[start + 1] === 0x2e))) {
+    return `an entry has the name "${size === 1 ? "." : ".."}"`;
+  }
+  if (size > MAX_NAME_BYTES) {
+    return `the name "${printableName(text, start, start + 40)}..." has ${size} bytes, more than ${MAX_NAME_BYTES}`;
+  }
+  for (let i = start; i < end; i++) {
+    const byte = text[i];
+    if (byte === 0x2f) return `the name "${printableName(text, start, end)}" contains a slash`;
+    if (byte === 0) return `the name "${printableName(text, start, end)}" contains a NUL byte`;
+  }
+  return undefined;
+}

@@ -1,0 +1,304 @@
+import type { DataError } from "../../base/errors.ts";
+import type { RecordBatch, RecordStream } from "../../volume/records.ts";
+import { assertJson, byteOrderMarkLength } from "./decode-detect.ts";
+import { SectionDecoder, type SectionName } from "./decode-sections.ts";
+import { TreeDecoder } from "./decode-tree.ts";
+import { JsonSkipper } from "./json-skip.ts";
+import { JsonTokens } from "./json-tokens.ts";
+import { DAMAGE_HINT, NEED_DATA } from "./json-window.ts";
+
+export interface JsonDecodeOptions {
+  readonly signal: AbortSignal;
+  /**
+   * Gets everything that was read although it is not as a dump should be. `kind` is stable: `unknown-member`,
+   * `missing-attribute`, `mode-bits`, `symlink-without-target`, `xattr-value`, `null-section`. `example` says where; only the first
+   * `MAX_EXAMPLES` calls of a kind have one.
+   */
+  onWarning(kind: string, text: string, example?: string): void;
+}
+
+/** For tests. */
+export interface JsonDecodeTuning {
+  /** How much to read before a step is tried again. */
+  readonly refillBytes?: number;
+  readonly maxTokenBytes?: number;
+}
+
+/** Calls of `onWarning` of one kind that carry an example: making one costs more than reading an entry. */
+export const MAX_EXAMPLES = 10;
+
+const DEFAULT_REFILL_BYTES = 256 * 1024;
+/** Enough to tell what an input is. */
+const HEAD_BYTES = 16;
+
+/**
+ * Reads a JSON dump (docs/spec/json-dump.md) into batches, in the order of the document: `setting`, `counter` (SQL sense,
+ * docs/spec/sql.md §5), `sustained`, `delFile`, `quota`, `userQuota`, `groupQuota` (used values 0), `changeLog`, `acl` and
+ * `tree`. ACL rules are numbered in order of first appearance and come before the first entry that names them. Members may
+ * stand in any order, except that `attr` precedes `entries`.
+ *
+ * Attributes are as the document has them: parent 0, length 0 for directories and symlinks, a root of any inode. What can
+ * only be seen by comparing entries (one inode at several places, cycles) is left to the consolidation of the tree.
+ *
+ * Throws `DataError` with offset, line and path for everything that is damaged; a document is only complete when the
+ * stream ends without. Memory is bounded by the largest single value and the depth of the tree, not by the document. The
+ * input is read in pieces of any size; the pieces are copied.
+ */
+export async function* decodeJsonDump(
+  input: AsyncIterable<Uint8Array>,
+  options: JsonDecodeOptions,
+  tuning: JsonDecodeTuning = {},
+): RecordStream {
+  const iterator = input[Symbol.asyncIterator]();
+  const decoder = new DumpDecoder(options, tuning.maxTokenBytes);
+  const refillBytes = tuning.refillBytes ?? DEFAULT_REFILL_BYTES;
+  let isEnd = false;
+  try {
+    while (!decoder.isDone) {
+      const needsData = decoder.run();
+      yield* decoder.takeBatches();
+      if (!needsData) continue;
+      options.signal.throwIfAborted();
+      if (isEnd) decoder.finish();
+      // A step that has failed at this length once must not fail at nearly the same length again and again.
+      const wanted = decoder.received + Math.max(refillBytes, decoder.pending);
+      while (!isEnd && decoder.received < wanted) {
+        const next = await iterator.next();
+        if (next.done) isEnd = true;
+        else decoder.append(next.value);
+      }
+    }
+  } finally {
+    await iterator.return?.();
+  }
+}
+
+const START = 0;
+const FIRST_SECTION = 1;
+const NEXT_SECTION = 2;
+const IN_SECTION = 3;
+const IN_TREE = 4;
+const SKIP = 5;
+const END = 6;
+
+const SECTIONS: ReadonlySet<string> = new Set([
+  "Setting",
+  "Counters",
+  "Sustained",
+  "DelFiles",
+  "Quotas",
+  "UserQuotas",
+  "GroupQuotas",
+  "ChangeLog",
+] satisfies SectionName[]);
+const REQUIRED = ["Setting", "Counters", "FSTree"] as const;
+
+/** The top level of a document, as a machine that runs without waiting until it lacks data or has batches. */
+class DumpDecoder {
+  isDone = false;
+  readonly #tokens: JsonTokens;
+  readonly #skipper: JsonSkipper;
+  readonly #sections: SectionDecoder;
+  readonly #tree: TreeDecoder;
+  readonly #options: JsonDecodeOptions;
+  readonly #seen = new Set<string>();
+  readonly #examples = new Map<string, number>();
+  #batches: RecordBatch[] = [];
+  #warnings: { kind: string; text: string; example: string | undefined }[] = [];
+  #state = START;
+  #section = "";
+  /** Input that came before it could be judged. */
+  #head: Buffer | undefined = Buffer.alloc(0);
+
+  constructor(options: JsonDecodeOptions, maxTokenBytes?: number) {
+    this.#options = options;
+    this.#tokens = new JsonTokens(maxTokenBytes);
+    this.#tokens.describe = () => this.#describe();
+    this.#skipper = new JsonSkipper(this.#tokens);
+    const warn = (kind: string, text: string, member?: string): void => this.#warn(kind, text, member);
+    this.#sections = new SectionDecoder(this.#tokens, this.#skipper, warn);
+    this.#tree = new TreeDecoder(this.#tokens, this.#skipper, warn, () => this.#commit());
+  }
+
+  get received(): number {
+    return this.#head?.length ?? this.#tokens.received;
+  }
+
+  get pending(): number {
+    return this.#tokens.pending;
+  }
+
+  append(chunk: Uint8Array): void {
+    if (this.#head === undefined) {
+      this.#tokens.append(chunk);
+      return;
+    }
+    const head = Buffer.concat([this.#head, chunk]);
+    this.#head = head;
+    if (head.length >= HEAD_BYTES) this.#judgeHead(head);
+  }
+
+  #judgeHead(head: Buffer): void {
+    this.#head = undefined;
+    assertJson(head.subarray(0, HEAD_BYTES));
+    this.#tokens.append(head);
+    this.#tokens.at = byteOrderMarkLength(head);
+    this.#tokens.commit();
+  }
+
+  takeBatches(): RecordBatch[] {
+    const batches = this.#batches;
+    this.#batches = [];
+    return batches;
+  }
+
+  /** Runs steps until there are batches or the document has ended (false), or more input is needed (true). */
+  run(): boolean {
+    try {
+      while (this.#batches.length === 0 && !this.isDone) this.#step();
+      return false;
+    } catch (error) {
+      if (error !== NEED_DATA) throw error;
+      this.#tokens.rewind();
+      this.#warnings = [];
+      return true;
+    }
+  }
+
+  /** The input has ended where `run` wants more. */
+  finish(): void {
+    if (this.#head !== undefined) {
+      this.#judgeHead(this.#head);
+      return;
+    }
+    if (this.#state === END) {
+      this.isDone = true;
+      return;
+    }
+    const tokens = this.#tokens;
+    tokens.at = tokens.end;
+    throw tokens.error(
+      "DECANT_E_JSON_TRUNCATED",
+      "the document ends here, before it is complete",
+      "The file was cut off, perhaps by a full disk or a broken transfer; take another copy or an earlier backup",
+    );
+  }
+
+  #step(): void {
+    switch (this.#state) {
+      case IN_TREE: {
+        const isEnd = this.#tree.step();
+        this.#tree.take(this.#batches, isEnd);
+        if (isEnd) this.#state = NEXT_SECTION;
+        return;
+      }
+      case IN_SECTION:
+        if (this.#sections.step(this.#batches)) this.#state = NEXT_SECTION;
+        break;
+      case SKIP:
+        this.#skipper.run(true);
+        this.#state = NEXT_SECTION;
+        break;
+      case END:
+        this.#tokens.peek();
+        throw this.#trailing();
+      case START:
+        this.#tokens.expect(0x7b, "'{'");
+        this.#state = FIRST_SECTION;
+        break;
+      default:
+        this.#nextSection();
+    }
+    this.#commit();
+  }
+
+  #nextSection(): void {
+    const tokens = this.#tokens;
+    let byte = tokens.peek();
+    if (byte === 0x7d) {
+      this.#endDocument();
+      return;
+    }
+    if (this.#state === NEXT_SECTION) {
+      if (byte !== 0x2c) throw tokens.unexpected("',' or '}'");
+      tokens.at++;
+      byte = tokens.peek();
+    }
+    tokens.readKey();
+    const name = tokens.textValue();
+    const isTree = name === "FSTree" || name === "Trash";
+    if (!isTree && !SECTIONS.has(name)) {
+      this.#warn("unknown-member", "Members that decant does not know were skipped", name);
+      this.#skipper.begin();
+      this.#state = SKIP;
+      return;
+    }
+    if (this.#seen.has(name))
+      throw tokens.error("DECANT_E_JSON_VALUE", `the document has "${name}" twice`, DAMAGE_HINT);
+    if (name === "Trash" && tokens.readNull()) {
+      this.#warn("null-section", "Sections that are null were taken as empty", name);
+      this.#state = NEXT_SECTION;
+    } else if (isTree) {
+      this.#tree.begin(name);
+      this.#state = IN_TREE;
+    } else {
+      this.#sections.begin(name as SectionName);
+      this.#state = IN_SECTION;
+    }
+    this.#seen.add(name);
+    this.#section = name;
+  }
+
+  #endDocument(): void {
+    const missing = REQUIRED.filter((name) => !this.#seen.has(name));
+    if (missing.length > 0) {
+      throw this.#tokens.error(
+        "DECANT_E_JSON_MISSING",
+        `it has no ${missing.map((name) => `"${name}"`).join(", ")}`,
+        "This is no complete dump of a volume; take another copy or an earlier backup",
+      );
+    }
+    this.#tokens.at++;
+    this.#state = END;
+  }
+
+  #trailing(): DataError {
+    return this.#tokens.error(
+      "DECANT_E_JSON_SYNTAX",
+      "there is more text behind the end of the document",
+      "Remove what does not belong to the dump; two dumps cannot be loaded as one",
+    );
+  }
+
+  #commit(): void {
+    this.#tokens.commit();
+    if (this.#warnings.length === 0) return;
+    for (const { kind, text, example } of this.#warnings) this.#options.onWarning(kind, text, example);
+    this.#warnings = [];
+  }
+
+  /** Warnings of a step count only when the step is not repeated. */
+  #warn(kind: string, text: string, member: string | undefined): void {
+    const made = this.#examples.get(kind) ?? 0;
+    let example: string | undefined;
+    if (made < MAX_EXAMPLES) {
+      this.#examples.set(kind, made + 1);
+      example = this.#place(member);
+    }
+    this.#warnings.push({ kind, text, example });
+  }
+
+  #place(member: string | undefined): string {
+    if (this.#state === IN_TREE) return member === undefined ? this.#tree.path() : `${this.#tree.path()}: ${member}`;
+    return this.#state === IN_SECTION ? `${this.#section}.${member}` : String(member);
+  }
+
+  #describe(): { subject: string; path: string | undefined } {
+    if (this.#state === IN_TREE) {
+      const path = this.#tree.path();
+      return { subject: `"${path}" of the JSON dump`, path };
+    }
+    if (this.#state === IN_SECTION) return { subject: `"${this.#section}" of the JSON dump`, path: undefined };
+    return { subject: "the JSON dump", path: undefined };
+  }
+}
