@@ -1,17 +1,7 @@
+import type { Finding } from "../volume/findings.ts";
 import type { RecordKind } from "../volume/records.ts";
 
-/** Something that was put right, left out or noticed, by kind, in words a user understands. */
-export interface Finding {
-  /** Stable name for programs: `link-count`, `missing-node`, ... listed in docs/json-output.md. */
-  readonly kind: string;
-  /** One sentence without a number: "Link counts that did not fit the tree were recomputed". */
-  readonly text: string;
-  count: number;
-  /** The first few places, printable paths or keys. */
-  readonly examples: string[];
-  /** True when something of the volume is missing or changed by it: the command then ends with exit code 3. */
-  readonly loss: boolean;
-}
+export type { Finding };
 
 /** Counts by record kind, as far as they apply. */
 export type RecordCounts = Partial<Record<RecordKind | "directory" | "file", number>>;

@@ -75,7 +75,7 @@ export class DirectorySort implements JoinedSink {
         const order = this.#names.sort(piece, keys, true);
         merger.addRun(piece, order);
       }
-      merger.merge((bytes, start) => this.#write(bytes, start));
+      while (merger.next()) this.#write(merger.bytes, merger.start);
     }
     index.endPartition(blocks.length);
   }

@@ -112,7 +112,7 @@ export class InodeJoin {
       for (const piece of this.#store.drain(partition, pieceBytes)) {
         merger.addRun(piece, this.#sorter.sort(piece, writeKey, compareRecords));
       }
-      merger.merge((bytes, start) => group.take(bytes, start));
+      while (merger.next()) group.take(merger.bytes, merger.start);
     }
     group.end();
   }

@@ -49,21 +49,40 @@ export class RunMerger {
     this.#runs.push({ next: begin, end: this.#spill.length, window: Buffer.alloc(0), at: 0, filled: 0 });
   }
 
-  /** Calls `visit` for every record of all runs in order; the bytes are borrowed for the call. */
-  merge(visit: (bytes: Buffer, start: number) => void): void {
-    const heap = this.#runs.filter((run) => this.#fill(run));
-    for (let i = (heap.length >> 1) - 1; i >= 0; i--) this.#sink(heap, i);
-    while (heap.length > 0) {
-      const run = heap[0]!;
-      visit(run.window, run.at);
+  /**
+   * Goes on to the next record of all runs in order, which then stands at `bytes[start..)` until the next call; false at the
+   * end.
+   */
+  next(): boolean {
+    const heap = this.#heap ?? this.#open();
+    const run = heap[0];
+    if (run === undefined) return false;
+    if (this.#taken) {
       run.at += run.window.readUInt32BE(run.at);
       if (!this.#fill(run)) {
         const last = heap.pop()!;
-        if (heap.length === 0) return;
-        heap[0] = last;
+        if (heap.length === 0) return false;
+        if (last !== run) heap[0] = last;
       }
       this.#sink(heap, 0);
     }
+    this.#taken = true;
+    this.bytes = heap[0]!.window;
+    this.start = heap[0]!.at;
+    return true;
+  }
+
+  /** The record at hand. */
+  bytes: Buffer = Buffer.alloc(0);
+  start = 0;
+  #heap: RunCursor[] | undefined;
+  #taken = false;
+
+  #open(): RunCursor[] {
+    const heap = this.#runs.filter((run) => this.#fill(run));
+    this.#heap = heap;
+    for (let i = (heap.length >> 1) - 1; i >= 0; i--) this.#sink(heap, i);
+    return heap;
   }
 
   /** Makes the record at `run.at` complete in memory; false at the end of the run. */

@@ -76,6 +76,10 @@ export class BatchBuilder {
   /** Counts the record just written; true when the batch is full and should be taken. */
   commit(): boolean {
     this.count++;
+    return this.isFull;
+  }
+
+  get isFull(): boolean {
     return this.writer.length >= BATCH_BYTES;
   }
 

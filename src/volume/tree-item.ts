@@ -49,5 +49,8 @@ export const ENTRY_ROOT = 4;
 /** A directory met a second time: its content stands at the first place and is not repeated. */
 export const ENTRY_REPEATED = 8;
 
+/** The root of the trash, whatever its inode number: sources that name their trees set it beside ENTRY_ROOT. */
+export const ENTRY_TRASH_ROOT = 16;
+
 /** An entry's chunk list is cut into items of about this size. */
 export const CHUNKS_ITEM_BYTES: number = 64 * 1024;

@@ -1,0 +1,157 @@
+import { type AclEntry, decodeAclRule } from "../../volume/acl.ts";
+import {
+  ATTR_ATIME,
+  ATTR_ATIMENSEC,
+  ATTR_CTIME,
+  ATTR_CTIMENSEC,
+  ATTR_GID,
+  ATTR_LENGTH,
+  ATTR_MTIME,
+  ATTR_MTIMENSEC,
+  ATTR_NLINK,
+  ATTR_RDEV,
+  ATTR_TAIL,
+  ATTR_UID,
+} from "../../volume/attribute.ts";
+import { FILE_TYPE_NAMES, FileType } from "../../volume/file-type.ts";
+import { SLICE_BYTES } from "../../volume/slices.ts";
+import { ascii, readUint32, type TextWriter } from "./text-writer.ts";
+
+/** The one-line members of a tree entry (docs/spec/json-dump.md §6): compact JSON without blanks. */
+
+const ATTR_HEAD = ascii('"attr": {"inode":');
+const FLAGS = ascii(',"flags":');
+const MODE_BY_TYPE: readonly Buffer[] = [...FILE_TYPE_NAMES, "unknown"].map((name) =>
+  ascii(`,"type":"${name}","mode":`),
+);
+const UNKNOWN_TYPE = FILE_TYPE_NAMES.length;
+const UID = ascii(',"uid":');
+const GID = ascii(',"gid":');
+const ATIME = ascii(',"atime":');
+const MTIME = ascii(',"mtime":');
+const CTIME = ascii(',"ctime":');
+const ATIMENSEC = ascii(',"atimensec":');
+const MTIMENSEC = ascii(',"mtimensec":');
+const CTIMENSEC = ascii(',"ctimensec":');
+const NLINK = ascii(',"nlink":');
+const LENGTH = ascii(',"length":');
+const RDEV = ascii(',"rdev":');
+const TIER = ascii(',"tier":');
+const ZERO = 0x30;
+const CLOSE = 0x7d;
+
+/** `"attr": {...}` of the record at `bytes[at..end)`; `inodeAt` is where the inode's eight bytes stand. */
+export function writeAttribute(out: TextWriter, bytes: Buffer, inodeAt: number, at: number, end: number): void {
+  const type = bytes[at + 1]! >> 4;
+  out.writeAscii(ATTR_HEAD);
+  out.writeUint64(bytes, inodeAt);
+  if (bytes[at] !== 0) {
+    out.writeAscii(FLAGS);
+    out.writeUint(bytes[at]!);
+  }
+  out.writeAscii(MODE_BY_TYPE[Math.min(type, UNKNOWN_TYPE)]!);
+  out.writeUint(((bytes[at + 1]! & 0x0f) << 8) | bytes[at + 2]!);
+  out.writeAscii(UID);
+  out.writeUint(readUint32(bytes, at + ATTR_UID));
+  out.writeAscii(GID);
+  out.writeUint(readUint32(bytes, at + ATTR_GID));
+  out.writeAscii(ATIME);
+  out.writeInt64(bytes, at + ATTR_ATIME);
+  out.writeAscii(MTIME);
+  out.writeInt64(bytes, at + ATTR_MTIME);
+  out.writeAscii(CTIME);
+  out.writeInt64(bytes, at + ATTR_CTIME);
+  writeOptional(out, ATIMENSEC, readUint32(bytes, at + ATTR_ATIMENSEC));
+  writeOptional(out, MTIMENSEC, readUint32(bytes, at + ATTR_MTIMENSEC));
+  writeOptional(out, CTIMENSEC, readUint32(bytes, at + ATTR_CTIMENSEC));
+  out.writeAscii(NLINK);
+  out.writeUint(readUint32(bytes, at + ATTR_NLINK));
+  out.writeAscii(LENGTH);
+  if (type === FileType.regular) out.writeUint64(bytes, at + ATTR_LENGTH);
+  else out.writeU8(ZERO);
+  writeOptional(out, RDEV, readUint32(bytes, at + ATTR_RDEV));
+  writeOptional(out, TIER, tierOf(bytes, at, end));
+  out.writeU8(CLOSE);
+}
+
+function writeOptional(out: TextWriter, name: Buffer, value: number): void {
+  if (value === 0) return;
+  out.writeAscii(name);
+  out.writeUint(value);
+}
+
+function tierOf(bytes: Buffer, at: number, end: number): number {
+  const tail = end - at - ATTR_TAIL;
+  if (tail >= 8) return tail > 8 ? bytes[at + ATTR_TAIL + 8]! : 0;
+  return tail > 0 ? bytes[at + ATTR_TAIL]! : 0;
+}
+
+/** `"attr": {...}` of an entry whose inode has no record: all 0, and the link count that the reference assumes. */
+export function writeMissingAttribute(out: TextWriter, bytes: Buffer, inodeAt: number, type: number): void {
+  out.writeAscii(ATTR_HEAD);
+  out.writeUint64(bytes, inodeAt);
+  out.writeAscii(MODE_BY_TYPE[Math.min(type, UNKNOWN_TYPE)]!);
+  out.writeLatin1('0,"uid":0,"gid":0,"atime":0,"mtime":0,"ctime":0,"nlink":');
+  out.writeUint(type === FileType.directory ? 2 : 1);
+  out.writeAscii(LENGTH);
+  out.writeU8(ZERO);
+  out.writeU8(CLOSE);
+}
+
+/** `"xattrs": [...]` from a tree entry's packed list. */
+export function writeXattrs(out: TextWriter, bytes: Buffer, start: number, end: number): void {
+  out.writeLatin1('"xattrs": [');
+  for (let at = start; at < end; ) {
+    if (at > start) out.writeLatin1(",");
+    const name = at + 6;
+    const value = name + bytes.readUInt16BE(at);
+    at = value + bytes.readUInt32BE(at + 2);
+    out.writeLatin1('{"name":"');
+    out.writeJson(bytes, name, value);
+    out.writeLatin1('","value":"');
+    out.writeEscapedJson(bytes, value, at);
+    out.writeLatin1('"}');
+  }
+  out.writeLatin1("]");
+}
+
+/** The text of an ACL rule's object. */
+export function aclText(rule: Buffer): Buffer {
+  const { owner, group, other, mask, users, groups } = decodeAclRule(rule);
+  const list = (entries: readonly AclEntry[]): string =>
+    entries.length === 0 ? "null" : `[${entries.map(({ id, perm }) => `{"id":${id},"perm":${perm}}`).join(",")}]`;
+  return ascii(
+    `{"owner":${owner},"group":${group},"other":${other},"mask":${mask},"users":${list(users)},"groups":${list(groups)}}`,
+  );
+}
+
+const INDEX = ascii('{"index":');
+const SLICES = ascii(',"slices":[');
+const SLICES_END = ascii("]}");
+const ID = ascii('{"id":');
+const POS = ascii(',"pos":');
+const SIZE = ascii(',"size":');
+const OFF = ascii(',"off":');
+const LEN = ascii(',"len":');
+const COMMA = 0x2c;
+
+/** `{"index":...}` of one chunk, `bytes[at..)` being u32 index, u32 size, slices. */
+export function writeChunk(out: TextWriter, bytes: Buffer, at: number): void {
+  out.writeAscii(INDEX);
+  out.writeUint(readUint32(bytes, at));
+  out.writeAscii(SLICES);
+  const end = at + 8 + readUint32(bytes, at + 4);
+  for (let slice = at + 8; slice < end; slice += SLICE_BYTES) {
+    if (slice > at + 8) out.writeU8(COMMA);
+    out.writeAscii(ID);
+    out.writeUint64(bytes, slice + 4);
+    writeOptional(out, POS, readUint32(bytes, slice));
+    out.writeAscii(SIZE);
+    out.writeUint(readUint32(bytes, slice + 12));
+    writeOptional(out, OFF, readUint32(bytes, slice + 16));
+    out.writeAscii(LEN);
+    out.writeUint(readUint32(bytes, slice + 20));
+    out.writeU8(CLOSE);
+  }
+  out.writeAscii(SLICES_END);
+}

@@ -1,0 +1,618 @@
+import { DataError } from "../base/errors.ts";
+import {
+  ATTR_BASE_BYTES,
+  ATTR_GID,
+  ATTR_LENGTH,
+  ATTR_MAX_BYTES,
+  ATTR_NLINK,
+  ATTR_PARENT,
+  ATTR_TAIL,
+  ATTR_UID,
+  decodeAttribute,
+  encodeAttribute,
+  newDirectoryAttribute,
+} from "../volume/attribute.ts";
+import { FileType } from "../volume/file-type.ts";
+import type { FindingList } from "../volume/findings.ts";
+import { isTrashInode, ROOT_INODE, TRASH_INODE, TRASH_INODE_HIGH } from "../volume/inode.ts";
+import { printablePath } from "../volume/path.ts";
+import { type BatchBuilder, packRecord, type QuotaRecord, type RecordBatch } from "../volume/records.ts";
+import {
+  CHUNKS_LIST,
+  ENTRY_ATTRIBUTE_SIZE,
+  ENTRY_CHUNKS_SIZE,
+  ENTRY_FLAGS,
+  ENTRY_INODE,
+  ENTRY_MORE_CHUNKS,
+  ENTRY_NAME,
+  ENTRY_NAME_SIZE,
+  ENTRY_NODE_MISSING,
+  ENTRY_REPEATED,
+  ENTRY_ROOT,
+  ENTRY_SYMLINK_SIZE,
+  ENTRY_TRASH_ROOT,
+  ENTRY_TYPE,
+  ENTRY_XATTRS_SIZE,
+  ITEM_TAG,
+  KEEP_ACL_ID,
+  LEAVE_ACCESS_ACL,
+  LEAVE_DEFAULT_ACL,
+  LEAVE_XATTRS,
+  TREE_CHUNKS,
+  TREE_ENTRY,
+} from "../volume/tree-item.ts";
+import { AclTable } from "./acl-table.ts";
+import { InodeKeys } from "./inode-key.ts";
+import { InodeSet } from "./inode-set.ts";
+import type { LinkTable } from "./link-table.ts";
+import { OwnerUsage } from "./owner-usage.ts";
+import type { RecordSorter } from "./record-sorter.ts";
+import type { SliceReferences } from "./slice-references.ts";
+
+/** Where flat records are collected. */
+export interface FlatBuilders {
+  readonly node: BatchBuilder;
+  readonly edge: BatchBuilder;
+  readonly chunk: BatchBuilder;
+  readonly symlink: BatchBuilder;
+  readonly xattr: BatchBuilder;
+  readonly dirStat: BatchBuilder;
+}
+
+export interface EntryConsolidatorOptions {
+  readonly builders: FlatBuilders;
+  readonly findings: FindingList;
+  readonly links: LinkTable;
+  readonly slices: SliceReferences;
+  /** Directory quotas known so far, by inode; may grow until the end. */
+  readonly quotas: ReadonlyMap<bigint, QuotaRecord>;
+  /** Room for the sums of every directory. */
+  readonly totals: RecordSorter;
+}
+
+/** A directory that is open. Space is in blocks of 4096 bytes, lengths in blocks and rest, so that numbers stay exact. */
+interface Frame {
+  readonly inode: Buffer;
+  /** Root directories have none. */
+  readonly name: Buffer | undefined;
+  attribute: Buffer;
+  readonly inTrash: boolean;
+  readonly isRoot: boolean;
+  subdirectories: number;
+  children: number;
+  childBlocks: number;
+  lengthBlocks: number;
+  lengthRest: number;
+  /** Of everything below. */
+  treeBlocks: number;
+  treeInodes: number;
+}
+
+/** A place of a file with several, waiting for the rest of its chunks. */
+interface OpenPlace {
+  readonly inode: Buffer;
+  readonly parent: bigint;
+  readonly attributeHash: number;
+  contentHash: number;
+  readonly sourceLinks: number;
+  readonly attribute: Buffer | undefined;
+}
+
+/** Entry by entry: tree items in, flat records and sums out. */
+export class EntryConsolidator {
+  readonly acls: AclTable = new AclTable();
+  readonly treeUsage: OwnerUsage = new OwnerUsage();
+  readonly trashUsage: OwnerUsage = new OwnerUsage();
+  entries = 0;
+  directories = 0;
+  hasTrash = false;
+  largestTrash = 0n;
+
+  readonly #options: EntryConsolidatorOptions;
+  readonly #keys: InodeKeys = new InodeKeys();
+  readonly #seen: InodeSet = new InodeSet(this.#keys);
+  readonly #directories: InodeSet = new InodeSet(this.#keys);
+  readonly #frames: Frame[] = [];
+  /** Depth of directories that are being left out. */
+  #skipping = 0;
+  #usedBlocks = 0;
+  #totalInodes = 0;
+  #largestHigh = 0;
+  #largestLow = 1;
+  readonly #quotaUsage: Map<bigint, { blocks: number; inodes: number }> = new Map();
+  /** Whose chunks the next item may continue; undefined when they are not wanted. */
+  #chunksOf: Buffer | undefined;
+  #openPlace: OpenPlace | undefined;
+
+  constructor(options: EntryConsolidatorOptions) {
+    this.#options = options;
+  }
+
+  get usedSpace(): bigint {
+    return BigInt(this.#usedBlocks) * 4096n;
+  }
+
+  get totalInodes(): bigint {
+    return BigInt(this.#totalInodes);
+  }
+
+  /** Largest inode below the trash, at least that of the root. */
+  get largestInode(): bigint {
+    return (BigInt(this.#largestHigh) << 32n) | BigInt(this.#largestLow);
+  }
+
+  write(batch: RecordBatch): void {
+    const { bytes } = batch;
+    for (let at = 0; at < bytes.length; at += bytes.readUInt32BE(at)) {
+      const tag = bytes[at + ITEM_TAG];
+      if (tag === TREE_ENTRY) this.#entry(bytes, at);
+      else if (tag === TREE_CHUNKS) this.#continueChunks(bytes, at);
+      else this.#leave(bytes, at);
+    }
+  }
+
+  end(): void {
+    this.#closePlace();
+  }
+
+  /** Directory quotas with their usage; those in the trash, or of directories that are not there, have none. */
+  dirQuotas(quotas: ReadonlyMap<bigint, QuotaRecord>): QuotaRecord[] {
+    if (this.#quotaUsage.size < quotas.size) this.#readTotals(quotas);
+    return [...quotas.values()].map((quota) => {
+      const usage = this.#quotaUsage.get(quota.key);
+      if (usage === undefined) this.#options.findings.add("quota-without-directory", () => `inode ${quota.key}`);
+      const usedSpace = BigInt(usage?.blocks ?? 0) * 4096n;
+      return { ...quota, usedSpace, usedInodes: BigInt(usage?.inodes ?? 0) };
+    });
+  }
+
+  #entry(bytes: Buffer, at: number): void {
+    if (this.#openPlace !== undefined) this.#closePlace();
+    this.#chunksOf = undefined;
+    const isDirectory = bytes[at + ENTRY_TYPE] === FileType.directory;
+    if (this.#skipping > 0) {
+      if (isDirectory) this.#skipping++;
+      return;
+    }
+    if ((bytes[at + ENTRY_FLAGS]! & ENTRY_ROOT) !== 0) return this.#root(bytes, at);
+    const parent = this.#frames[this.#frames.length - 1]!;
+    this.#checkInode(bytes, at, parent);
+    this.entries++;
+    if (isDirectory) this.#directory(bytes, at, parent);
+    else this.#file(bytes, at, parent);
+  }
+
+  #root(bytes: Buffer, at: number): void {
+    const inode = bytes.readBigUInt64BE(at + ENTRY_INODE);
+    const inTrash = this.#isTrashRoot(bytes, at);
+    const expected = inTrash ? TRASH_INODE : ROOT_INODE;
+    const findings = this.#options.findings;
+    if (bytes[at + ENTRY_TYPE] !== FileType.directory) {
+      throw this.#damage(bytes, at, "The root of the tree is not a directory");
+    }
+    if (inode !== expected) findings.add(inTrash ? "trash-renumbered" : "root-renumbered", () => `inode ${inode}`);
+    if (inTrash) this.hasTrash = true;
+    const inodeBytes = Buffer.alloc(8);
+    inodeBytes.writeBigUInt64BE(expected);
+    this.#seen.add(inodeBytes, 0);
+    this.#directories.add(inodeBytes, 0);
+    this.directories++;
+    this.#frames.push(this.#frame(bytes, at, inodeBytes, undefined, inTrash));
+    this.#xattrs(bytes, at, inodeBytes);
+  }
+
+  #isTrashRoot(bytes: Buffer, at: number): boolean {
+    const marked = (bytes[at + ENTRY_FLAGS]! & ENTRY_TRASH_ROOT) !== 0;
+    return marked || isTrashInode(bytes.readBigUInt64BE(at + ENTRY_INODE));
+  }
+
+  #frame(bytes: Buffer, at: number, inode: Buffer, name: Buffer | undefined, inTrash: boolean): Frame {
+    return {
+      inode,
+      name,
+      attribute: this.#attribute(bytes, at),
+      inTrash,
+      isRoot: name === undefined,
+      subdirectories: 0,
+      children: 0,
+      childBlocks: 0,
+      lengthBlocks: 0,
+      lengthRest: 0,
+      treeBlocks: 0,
+      treeInodes: 0,
+    };
+  }
+
+  /** The attribute record in canonical length, to be changed freely. */
+  #attribute(bytes: Buffer, at: number): Buffer {
+    const start = at + ENTRY_NAME + bytes.readUInt16BE(at + ENTRY_NAME_SIZE);
+    const size = bytes.readUInt16BE(at + ENTRY_ATTRIBUTE_SIZE);
+    if ((bytes[at + ENTRY_FLAGS]! & ENTRY_NODE_MISSING) !== 0) {
+      this.#options.findings.add("missing-node", () => this.#path(bytes, at));
+      const type = bytes[at + ENTRY_TYPE]!;
+      return encodeAttribute({
+        ...newDirectoryAttribute(0, 0n),
+        type,
+        nlink: type === FileType.directory ? 2 : 1,
+        length: 0n,
+      });
+    }
+    const canonical =
+      size === ATTR_BASE_BYTES ||
+      size === ATTR_BASE_BYTES + 1 ||
+      size === ATTR_MAX_BYTES - 1 ||
+      size === ATTR_MAX_BYTES;
+    return canonical
+      ? Buffer.from(bytes.subarray(start, start + size))
+      : encodeAttribute(decodeAttribute(bytes, start, start + size));
+  }
+
+  #checkInode(bytes: Buffer, at: number, parent: Frame): void {
+    const high = bytes.readUInt32BE(at + ENTRY_INODE);
+    const low = bytes.readUInt32BE(at + ENTRY_INODE + 4);
+    if (high === 0 && low <= 1 && (bytes[at + ENTRY_FLAGS]! & ENTRY_REPEATED) === 0) {
+      throw this.#damage(bytes, at, `Inode ${low} cannot stand below the root`);
+    }
+    if (high < TRASH_INODE_HIGH) {
+      if (high > this.#largestHigh || (high === this.#largestHigh && low > this.#largestLow)) {
+        this.#largestHigh = high;
+        this.#largestLow = low;
+      }
+      return;
+    }
+    const inode = bytes.readBigUInt64BE(at + ENTRY_INODE);
+    if (!isTrashInode(inode)) {
+      this.#largestHigh = high;
+      this.#largestLow = low;
+    } else if (!parent.inTrash || inode === TRASH_INODE) {
+      throw this.#damage(bytes, at, `Inode ${inode} belongs to the trash and cannot stand here`);
+    } else if (inode - TRASH_INODE > this.largestTrash) {
+      this.largestTrash = inode - TRASH_INODE;
+    }
+  }
+
+  #directory(bytes: Buffer, at: number, parent: Frame): void {
+    if (this.#seen.add(bytes, at + ENTRY_INODE)) {
+      if (!this.#directories.has(bytes, at + ENTRY_INODE)) throw this.#twoTypes(bytes, at);
+      this.#options.findings.add("directory-repeated", () => this.#path(bytes, at));
+      this.#skipping = 1;
+      return;
+    }
+    this.#directories.add(bytes, at + ENTRY_INODE);
+    this.directories++;
+    this.#edge(bytes, at, parent, FileType.directory);
+    parent.subdirectories++;
+    parent.children++;
+    parent.childBlocks++;
+    this.#usedBlocks++;
+    this.#totalInodes++;
+    const inode = Buffer.from(bytes.subarray(at + ENTRY_INODE, at + ENTRY_INODE + 8));
+    const nameEnd = at + ENTRY_NAME + bytes.readUInt16BE(at + ENTRY_NAME_SIZE);
+    const name = Buffer.from(bytes.subarray(at + ENTRY_NAME, nameEnd));
+    const frame = this.#frame(bytes, at, inode, name, parent.inTrash);
+    this.#usage(parent).add(frame.attribute.readUInt32BE(ATTR_UID), frame.attribute.readUInt32BE(ATTR_GID), 1, 1);
+    this.#frames.push(frame);
+    this.#xattrs(bytes, at, inode);
+  }
+
+  #leave(bytes: Buffer, at: number): void {
+    if (this.#openPlace !== undefined) this.#closePlace();
+    this.#chunksOf = undefined;
+    if (this.#skipping > 0) {
+      this.#skipping--;
+      return;
+    }
+    const frame = this.#frames.pop()!;
+    const parent = this.#frames[this.#frames.length - 1];
+    this.#lateMembers(bytes, at, frame);
+    // Trash root and hour directories always have 2 links, whatever is in them (docs/spec/json-dump.md §11).
+    const fixed = frame.inTrash && (frame.isRoot || isTrashInode(frame.inode.readBigUInt64BE(0)));
+    const links = fixed ? 2 : 2 + frame.subdirectories;
+    const attribute = frame.attribute;
+    if (attribute.readUInt32BE(ATTR_NLINK) !== links) {
+      this.#options.findings.add("link-count", () => printablePath(this.#names(frame.name)));
+    }
+    attribute.writeUInt32BE(links, ATTR_NLINK);
+    attribute.writeBigUInt64BE(4096n, ATTR_LENGTH);
+    attribute.writeBigUInt64BE(parent === undefined ? 1n : parent.inode.readBigUInt64BE(0), ATTR_PARENT);
+    this.#node(
+      frame.inode,
+      0,
+      this.#renumberAcls(attribute, () => printablePath(this.#names(frame.name))),
+    );
+    this.#dirStat(frame);
+    this.#account(frame, parent);
+  }
+
+  #lateMembers(bytes: Buffer, at: number, frame: Frame): void {
+    const accessAclId = bytes.readUInt32BE(at + LEAVE_ACCESS_ACL);
+    const defaultAclId = bytes.readUInt32BE(at + LEAVE_DEFAULT_ACL);
+    if (accessAclId !== KEEP_ACL_ID || defaultAclId !== KEEP_ACL_ID) {
+      const attribute = decodeAttribute(frame.attribute);
+      if (accessAclId !== KEEP_ACL_ID) attribute.accessAclId = accessAclId;
+      if (defaultAclId !== KEEP_ACL_ID) attribute.defaultAclId = defaultAclId;
+      frame.attribute = encodeAttribute(attribute);
+    }
+    this.#xattrList(bytes, at + LEAVE_XATTRS, at + bytes.readUInt32BE(at), frame.inode);
+  }
+
+  /** Sums go up: recursive ones for quotas, whose directories do not count themselves. */
+  #account(frame: Frame, parent: Frame | undefined): void {
+    frame.treeBlocks += frame.childBlocks;
+    frame.treeInodes += frame.children;
+    if (parent !== undefined) {
+      parent.treeBlocks += frame.treeBlocks;
+      parent.treeInodes += frame.treeInodes;
+    }
+    const { quotas } = this.#options;
+    const inode = frame.inode.readBigUInt64BE(0);
+    const usage = frame.inTrash ? { blocks: 0, inodes: 0 } : { blocks: frame.treeBlocks, inodes: frame.treeInodes };
+    if (quotas.has(inode)) this.#quotaUsage.set(inode, usage);
+    else if (quotas.size === 0 && !frame.inTrash) this.#noteTotals(inode, usage);
+  }
+
+  /** Quotas may come after the tree: until one is known, every directory's sums are noted. u32 size, u64, f64, f64. */
+  #noteTotals(inode: bigint, usage: { blocks: number; inodes: number }): void {
+    const { totals } = this.#options;
+    const at = totals.reserve(28);
+    totals.page.writeBigUInt64BE(inode, at + 4);
+    totals.page.writeDoubleBE(usage.blocks, at + 12);
+    totals.page.writeDoubleBE(usage.inodes, at + 20);
+  }
+
+  #readTotals(quotas: ReadonlyMap<bigint, QuotaRecord>): void {
+    const { totals } = this.#options;
+    while (totals.next()) {
+      const inode = totals.bytes.readBigUInt64BE(totals.start + 4);
+      if (!quotas.has(inode)) continue;
+      const blocks = totals.bytes.readDoubleBE(totals.start + 12);
+      this.#quotaUsage.set(inode, { blocks, inodes: totals.bytes.readDoubleBE(totals.start + 20) });
+    }
+  }
+
+  #file(bytes: Buffer, at: number, parent: Frame): void {
+    const type = bytes[at + ENTRY_TYPE]!;
+    const repeated = this.#seen.add(bytes, at + ENTRY_INODE);
+    if (repeated && this.#directories.has(bytes, at + ENTRY_INODE)) throw this.#twoTypes(bytes, at);
+    this.#edge(bytes, at, parent, type);
+    const attribute = this.#attribute(bytes, at);
+    const sourceLinks = attribute.readUInt32BE(ATTR_NLINK);
+    const blocks = this.#addChild(attribute, type, parent);
+    const inodeAt = at + ENTRY_INODE;
+    if (!repeated) {
+      this.#usedBlocks += blocks;
+      this.#totalInodes++;
+      const counted = type === FileType.regular;
+      const uid = attribute.readUInt32BE(ATTR_UID);
+      this.#usage(parent).add(uid, attribute.readUInt32BE(ATTR_GID), counted ? blocks : 0, counted ? 1 : 0);
+    }
+    if (repeated || sourceLinks !== 1) {
+      this.#place(bytes, at, parent, attribute, repeated);
+    } else {
+      parent.inode.copy(attribute, ATTR_PARENT);
+      this.#symlinkLength(bytes, at, type, attribute);
+      this.#node(
+        bytes,
+        inodeAt,
+        this.#renumberAcls(attribute, () => this.#path(bytes, at)),
+      );
+    }
+    if (!repeated) this.#contents(bytes, at, type);
+  }
+
+  /** Adds a child to its directory's sums; returns its blocks. */
+  #addChild(attribute: Buffer, type: number, parent: Frame): number {
+    parent.children++;
+    let blocks = 1;
+    if (type === FileType.regular) {
+      const high = attribute.readUInt32BE(ATTR_LENGTH);
+      const low = attribute.readUInt32BE(ATTR_LENGTH + 4);
+      const whole = high * 0x10_0000 + (low >>> 12);
+      const rest = low & 4095;
+      blocks = Math.max(1, whole + (rest > 0 ? 1 : 0));
+      parent.lengthBlocks += whole;
+      parent.lengthRest += rest;
+    } else if (type !== FileType.symlink) {
+      attribute.fill(0, ATTR_LENGTH, ATTR_LENGTH + 8);
+    }
+    parent.childBlocks += blocks;
+    return blocks;
+  }
+
+  #symlinkLength(bytes: Buffer, at: number, type: number, attribute: Buffer): void {
+    if (type !== FileType.symlink) return;
+    attribute.writeBigUInt64BE(BigInt(bytes.readUInt32BE(at + ENTRY_SYMLINK_SIZE)), ATTR_LENGTH);
+  }
+
+  /** A file that has, or says it has, more than one place: its node record waits until all are known. */
+  #place(bytes: Buffer, at: number, parent: Frame, attribute: Buffer, repeated: boolean): void {
+    const contents =
+      at + ENTRY_NAME + bytes.readUInt16BE(at + ENTRY_NAME_SIZE) + bytes.readUInt16BE(at + ENTRY_ATTRIBUTE_SIZE);
+    const sourceLinks = attribute.readUInt32BE(ATTR_NLINK);
+    const attributeHash = hashBytes(0x9747_b28c, attribute, 0, attribute.length);
+    this.#symlinkLength(bytes, at, bytes[at + ENTRY_TYPE]!, attribute);
+    const inode = Buffer.from(bytes.subarray(at + ENTRY_INODE, at + ENTRY_INODE + 8));
+    this.#openPlace = {
+      inode,
+      parent: parent.inode.readBigUInt64BE(0),
+      attributeHash,
+      contentHash: hashBytes(attributeHash, bytes, contents, at + bytes.readUInt32BE(at)),
+      sourceLinks,
+      attribute: repeated ? undefined : this.#renumberAcls(attribute, () => this.#path(bytes, at)),
+    };
+    // The chunks of a later place are only looked at for their hash.
+    if ((bytes[at + ENTRY_FLAGS]! & ENTRY_MORE_CHUNKS) === 0) this.#closePlace();
+  }
+
+  #closePlace(): void {
+    const place = this.#openPlace;
+    if (place === undefined) return;
+    this.#openPlace = undefined;
+    this.#options.links.add({ ...place, inode: place.inode.readBigUInt64BE(0) });
+  }
+
+  /** Symlink target, xattrs and chunks: stored once per inode, at its first place. */
+  #contents(bytes: Buffer, at: number, type: number): void {
+    const symlinkSize = bytes.readUInt32BE(at + ENTRY_SYMLINK_SIZE);
+    const symlink =
+      at + ENTRY_NAME + bytes.readUInt16BE(at + ENTRY_NAME_SIZE) + bytes.readUInt16BE(at + ENTRY_ATTRIBUTE_SIZE);
+    const inodeAt = at + ENTRY_INODE;
+    if (type === FileType.symlink) {
+      const { writer } = this.#options.builders.symlink;
+      writer.writeSlice(bytes, inodeAt, inodeAt + 8);
+      writer.writeU32(symlinkSize);
+      writer.writeSlice(bytes, symlink, symlink + symlinkSize);
+      this.#options.builders.symlink.commit();
+    }
+    const xattrs = symlink + symlinkSize;
+    const chunks = xattrs + bytes.readUInt32BE(at + ENTRY_XATTRS_SIZE);
+    if (chunks > xattrs) this.#xattrList(bytes, xattrs, chunks, bytes.subarray(inodeAt, inodeAt + 8));
+    const chunksSize = bytes.readUInt32BE(at + ENTRY_CHUNKS_SIZE);
+    if (chunksSize > 0) this.#chunkList(bytes, chunks, chunks + chunksSize, bytes, inodeAt);
+    if ((bytes[at + ENTRY_FLAGS]! & ENTRY_MORE_CHUNKS) !== 0) {
+      this.#chunksOf = Buffer.from(bytes.subarray(inodeAt, inodeAt + 8));
+    }
+  }
+
+  #continueChunks(bytes: Buffer, at: number): void {
+    const end = at + bytes.readUInt32BE(at);
+    if (this.#openPlace !== undefined) {
+      this.#openPlace.contentHash = hashBytes(this.#openPlace.contentHash, bytes, at + CHUNKS_LIST, end);
+    }
+    if (this.#chunksOf !== undefined) this.#chunkList(bytes, at + CHUNKS_LIST, end, this.#chunksOf, 0);
+  }
+
+  /** Chunks without slices are not stored. */
+  #chunkList(bytes: Buffer, start: number, end: number, inodeBytes: Buffer, inodeAt: number): void {
+    const { writer } = this.#options.builders.chunk;
+    for (let at = start; at < end; ) {
+      const next = at + 8 + bytes.readUInt32BE(at + 4);
+      if (next > at + 8) {
+        writer.writeSlice(inodeBytes, inodeAt, inodeAt + 8);
+        writer.writeSlice(bytes, at, next);
+        this.#options.builders.chunk.commit();
+        this.#options.slices.add(bytes, at + 8, next, inodeBytes, inodeAt);
+      }
+      at = next;
+    }
+  }
+
+  #xattrs(bytes: Buffer, at: number, inode: Buffer): void {
+    const size = bytes.readUInt32BE(at + ENTRY_XATTRS_SIZE);
+    if (size === 0) return;
+    const start =
+      at +
+      ENTRY_NAME +
+      bytes.readUInt16BE(at + ENTRY_NAME_SIZE) +
+      bytes.readUInt16BE(at + ENTRY_ATTRIBUTE_SIZE) +
+      bytes.readUInt32BE(at + ENTRY_SYMLINK_SIZE);
+    this.#xattrList(bytes, start, start + size, inode);
+  }
+
+  #xattrList(bytes: Buffer, start: number, end: number, inode: Buffer): void {
+    const builder = this.#options.builders.xattr;
+    for (let at = start; at < end; ) {
+      const next = at + 6 + bytes.readUInt16BE(at) + bytes.readUInt32BE(at + 2);
+      builder.writer.writeBytes(inode);
+      builder.writer.writeSlice(bytes, at, next);
+      builder.commit();
+      at = next;
+    }
+  }
+
+  #edge(bytes: Buffer, at: number, parent: Frame, type: number): void {
+    const builder = this.#options.builders.edge;
+    const nameSize = bytes.readUInt16BE(at + ENTRY_NAME_SIZE);
+    const writer = builder.writer;
+    const to = writer.reserve(19 + nameSize);
+    const target = writer.buffer;
+    parent.inode.copy(target, to, 0, 8);
+    bytes.copy(target, to + 8, at + ENTRY_INODE, at + ENTRY_INODE + 8);
+    target[to + 16] = type;
+    target.writeUInt16BE(nameSize, to + 17);
+    bytes.copy(target, to + 19, at + ENTRY_NAME, at + ENTRY_NAME + nameSize);
+    writer.length = to + 19 + nameSize;
+    builder.commit();
+  }
+
+  #node(inodeBytes: Buffer, inodeAt: number, attribute: Buffer): void {
+    const builder = this.#options.builders.node;
+    const writer = builder.writer;
+    const to = writer.reserve(10 + attribute.length);
+    inodeBytes.copy(writer.buffer, to, inodeAt, inodeAt + 8);
+    writer.buffer.writeUInt16BE(attribute.length, to + 8);
+    attribute.copy(writer.buffer, to + 10, 0, attribute.length);
+    writer.length = to + 10 + attribute.length;
+    builder.commit();
+  }
+
+  #dirStat(frame: Frame): void {
+    packRecord("dirStat", this.#options.builders.dirStat.writer, {
+      inode: frame.inode.readBigUInt64BE(0),
+      dataLength: BigInt(frame.lengthBlocks) * 4096n + BigInt(frame.lengthRest),
+      usedSpace: BigInt(frame.childBlocks) * 4096n,
+      usedInodes: BigInt(frame.children),
+    });
+    this.#options.builders.dirStat.commit();
+  }
+
+  #renumberAcls(attribute: Buffer, path: () => string): Buffer {
+    if (attribute.length < ATTR_MAX_BYTES - 1) return attribute;
+    const ids = [attribute.readUInt32BE(ATTR_TAIL), attribute.readUInt32BE(ATTR_TAIL + 4)];
+    const renumbered = ids.map((id) => {
+      const assigned = this.acls.assign(id);
+      if (assigned === undefined) this.#options.findings.add("missing-acl", path);
+      return assigned ?? 0;
+    });
+    if (renumbered[0] === 0 && renumbered[1] === 0) {
+      return encodeAttribute({ ...decodeAttribute(attribute), accessAclId: 0, defaultAclId: 0 });
+    }
+    attribute.writeUInt32BE(renumbered[0]!, ATTR_TAIL);
+    attribute.writeUInt32BE(renumbered[1]!, ATTR_TAIL + 4);
+    return attribute;
+  }
+
+  #usage(parent: Frame): OwnerUsage {
+    return parent.inTrash ? this.trashUsage : this.treeUsage;
+  }
+
+  #names(last: Buffer | undefined): Buffer[] {
+    const names = this.#frames.map((frame) => frame.name ?? (frame.inTrash ? TRASH_NAME : undefined));
+    return [...names, last].filter((name) => name !== undefined);
+  }
+
+  #path(bytes: Buffer, at: number): string {
+    const end = at + ENTRY_NAME + bytes.readUInt16BE(at + ENTRY_NAME_SIZE);
+    return printablePath(this.#names(bytes.subarray(at + ENTRY_NAME, end)));
+  }
+
+  #twoTypes(bytes: Buffer, at: number): DataError {
+    return this.#damage(
+      bytes,
+      at,
+      `Inode ${bytes.readBigUInt64BE(at + ENTRY_INODE)} is a directory at one place and a file at another`,
+    );
+  }
+
+  #damage(bytes: Buffer, at: number, message: string): DataError {
+    const path = this.#path(bytes, at);
+    return new DataError("DECANT_E_TREE", `${message}: ${path}`, {
+      location: { path },
+      hint: "The dump cannot be loaded as it is; correct the entry by hand, or use a dump from before the damage",
+    });
+  }
+}
+
+const TRASH_NAME = Buffer.from(".trash");
+
+/** 32 bits of a hash (MurmurHash3's mixing): tells two descriptions of one file apart, nothing more. */
+function hashBytes(seed: number, bytes: Buffer, start: number, end: number): number {
+  let hash = seed | 0;
+  for (let i = start; i < end; i++) {
+    hash = Math.imul(hash ^ bytes[i]!, 0xcc9e_2d51);
+    hash = (hash << 13) | (hash >>> 19);
+  }
+  hash ^= hash >>> 16;
+  hash = Math.imul(hash, 0x85eb_ca6b);
+  return (hash ^ (hash >>> 13)) >>> 0;
+}

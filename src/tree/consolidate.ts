@@ -1,0 +1,226 @@
+import { encodeAttribute, newDirectoryAttribute } from "../volume/attribute.ts";
+import type { FindingList } from "../volume/findings.ts";
+import { TRASH_INODE } from "../volume/inode.ts";
+import {
+  BatchBuilder,
+  packBatch,
+  packRecord,
+  type QuotaRecord,
+  type RecordBatch,
+  type RecordStream,
+  unpackBatch,
+} from "../volume/records.ts";
+import { EntryConsolidator, type FlatBuilders } from "./consolidate-entries.ts";
+import { LinkTable, type NodeRepair } from "./link-table.ts";
+import { MemoryBudget } from "./memory-budget.ts";
+import { OwnerUsage } from "./owner-usage.ts";
+import { compareWhole, keyOfLeadingUint64, RecordSorter } from "./record-sorter.ts";
+import { SliceReferences } from "./slice-references.ts";
+import { SpillFile } from "./spill-file.ts";
+
+export interface ConsolidateOptions {
+  /** Ceiling of memory in bytes; what does not fit is spilled into `tmpDir`. */
+  readonly maxBytes: number;
+  readonly tmpDir: string;
+  readonly findings: FindingList;
+  /** For the rare file that has more places than its source says. */
+  readonly repair: NodeRepair;
+  /** The setting's TrashDays, asked for when the tree has ended: with 0, what is in the trash counts for no owner. */
+  readonly trashDays: () => bigint;
+}
+
+/** The volume as it was consolidated. */
+export interface Consolidated {
+  readonly source: Map<string, bigint>;
+  readonly loaded: Map<string, bigint>;
+  entries: number;
+  directories: number;
+  slices: number;
+}
+
+/** Counters above this cannot come from any volume and would leave no room for new numbers. */
+const MAX_COUNTER = 1n << 62n;
+
+/**
+ * Turns a tree, whatever it says of itself, into the flat records of one consistent volume (docs/spec/json-dump.md §11): link
+ * counts, parents, ACL ids, counters, statistics, quota usage and slice references are computed, never taken over. The
+ * setting and the source's counters are kept out of the stream: they are for the caller.
+ *
+ * Records come in an order that loaders like: what belongs to a directory together, slice references ascending. Node records
+ * of files with several places come at the end. Await the writing of each batch before the next one is taken.
+ */
+export async function* consolidate(
+  records: RecordStream,
+  options: ConsolidateOptions,
+  result: Consolidated,
+): AsyncGenerator<RecordBatch> {
+  const { maxBytes, tmpDir, findings } = options;
+  const budget = new MemoryBudget(maxBytes);
+  const pieceBytes = Math.max(1024 * 1024, Math.floor(maxBytes / 4));
+  const linkSpill = new SpillFile(tmpDir);
+  const sliceSpill = new SpillFile(tmpDir);
+  const totalSpill = new SpillFile(tmpDir);
+  const links = new LinkTable(budget, linkSpill, pieceBytes, findings);
+  const slices = new SliceReferences(budget, sliceSpill, pieceBytes);
+  const totals = new RecordSorter({
+    budget,
+    spill: totalSpill,
+    pieceBytes,
+    writeKey: keyOfLeadingUint64,
+    compare: compareWhole,
+  });
+  const builders: FlatBuilders = {
+    node: new BatchBuilder("node"),
+    edge: new BatchBuilder("edge"),
+    chunk: new BatchBuilder("chunk"),
+    symlink: new BatchBuilder("symlink"),
+    xattr: new BatchBuilder("xattr"),
+    dirStat: new BatchBuilder("dirStat"),
+  };
+  const head = new HeadRecords(findings, result.source);
+  const entries = new EntryConsolidator({ builders, findings, links, slices, quotas: head.quotas, totals });
+  try {
+    for await (const batch of records) {
+      if (batch.kind === "tree") {
+        entries.write(batch);
+        yield* full(builders);
+      } else if (batch.kind === "acl") {
+        for (const { id, rule } of unpackBatch("acl", batch)) entries.acls.define(id, rule);
+      } else if (batch.kind === "delFile") {
+        head.add(batch);
+        yield batch;
+      } else {
+        head.add(batch);
+      }
+    }
+    entries.end();
+    if (!entries.hasTrash) writeTrashRoot(builders.node, findings);
+    yield* rest(builders);
+    yield* links.drain(options.repair);
+    yield* slices.drain();
+    yield* summary(head, entries, options, result);
+    countCounters(result, head, entries, slices, findings);
+    yield packBatch(
+      "counter",
+      [...result.loaded].map(([name, value]) => ({ name, value })),
+    );
+  } finally {
+    linkSpill.close();
+    sliceSpill.close();
+    totalSpill.close();
+  }
+}
+
+function* full(builders: FlatBuilders): Generator<RecordBatch> {
+  for (const builder of Object.values(builders) as BatchBuilder[]) {
+    if (builder.isFull) yield builder.take()!;
+  }
+}
+
+function* rest(builders: FlatBuilders): Generator<RecordBatch> {
+  for (const builder of Object.values(builders) as BatchBuilder[]) {
+    const batch = builder.take();
+    if (batch !== undefined) yield batch;
+  }
+}
+
+/** Without it every delete on the loaded volume would fail (docs/spec/json-dump.md §11, partial dumps). */
+function writeTrashRoot(nodes: BatchBuilder, findings: FindingList): void {
+  const seconds = BigInt(Math.floor(Date.now() / 1000));
+  const attribute = encodeAttribute(newDirectoryAttribute(0o555, seconds));
+  packRecord("node", nodes.writer, { inode: TRASH_INODE, attribute });
+  nodes.commit();
+  findings.add("trash-created");
+}
+
+/** ACL rules, quotas: what is complete only at the end. */
+function* summary(
+  head: HeadRecords,
+  entries: EntryConsolidator,
+  options: ConsolidateOptions,
+  result: Consolidated,
+): Generator<RecordBatch> {
+  result.entries = entries.entries;
+  result.directories = entries.directories;
+  const acls = entries.acls.records();
+  if (acls.length > 0) yield packBatch("acl", acls);
+  if (head.quotas.size > 0) yield packBatch("quota", entries.dirQuotas(head.quotas));
+  if (head.userQuotas.length === 0 && head.groupQuotas.length === 0) return;
+  const usage = new OwnerUsage();
+  usage.addAll(entries.treeUsage);
+  if (options.trashDays() > 0n) usage.addAll(entries.trashUsage);
+  yield usage.userQuotas(head.userQuotas);
+  yield usage.groupQuotas(head.groupQuotas);
+}
+
+/** Recomputed from what is in use, and never below what the source had handed out (docs/spec/json-dump.md §13.14). */
+function countCounters(
+  result: Consolidated,
+  head: HeadRecords,
+  entries: EntryConsolidator,
+  slices: SliceReferences,
+  findings: FindingList,
+): void {
+  const atLeast = (name: string, used: bigint): bigint => {
+    const source = head.counters.get(name) ?? 0n;
+    if (source < 0n || source > MAX_COUNTER) {
+      findings.add("counter-ignored", () => `${name} ${source}`);
+      return used;
+    }
+    return source > used ? source : used;
+  };
+  result.loaded.set("usedSpace", entries.usedSpace);
+  result.loaded.set("totalInodes", entries.totalInodes);
+  result.loaded.set("nextInode", atLeast("nextInode", entries.largestInode + 1n));
+  result.loaded.set("nextChunk", atLeast("nextChunk", slices.largestId + 1n));
+  result.loaded.set("nextSession", 0n);
+  result.loaded.set("nextTrash", atLeast("nextTrash", entries.largestTrash));
+}
+
+/** Records that stand beside the trees. */
+class HeadRecords {
+  readonly counters: Map<string, bigint>;
+  /** Directory quotas by inode. */
+  readonly quotas: Map<bigint, QuotaRecord> = new Map();
+  readonly userQuotas: QuotaRecord[] = [];
+  readonly groupQuotas: QuotaRecord[] = [];
+  readonly #findings: FindingList;
+
+  constructor(findings: FindingList, counters: Map<string, bigint>) {
+    this.#findings = findings;
+    this.counters = counters;
+  }
+
+  add(batch: RecordBatch): void {
+    switch (batch.kind) {
+      case "counter":
+        for (const { name, value } of unpackBatch("counter", batch)) this.counters.set(name, value);
+        return;
+      case "quota":
+        for (const quota of unpackBatch("quota", batch)) this.quotas.set(quota.key, quota);
+        return;
+      case "userQuota":
+        for (const quota of unpackBatch("userQuota", batch)) if (hasLimit(quota)) this.userQuotas.push(quota);
+        return;
+      case "groupQuota":
+        for (const quota of unpackBatch("groupQuota", batch)) if (hasLimit(quota)) this.groupQuotas.push(quota);
+        return;
+      case "sustained":
+        this.#findings.add("sustained-dropped", undefined, batch.count);
+        return;
+      case "delFile":
+        this.#findings.add("pending-deletion", undefined, batch.count);
+        return;
+      case "changeLog":
+        this.#findings.add("change-log-dropped", undefined, batch.count);
+        return;
+      default:
+        return; // Derived data of a source (statistics, references, parents): computed anew.
+    }
+  }
+}
+
+/** Records without a limit only track usage, which is computed anew. */
+function hasLimit(quota: QuotaRecord): boolean {
+  return quota.maxSpace !== -1n || quota.maxInodes !== -1n;
+}

@@ -1,0 +1,114 @@
+/** Something that was put right, left out or noticed, by kind, in words a user understands. */
+export interface Finding {
+  /** Stable name for programs: `link-count`, `missing-node`, ... listed in docs/json-output.md. */
+  readonly kind: string;
+  /** One sentence without a number. */
+  readonly text: string;
+  count: number;
+  /** The first few places: printable paths, inodes or keys. */
+  readonly examples: string[];
+  /** True when something of the volume is missing or changed by it: the command then ends with exit code 3. */
+  readonly loss: boolean;
+}
+
+/** Names of the kinds. */
+export type FindingKind =
+  | "link-count"
+  | "directory-repeated"
+  | "file-differs"
+  | "missing-node"
+  | "missing-acl"
+  | "missing-symlink"
+  | "unknown-type"
+  | "damaged-node"
+  | "node-without-entry"
+  | "unreachable-directory"
+  | "duplicate-record"
+  | "trash-created"
+  | "trash-renumbered"
+  | "root-renumbered"
+  | "sustained-dropped"
+  | "pending-deletion"
+  | "change-log-dropped"
+  | "counter-ignored"
+  | "quota-without-directory"
+  | "unknown-member"
+  | "symlink-without-target";
+
+/** Every kind of finding: what it means, and whether it is a loss. */
+const KINDS: Readonly<Record<FindingKind, { readonly text: string; readonly loss: boolean }>> = {
+  "link-count": { text: "Link counts that did not fit the tree were recomputed", loss: false },
+  "directory-repeated": {
+    text: "A directory stood in more than one place: it was kept at the first one, the other place was left out",
+    loss: true,
+  },
+  "file-differs": {
+    text: "A file with several places was described differently at them: the description at the first one was kept",
+    loss: true,
+  },
+  "missing-node": { text: "An entry's inode had no record: it was given empty attributes", loss: true },
+  "missing-acl": { text: "An entry names an ACL rule that is not stored: the ACL was left out", loss: true },
+  "missing-symlink": { text: "A symbolic link has no target", loss: false },
+  "unknown-type": {
+    text: 'An inode has a type that is not known: it was written as "unknown", which cannot be loaded',
+    loss: true,
+  },
+  "damaged-node": { text: "An inode's record is too short to be read: it was left out", loss: true },
+  "node-without-entry": {
+    text: "Inodes that no directory names (open files that were deleted, clones under way): a JSON dump has no place for them",
+    loss: false,
+  },
+  "unreachable-directory": {
+    text: "Directories that cannot be reached from the root were left out, with everything below them",
+    loss: true,
+  },
+  "duplicate-record": { text: "A record came twice from the database: the first one was kept", loss: false },
+  "trash-created": {
+    text: "The dump has no trash: an empty trash root was created, so that files can be deleted",
+    loss: false,
+  },
+  "trash-renumbered": { text: "The trash root had another inode number: it was given the right one", loss: false },
+  "root-renumbered": { text: "The dump is of a part of a volume: its top directory became the root", loss: false },
+  "sustained-dropped": {
+    text: "Deleted files that were open when the dump was made are gone: their blocks stay in the object storage until `juicefs gc --delete`",
+    loss: false,
+  },
+  "pending-deletion": {
+    text: "Files waiting for deletion come without their chunks: their blocks stay in the object storage until `juicefs gc --delete`",
+    loss: false,
+  },
+  "change-log-dropped": { text: "Entries of the change log are not loaded", loss: false },
+  "counter-ignored": { text: "A counter in the dump cannot be right and was computed anew", loss: false },
+  "quota-without-directory": {
+    text: "A quota names a directory that is not in the tree: it was kept, with no usage",
+    loss: false,
+  },
+  "unknown-member": { text: "Members that this version does not know were skipped", loss: false },
+  "symlink-without-target": { text: "A symbolic link has no target: it was stored with an empty one", loss: false },
+};
+
+const MAX_EXAMPLES = 5;
+
+/** Collects findings by kind; the text of an example is only made for the first few. */
+export class FindingList {
+  readonly #findings: Map<string, Finding> = new Map();
+
+  add(kind: FindingKind, example?: () => string, count: number = 1): void {
+    this.addOther(kind, KINDS[kind].text, KINDS[kind].loss, example, count);
+  }
+
+  /** A finding of an engine or a format, with its own sentence. */
+  addOther(kind: string, text: string, loss: boolean, example?: () => string, count: number = 1): void {
+    let finding = this.#findings.get(kind);
+    if (finding === undefined) {
+      finding = { kind, text, count: 0, examples: [], loss };
+      this.#findings.set(kind, finding);
+    }
+    finding.count += count;
+    if (example !== undefined && finding.examples.length < MAX_EXAMPLES) finding.examples.push(example());
+  }
+
+  get all(): Finding[] {
+    return [...this.#findings.values()];
+  }
+}
