@@ -1,7 +1,7 @@
 import { FILE_TYPE_NAMES, FileType } from "../../volume/file-type.ts";
 import { TRASH_INODE_HIGH, TRASH_INODE_LOW } from "../../volume/inode.ts";
 import { BATCH_BYTES, type RecordBatch } from "../../volume/records.ts";
-import { ENTRY_MORE_CHUNKS, ENTRY_ROOT, KEEP_ACL_ID } from "../../volume/tree-item.ts";
+import { ENTRY_MORE_CHUNKS, ENTRY_ROOT, ENTRY_TRASH_ROOT, KEEP_ACL_ID } from "../../volume/tree-item.ts";
 import { AclReader } from "./decode-acl.ts";
 import { AttributeReader, UNKNOWN_MEMBER_TEXT, type Warn } from "./decode-attribute.ts";
 import { chunksPart, type EntryParts, ItemWriter } from "./decode-items.ts";
@@ -172,7 +172,7 @@ export class TreeDecoder {
       );
     }
     tokens.at++;
-    this.#beginEntry(ENTRY_ROOT);
+    this.#beginEntry(this.#section === "Trash" ? ENTRY_ROOT | ENTRY_TRASH_ROOT : ENTRY_ROOT);
   }
 
   #beginEntry(flags: number): void {
@@ -264,8 +264,7 @@ export class TreeDecoder {
         'Put "chunks" last in this entry',
       );
     }
-    this.#state = NEXT_MEMBER;
-    this.#readMember(name, bit);
+    this.#state = this.#readMember(name, bit);
   }
 
   #memberName(): MemberName | undefined {
@@ -274,25 +273,23 @@ export class TreeDecoder {
     return MEMBER_NAMES.find((name) => name === lower);
   }
 
-  #readMember(name: MemberName, bit: number): void {
+  /** Reads the value and returns the state that follows. */
+  #readMember(name: MemberName, bit: number): number {
     const tokens = this.#tokens;
     switch (name) {
       case "attr":
         this.#attribute.read();
         this.#mask |= bit;
         this.#checkInode();
-        return;
+        return NEXT_MEMBER;
       case "entries":
-        this.#beginEntries();
-        return;
+        return this.#beginEntries();
       case "chunks":
-        if (this.#beginList(name)) this.#state = FIRST_CHUNK;
-        return;
+        return this.#beginList(name) ? FIRST_CHUNK : NEXT_MEMBER;
       case "xattrs":
-        if (this.#beginList(name)) this.#state = FIRST_XATTR;
-        return;
+        return this.#beginList(name) ? FIRST_XATTR : NEXT_MEMBER;
       case "symlink":
-        if (tokens.readNull()) return;
+        if (tokens.readNull()) return NEXT_MEMBER;
         tokens.readString(true, "the target of the symbolic link in quotes");
         this.#keepSymlink();
         break;
@@ -304,6 +301,7 @@ export class TreeDecoder {
         break;
     }
     this.#mask |= bit;
+    return NEXT_MEMBER;
   }
 
   #keepSymlink(): void {
@@ -363,9 +361,9 @@ export class TreeDecoder {
     this.#chunks.taken();
   }
 
-  #beginEntries(): void {
+  #beginEntries(): number {
     const tokens = this.#tokens;
-    if (tokens.readNull()) return;
+    if (tokens.readNull()) return NEXT_MEMBER;
     if ((this.#mask & ATTR) === 0) {
       throw tokens.error(
         "DECANT_E_JSON_ENTRY",
@@ -389,7 +387,7 @@ export class TreeDecoder {
     this.#writeEntry(false);
     this.#masks.push(this.#mask | WRITTEN);
     this.#names.enter();
-    this.#state = FIRST_CHILD;
+    return FIRST_CHILD;
   }
 
   #endEntries(): void {
@@ -441,7 +439,7 @@ export class TreeDecoder {
     if (first < chunks.length) this.#items.moreChunks(chunks.buffer, first, chunks.length);
   }
 
-  /** Roots must be what they stand for, as nothing else tells the two trees apart; others must not be roots. */
+  /** Inodes that cannot stand where they are; other roots than 1 and the trash root are for the consolidation to judge. */
   #checkInode(): void {
     const { inodeHigh, inodeLow, type } = this.#attribute;
     const high = inodeHigh >>> 0;
@@ -451,9 +449,7 @@ export class TreeDecoder {
     let problem: string | undefined;
     if ((this.#parts.flags & ENTRY_ROOT) !== 0) {
       if (type !== FileType.directory) problem = `the root must be a directory, got ${FILE_TYPE_NAMES[type]}`;
-      else if (this.#section === "Trash" && !isTrashRoot)
-        problem = "the root of the trash must have inode 9223372032828243968";
-      else if (this.#section === "FSTree" && isTrashRoot) problem = "the root has the inode of the trash";
+      else if (inTrashRange && this.#section === "FSTree") problem = "the root has an inode of the trash";
     } else if (high === 0 && low === 1) problem = "an entry has inode 1, which is the root's";
     else if (isTrashRoot || (inTrashRange && this.#section === "FSTree"))
       problem = "an entry has an inode of the trash";
