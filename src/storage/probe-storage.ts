@@ -1,0 +1,61 @@
+import { randomBytes } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { errorText, FileError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import type { ObjectStorage } from "./object-storage.ts";
+
+/** Pauses after failed tries (docs/spec/object-storage.md §5). */
+const PAUSES_MS = [1000, 4000, 7000];
+
+const LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+
+/**
+ * Writes, reads and deletes a small object, three times at most. Nothing is left behind, also where the reference's
+ * `config` leaves its object. Throws `FileError` with the last reason.
+ */
+export async function probeStorage(
+  storage: ObjectStorage,
+  { logger, signal, pausesMs = PAUSES_MS }: { logger: Logger; signal: AbortSignal; pausesMs?: readonly number[] },
+): Promise<void> {
+  let reason = "";
+  for (const [i, pauseMs] of pausesMs.entries()) {
+    signal.throwIfAborted();
+    try {
+      await probeOnce(storage, logger);
+      return;
+    } catch (error) {
+      reason = errorText(error);
+      logger.warn(`Test storage ${storage.displayName} failed: ${reason}, tries: #${i + 1}`);
+      if (i < pausesMs.length - 1) await sleep(pauseMs, undefined, { signal });
+    }
+  }
+  throw new FileError(
+    "DECANT_E_STORAGE_PROBE",
+    `Storage ${storage.displayName} is not configured correctly: ${reason}`,
+    {
+      retryable: true,
+    },
+  );
+}
+
+async function probeOnce(storage: ObjectStorage, logger: Logger): Promise<void> {
+  const key = `testing/${Array.from(randomBytes(10), (byte) => LETTERS[byte % LETTERS.length]).join("")}`;
+  const data = randomBytes(100);
+  await step("put", storage.put(key, data));
+  const read = await step("get", storage.get(key));
+  if (!read.equals(data)) throw new FileError("DECANT_E_STORAGE_PROBE", "Read wrong data");
+  try {
+    await storage.delete(key);
+    await storage.delete("testing/");
+  } catch (error) {
+    logger.warn(`Failed to delete object ${key} of ${storage.displayName}: ${errorText(error)}`);
+  }
+}
+
+async function step<T>(name: string, done: Promise<T>): Promise<T> {
+  try {
+    return await done;
+  } catch (cause) {
+    throw new FileError("DECANT_E_STORAGE_PROBE", `Failed to ${name}: ${errorText(cause)}`, { cause });
+  }
+}
