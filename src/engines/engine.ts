@@ -119,6 +119,11 @@ export interface Snapshot {
   readonly notes: readonly SnapshotNote[];
   /** Expected number of records by kind, as far as it is cheap to know. */
   readonly estimates: ReadonlyMap<RecordKind, number>;
+  /**
+   * Whether a JSON dump of this engine has directory quotas with both limits -1; `records` gives them in any case. Default
+   * `dump`. The reference skips them for Redis only (docs/spec/json-dump.md §7).
+   */
+  readonly unlimitedDirQuotas?: "dump" | "skip";
 
   /**
    * Streams the records, each exactly once, in whatever order is fastest. Counters come in the SQL sense (docs/spec/sql.md

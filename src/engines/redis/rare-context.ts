@@ -1,0 +1,24 @@
+import { packRecord, type RecordTypes } from "../../volume/records.ts";
+import type { Notes } from "./notes.ts";
+import type { RecordMapper } from "./record-mapper.ts";
+import type { RespConnection } from "./resp-connection.ts";
+
+/** What the readers of the kinds outside the inode families share. */
+export interface RareContext {
+  readonly connection: RespConnection;
+  readonly prefix: Buffer;
+  readonly notes: Notes;
+  readonly mapper: RecordMapper;
+}
+
+/** The key of that name, with the prefix of the volume. */
+export function keyOf(context: RareContext, name: string): Buffer {
+  return Buffer.concat([context.prefix, Buffer.from(name)]);
+}
+
+/** Adds one record that is not part of a hot path. */
+export function emit<K extends keyof RecordTypes>(mapper: RecordMapper, kind: K, record: RecordTypes[K]): void {
+  const builder = mapper.builder(kind);
+  packRecord(kind, builder.writer, record);
+  mapper.commit(builder);
+}

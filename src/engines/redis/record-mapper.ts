@@ -1,0 +1,332 @@
+import type { ByteWriter } from "../../base/bytes.ts";
+import { ATTR_MIN_BYTES, ATTR_NLINK, ATTR_PARENT, ATTR_TAIL, ATTR_TYPE_MODE } from "../../volume/attribute.ts";
+import { FileType } from "../../volume/file-type.ts";
+import { BatchBuilder, type RecordBatch, type RecordKind } from "../../volume/records.ts";
+import { SLICE_BYTES } from "../../volume/slices.ts";
+import { parseSigned, parseUnsigned, toBigInt, type U64 } from "./decimal.ts";
+import { type Notes, printableKey } from "./notes.ts";
+import type { DirectoryPage, RawValues } from "./raw-values.ts";
+import { replyError } from "./redis-errors.ts";
+import {
+  FAMILY_CHUNK,
+  FAMILY_DIRECTORY,
+  FAMILY_NODE,
+  FAMILY_PARENT,
+  FAMILY_SYMLINK,
+  FAMILY_XATTR,
+} from "./redis-keys.ts";
+import { TOKEN_ARRAY, TOKEN_BULK, TOKEN_ERROR, TOKEN_STRIDE } from "./resp-parser.ts";
+import type { SeenSet } from "./seen-set.ts";
+
+const MAX_U16 = 0xffff;
+const EDGE_VALUE_BYTES = 9;
+
+export const NODE_NOTE = "Attribute records that are damaged were left out";
+export const EDGE_NOTE = "Directory entries that are damaged were left out";
+export const CHUNK_NOTE = "Chunks with damaged slice records were taken as empty";
+export const XATTR_NOTE = "Extended attributes that are too long were left out";
+export const PARENT_NOTE = "Parent records that are damaged were left out";
+export const TYPE_NOTE = "Keys that hold a value of the wrong type were left out";
+
+/** Turns raw values of the inode families into packed records, byte by byte, without an object per record. */
+export class RecordMapper {
+  readonly #builders = new Map<RecordKind, BatchBuilder>();
+  readonly #full: RecordBatch[] = [];
+  readonly #notes: Notes;
+  readonly #where: string;
+  readonly #number: U64 = { hi: 0, lo: 0 };
+
+  readonly #hardLinks: SeenSet;
+
+  /** Inodes with more than one link are added to `hardLinks` as they pass. */
+  constructor(notes: Notes, where: string, hardLinks: SeenSet) {
+    this.#notes = notes;
+    this.#where = where;
+    this.#hardLinks = hardLinks;
+  }
+
+  /** Batches that are full. */
+  takeFull(): RecordBatch[] {
+    return this.#full.splice(0);
+  }
+
+  /** Everything that is left. */
+  takeAll(): RecordBatch[] {
+    for (const builder of this.#builders.values()) this.#keep(builder.take());
+    return this.takeFull();
+  }
+
+  map(raw: RawValues): void {
+    switch (raw.family) {
+      case FAMILY_NODE:
+        return this.#mapStrings(raw, this.#builder("node"), true);
+      case FAMILY_SYMLINK:
+        return this.#mapStrings(raw, this.#builder("symlink"), false);
+      default:
+        return this.#mapAggregates(raw);
+    }
+  }
+
+  builder(kind: RecordKind): BatchBuilder {
+    return this.#builder(kind);
+  }
+
+  /** Counts the record just written by somebody else into `builder`. */
+  commit(builder: BatchBuilder): void {
+    if (builder.commit()) this.#keep(builder.take());
+  }
+
+  #builder(kind: RecordKind): BatchBuilder {
+    let builder = this.#builders.get(kind);
+    if (builder === undefined) {
+      builder = new BatchBuilder(kind);
+      this.#builders.set(kind, builder);
+    }
+    return builder;
+  }
+
+  #keep(batch: RecordBatch | undefined): void {
+    if (batch !== undefined) this.#full.push(batch);
+  }
+
+  /** An MGET reply: `node` (u16 size) or `symlink` (u32 size) records. */
+  #mapStrings(raw: RawValues, builder: BatchBuilder, isNode: boolean): void {
+    const { block, keys, first, count } = raw;
+    const { bytes, tokens } = block;
+    for (let i = 0, at = TOKEN_STRIDE; i < count; i++, at += TOKEN_STRIDE) {
+      const size = tokens[at + 2]!;
+      // nil: deleted since it was seen, or of a wrong type; MGET does not tell which (the caller asks).
+      if (size < 0) continue;
+      const start = tokens[at + 1]!;
+      const key = first + i;
+      if (isNode && (size < ATTR_MIN_BYTES || size > MAX_U16)) {
+        this.#notes.loss(NODE_NOTE, `${this.#name(raw, key)} has ${size} bytes`);
+        continue;
+      }
+      if (isNode && mayBeHardLinked(bytes, start, size)) this.#hardLinks.add(keys.hi[key]!, keys.lo[key]!);
+      const header = isNode ? 10 : 12;
+      const writer = builder.writer;
+      let to = writer.reserve(header + size);
+      const out = writer.buffer;
+      to = putInode(out, to, keys.hi[key]!, keys.lo[key]!);
+      if (!isNode) to = putU16(out, to, size >>> 16);
+      to = putU16(out, to, size & MAX_U16);
+      copyBytes(bytes, start, size, out, to);
+      writer.length = to + size;
+      if (builder.commit()) this.#keep(builder.take());
+    }
+  }
+
+  /** Array replies, one per key. */
+  #mapAggregates(raw: RawValues): void {
+    const { tokens, bytes } = raw.block;
+    let at = 0;
+    for (let i = 0; i < raw.count; i++) {
+      const key = raw.first + i;
+      const kind = tokens[at]!;
+      if (kind !== TOKEN_ARRAY) {
+        if (kind === TOKEN_ERROR) this.#failed(raw, key, bytes, tokens[at + 1]!, tokens[at + 2]!);
+        at += TOKEN_STRIDE;
+        continue;
+      }
+      // HSCAN: array of cursor and array.
+      if (raw.page !== undefined) at += 2 * TOKEN_STRIDE;
+      const elements = tokens[at + 2]!;
+      this.#mapArray(raw, key, at + TOKEN_STRIDE, elements);
+      at += (1 + Math.max(0, elements)) * TOKEN_STRIDE;
+    }
+  }
+
+  #mapArray(raw: RawValues, key: number, at: number, elements: number): void {
+    switch (raw.family) {
+      case FAMILY_CHUNK:
+        return this.#mapChunk(raw, key, at, elements);
+      case FAMILY_XATTR:
+        return this.#mapXattrs(raw, key, at, elements);
+      case FAMILY_DIRECTORY:
+        return this.#mapEdges(raw, key, at, elements, raw.page);
+      case FAMILY_PARENT:
+        return this.#mapParents(raw, key, at, elements);
+    }
+  }
+
+  #failed(raw: RawValues, key: number, bytes: Buffer, start: number, size: number): void {
+    const text = bytes.toString("latin1", start, start + size);
+    if (!text.startsWith("WRONGTYPE")) throw replyError(text, this.#where, this.#name(raw, key));
+    this.#notes.loss(TYPE_NOTE, this.#name(raw, key));
+  }
+
+  /** An element that is not 24 bytes long spoils the whole chunk, as in the reference (docs/spec/json-dump.md §6). */
+  #mapChunk(raw: RawValues, key: number, from: number, elements: number): void {
+    if (elements === 0) return;
+    const { bytes, tokens } = raw.block;
+    let good = true;
+    for (let i = 0, at = from; i < elements; i++, at += TOKEN_STRIDE) good = good && tokens[at + 2] === SLICE_BYTES;
+    if (!good) this.#notes.loss(CHUNK_NOTE, this.#name(raw, key));
+    const size = good ? elements * SLICE_BYTES : 0;
+    const builder = this.#builder("chunk");
+    const writer = builder.writer;
+    let to = writer.reserve(16 + size);
+    const out = writer.buffer;
+    to = putInode(out, to, raw.keys.hi[key]!, raw.keys.lo[key]!);
+    to = putU32(out, to, raw.keys.index[key]!);
+    to = putU32(out, to, size);
+    for (let i = 0, at = from; good && i < elements; i++, at += TOKEN_STRIDE) {
+      copyBytes(bytes, tokens[at + 1]!, SLICE_BYTES, out, to);
+      to += SLICE_BYTES;
+    }
+    writer.length = to;
+    if (builder.commit()) this.#keep(builder.take());
+  }
+
+  #mapXattrs(raw: RawValues, key: number, from: number, elements: number): void {
+    const { bytes, tokens } = raw.block;
+    const builder = this.#builder("xattr");
+    for (let i = 0, at = from; i + 1 < elements; i += 2, at += 2 * TOKEN_STRIDE) {
+      const nameSize = tokens[at + 2]!;
+      const valueSize = tokens[at + TOKEN_STRIDE + 2]!;
+      if (nameSize > MAX_U16) {
+        this.#notes.loss(XATTR_NOTE, this.#name(raw, key));
+        continue;
+      }
+      const writer = builder.writer;
+      let to = writer.reserve(14 + nameSize + valueSize);
+      const out = writer.buffer;
+      to = putInode(out, to, raw.keys.hi[key]!, raw.keys.lo[key]!);
+      to = putU16(out, to, nameSize);
+      to = putU32(out, to, valueSize);
+      copyBytes(bytes, tokens[at + 1]!, nameSize, out, to);
+      copyBytes(bytes, tokens[at + TOKEN_STRIDE + 1]!, valueSize, out, to + nameSize);
+      writer.length = to + nameSize + valueSize;
+      if (builder.commit()) this.#keep(builder.take());
+    }
+  }
+
+  #mapEdges(raw: RawValues, key: number, from: number, elements: number, page: DirectoryPage | undefined): void {
+    const { bytes, tokens } = raw.block;
+    const builder = this.#builder("edge");
+    const hi = raw.keys.hi[key]!;
+    const lo = raw.keys.lo[key]!;
+    for (let i = 0, at = from; i + 1 < elements; i += 2, at += 2 * TOKEN_STRIDE) {
+      const name = tokens[at + 1]!;
+      const nameSize = tokens[at + 2]!;
+      const value = tokens[at + TOKEN_STRIDE + 1]!;
+      if (tokens[at + TOKEN_STRIDE + 2] !== EDGE_VALUE_BYTES || nameSize > MAX_U16) {
+        this.#notes.loss(EDGE_NOTE, `${this.#name(raw, key)} ${printableKey(bytes, name, name + nameSize)}`);
+        continue;
+      }
+      if (
+        page !== undefined &&
+        !page.isNew(bytes, name, name + nameSize, readU32(bytes, value + 1), readU32(bytes, value + 5))
+      ) {
+        continue;
+      }
+      writeEdge(builder.writer, hi, lo, bytes, value, name, nameSize);
+      if (builder.commit()) this.#keep(builder.take());
+    }
+  }
+
+  #mapParents(raw: RawValues, key: number, from: number, elements: number): void {
+    const { bytes, tokens } = raw.block;
+    const number = this.#number;
+    for (let i = 0, at = from; i + 1 < elements; i += 2, at += 2 * TOKEN_STRIDE) {
+      const field = tokens[at + 1]!;
+      const fieldEnd = field + tokens[at + 2]!;
+      const value = tokens[at + TOKEN_STRIDE + 1]!;
+      const valueEnd = value + tokens[at + TOKEN_STRIDE + 2]!;
+      if (!parseUnsigned(bytes, field, fieldEnd, number)) {
+        this.#notes.loss(PARENT_NOTE, `${this.#name(raw, key)} ${printableKey(bytes, field, fieldEnd)}`);
+        continue;
+      }
+      const { hi, lo } = number;
+      if (!parseSigned(bytes, value, valueEnd, number)) {
+        this.#notes.loss(PARENT_NOTE, `${this.#name(raw, key)} ${printableKey(bytes, field, fieldEnd)}`);
+        continue;
+      }
+      const builder = this.#builder("parent");
+      const writer = builder.writer;
+      let to = writer.reserve(24);
+      to = putInode(writer.buffer, to, raw.keys.hi[key]!, raw.keys.lo[key]!);
+      to = putInode(writer.buffer, to, hi, lo);
+      to = putInode(writer.buffer, to, number.hi, number.lo);
+      writer.length = to;
+      if (builder.commit()) this.#keep(builder.take());
+    }
+  }
+
+  #name(raw: RawValues, key: number): string {
+    const inode = `${String.fromCharCode(raw.family)}${toBigInt(raw.keys.hi[key]!, raw.keys.lo[key]!)}`;
+    return raw.family === FAMILY_CHUNK ? `${inode}_${raw.keys.index[key]}` : inode;
+  }
+}
+
+/**
+ * False for an inode that stands in the name space once at most: a directory, or a link count of 1 and a parent. Old
+ * records without parent are taken for hard-linked when their link count says so (docs/spec/redis.md §5, §6.2).
+ */
+export function mayBeHardLinked(bytes: Buffer, start: number, size: number): boolean {
+  if (bytes[start + ATTR_TYPE_MODE]! >> 4 === FileType.directory) return false;
+  if (readU32(bytes, start + ATTR_NLINK) > 1) return true;
+  if (size < ATTR_TAIL) return false;
+  return readU32(bytes, start + ATTR_PARENT) === 0 && readU32(bytes, start + ATTR_PARENT + 4) === 0;
+}
+
+/** `edge`: u64 parent, u64 inode, u8 type, u16 nameSize, name; the stored value is type and inode. */
+function writeEdge(
+  writer: ByteWriter,
+  hi: number,
+  lo: number,
+  bytes: Buffer,
+  value: number,
+  name: number,
+  nameSize: number,
+): void {
+  let to = writer.reserve(19 + nameSize);
+  const out = writer.buffer;
+  to = putInode(out, to, hi, lo);
+  for (let i = 1; i < EDGE_VALUE_BYTES; i++) out[to++] = bytes[value + i]!;
+  out[to++] = bytes[value]!;
+  to = putU16(out, to, nameSize);
+  copyBytes(bytes, name, nameSize, out, to);
+  writer.length = to + nameSize;
+}
+
+/** Short runs are copied faster by hand than by a call. */
+function copyBytes(source: Buffer, start: number, size: number, target: Buffer, to: number): void {
+  if (size > 128) {
+    source.copy(target, to, start, start + size);
+    return;
+  }
+  for (let i = 0; i < size; i++) target[to + i] = source[start + i]!;
+}
+
+export function putInode(out: Buffer, at: number, hi: number, lo: number): number {
+  return putU32(out, putU32(out, at, hi), lo);
+}
+
+export function putU32(out: Buffer, at: number, value: number): number {
+  out[at] = value >>> 24;
+  out[at + 1] = value >>> 16;
+  out[at + 2] = value >>> 8;
+  out[at + 3] = value;
+  return at + 4;
+}
+
+function putU16(out: Buffer, at: number, value: number): number {
+  out[at] = value >>> 8;
+  out[at + 1] = value;
+  return at + 2;
+}
+
+export function readU32(bytes: Buffer, at: number): number {
+  return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
+}
+
+/** Keys whose MGET value was nil, as indexes into the list. */
+export function missingStrings(raw: RawValues): number[] {
+  const missing: number[] = [];
+  for (let i = 0, at = TOKEN_STRIDE; i < raw.count; i++, at += TOKEN_STRIDE) {
+    if (raw.block.tokens[at] === TOKEN_BULK && raw.block.tokens[at + 2]! < 0) missing.push(raw.first + i);
+  }
+  return missing;
+}

@@ -1,0 +1,177 @@
+import { ConflictError, EngineError, errorText, InternalError } from "../../base/errors.ts";
+import type { RecordBatch } from "../../volume/records.ts";
+import type { Loader, LoaderOptions } from "../engine.ts";
+import { CommandPipe } from "./command-pipe.ts";
+import { RareWriter } from "./rare-writer.ts";
+import { RecordWriter } from "./record-writer.ts";
+import { type RedisServer, readInfo, withConnection } from "./redis-server.ts";
+import { removeVolume } from "./remove-volume.ts";
+import { RespConnection } from "./resp-connection.ts";
+
+/** How long an abort may go on after the signal that caused it. */
+const ABORT_TIMEOUT_MS = 60_000;
+
+/**
+ * Writes a volume in pipelined commands. The setting is the last key: clients take the database for unformatted until
+ * then.
+ */
+export class RedisLoader implements Loader {
+  readonly #server: RedisServer;
+  readonly #options: LoaderOptions;
+  readonly #connection: RespConnection;
+  readonly #pipe: CommandPipe;
+  readonly #records: RecordWriter;
+  readonly #rare: RareWriter;
+  readonly #evictedBefore: number;
+  #state: "writing" | "finished" | "aborted" = "writing";
+  /** The setting as it was about to be written: abort must know its own from that of somebody else. */
+  #setting: Buffer | undefined;
+
+  private constructor(server: RedisServer, options: LoaderOptions, connection: RespConnection, evictedBefore: number) {
+    this.#server = server;
+    this.#options = options;
+    this.#connection = connection;
+    this.#evictedBefore = evictedBefore;
+    this.#pipe = new CommandPipe(connection);
+    this.#records = new RecordWriter(this.#pipe, server.prefix);
+    this.#rare = new RareWriter(this.#pipe, server.prefix);
+  }
+
+  static async open(server: RedisServer, options: LoaderOptions): Promise<RedisLoader> {
+    const connection = await RespConnection.open(server.node, options.signal);
+    try {
+      const info = await readInfo(connection);
+      warnAboutEviction(info, server, options);
+      return new RedisLoader(server, options, connection, evictedKeys(info));
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
+  }
+
+  async write(batch: RecordBatch): Promise<void> {
+    this.#options.signal.throwIfAborted();
+    switch (batch.kind) {
+      case "node":
+        return this.#records.nodes(batch);
+      case "edge":
+        return this.#records.edges(batch);
+      case "chunk":
+        return this.#records.chunks(batch);
+      case "symlink":
+        return this.#records.symlinks(batch);
+      case "xattr":
+        return this.#records.xattrs(batch);
+      case "parent":
+        return this.#records.parents(batch);
+      default:
+        return this.#writeRare(batch);
+    }
+  }
+
+  async #writeRare(batch: RecordBatch): Promise<void> {
+    switch (batch.kind) {
+      case "sliceRef":
+        return this.#rare.sliceRefs(batch);
+      case "dirStat":
+        return this.#rare.dirStats(batch);
+      case "counter":
+        return this.#rare.counters(batch);
+      case "acl":
+        return this.#rare.aclRules(batch);
+      case "sustained":
+        return this.#rare.sustained(batch);
+      case "delFile":
+        return this.#rare.delFiles(batch);
+      case "quota":
+      case "userQuota":
+      case "groupQuota":
+        return this.#rare.quotas(batch);
+      default:
+        throw new InternalError("DECANT_E_RECORD_KIND", `A loader does not take ${batch.kind} records`);
+    }
+  }
+
+  async readNodes(inodes: readonly bigint[]): Promise<(Buffer | undefined)[]> {
+    if (inodes.length === 0) return [];
+    await this.#pipe.drain();
+    const values = (await this.#connection.call([
+      "MGET",
+      ...inodes.map((inode) => this.#key(`i${inode}`)),
+    ])) as (Buffer | null)[];
+    return values.map((value) => value ?? undefined);
+  }
+
+  replaceNodes(batch: RecordBatch): Promise<void> {
+    return this.#records.nodes(batch);
+  }
+
+  /** When this throws, what was written has been removed again. */
+  async finish(setting: Buffer): Promise<void> {
+    try {
+      await this.#rare.finish();
+      await this.#pipe.drain();
+      await this.#refuseEviction();
+      this.#options.signal.throwIfAborted();
+      this.#setting = setting;
+      // NX: if somebody has formatted a volume here meanwhile, theirs stays.
+      if ((await this.#connection.call(["SET", this.#key("setting"), setting, "NX"])) === null) {
+        throw new ConflictError(
+          "DECANT_E_TARGET_TAKEN",
+          `Another volume was formatted in ${this.#server.printable} meanwhile`,
+        );
+      }
+      this.#state = "finished";
+      this.#connection.close();
+    } catch (error) {
+      await this.abort();
+      throw error;
+    }
+  }
+
+  /** A server that evicts keys has already lost a part of the volume. */
+  async #refuseEviction(): Promise<void> {
+    const evicted = evictedKeys(await readInfo(this.#connection, "stats")) - this.#evictedBefore;
+    if (evicted <= 0) return;
+    throw new EngineError(
+      "DECANT_E_REDIS_EVICTED",
+      `The Redis server at ${this.#server.printable} has evicted ${evicted} keys during the load`,
+      { hint: "Set maxmemory-policy to noeviction and raise maxmemory" },
+    );
+  }
+
+  async abort(): Promise<void> {
+    if (this.#state !== "writing") return;
+    this.#state = "aborted";
+    this.#connection.close();
+    try {
+      // The signal of the load may be what has stopped it.
+      const signal = AbortSignal.timeout(ABORT_TIMEOUT_MS);
+      await withConnection(this.#server, signal, (connection) => {
+        return removeVolume(connection, this.#server, this.#setting, this.#rare.otherKeys);
+      });
+    } catch (error) {
+      this.#options.logger.warn(
+        `What was written to ${this.#server.printable} could not be removed: ${errorText(error)}. It holds no volume, but it is not empty`,
+      );
+    }
+  }
+
+  #key(name: string): Buffer {
+    return Buffer.concat([this.#server.prefix, Buffer.from(name)]);
+  }
+}
+
+function warnAboutEviction(info: string, server: RedisServer, { logger }: LoaderOptions): void {
+  const policy = /^maxmemory_policy:(\S+)/m.exec(info)?.[1] ?? "noeviction";
+  const limited = /^maxmemory:[1-9]/m.test(info);
+  if (limited && policy !== "noeviction") {
+    logger.warn(
+      `The Redis server at ${server.printable} may evict keys (maxmemory-policy ${policy}): set it to noeviction`,
+    );
+  }
+}
+
+function evictedKeys(info: string): number {
+  return Number(/^evicted_keys:([0-9]+)/m.exec(info)?.[1] ?? 0);
+}

@@ -1,0 +1,253 @@
+import { EngineError } from "../../base/errors.ts";
+
+/**
+ * Replies of a Redis server (RESP2), cut into tokens without copying. A token is three numbers:
+ *
+ *   0 kind    the reply's first byte: `+ - : $ *`
+ *   1 start   offset of the payload in `bytes`
+ *   2 size    bytes of the payload, for `*` the number of elements (whose tokens follow); -1 for nil
+ *
+ * Borrowed: valid until the next read on the same connection.
+ */
+export interface ReplyBlock {
+  readonly bytes: Buffer;
+  readonly tokens: Int32Array;
+  /** Number of tokens (not of numbers). */
+  readonly tokenCount: number;
+  /** Number of whole replies. */
+  readonly replies: number;
+}
+
+export const TOKEN_SIMPLE = 0x2b;
+export const TOKEN_ERROR = 0x2d;
+export const TOKEN_INTEGER = 0x3a;
+export const TOKEN_BULK = 0x24;
+export const TOKEN_ARRAY = 0x2a;
+/** Numbers per token. */
+export const TOKEN_STRIDE = 3;
+
+/** A single string is at most 512 MiB in Redis (proto-max-bulk-len); more is not a reply. */
+const MAX_BULK_BYTES = 512 * 1024 * 1024;
+
+/**
+ * Turns the bytes of a stream into tokens. `push` adds what came from the socket; `parse` consumes whole replies and can
+ * be called again whenever it says that bytes are missing.
+ */
+export class RespParser {
+  #buffer: Buffer;
+  /** Start of the block that is being made; everything before it belongs to blocks handed out. */
+  #blockStart = 0;
+  #at = 0;
+  #end = 0;
+  #tokens = new Int32Array(TOKEN_STRIDE * 4096);
+  #tokenCount = 0;
+  #replies = 0;
+  /** Elements that the reply being parsed still lacks. */
+  #open = 0;
+  /** `#end` must reach this before it makes sense to go on. */
+  #needed = 0;
+
+  constructor(capacity: number = 1024 * 1024) {
+    this.#buffer = Buffer.allocUnsafeSlow(capacity);
+  }
+
+  /** Bytes received and not yet handed out. */
+  get pendingBytes(): number {
+    return this.#end - this.#blockStart;
+  }
+
+  push(chunk: Uint8Array): void {
+    if (this.#end + chunk.length > this.#buffer.length) this.#makeRoom(chunk.length);
+    this.#buffer.set(chunk, this.#end);
+    this.#end += chunk.length;
+  }
+
+  /** A block handed out may still be in use, so bytes are never moved inside the buffer: what is unread goes to a new one. */
+  #makeRoom(size: number): void {
+    const kept = this.#end - this.#blockStart;
+    const wanted = Math.max(kept + size, this.#needed - this.#blockStart);
+    let capacity = this.#buffer.length;
+    while (capacity < wanted * 2) capacity *= 2;
+    const fresh = Buffer.allocUnsafeSlow(capacity);
+    this.#buffer.copy(fresh, 0, this.#blockStart, this.#end);
+    this.#buffer = fresh;
+    this.#at -= this.#blockStart;
+    this.#needed -= this.#blockStart;
+    this.#end = kept;
+    this.#blockStart = 0;
+  }
+
+  /** Starts a new block; the last one must not be used any more. */
+  begin(): void {
+    this.#tokenCount = 0;
+    this.#replies = 0;
+    this.#open = 0;
+    this.#needed = 0;
+    if (this.#at === this.#end) {
+      this.#at = 0;
+      this.#end = 0;
+    }
+    this.#blockStart = this.#at;
+  }
+
+  /**
+   * Parses until the block has `maxReplies` replies, or at least one and `softBytes` bytes. Undefined when bytes are
+   * missing. Throws `EngineError` for what is no reply.
+   */
+  parse(maxReplies: number, softBytes: number): ReplyBlock | undefined {
+    while (this.#replies < maxReplies) {
+      if (this.#end < this.#needed || !this.#token()) return undefined;
+      if (this.#open === 0) {
+        this.#replies++;
+        if (this.#at - this.#blockStart >= softBytes) break;
+      }
+    }
+    return {
+      bytes: this.#buffer.subarray(this.#blockStart, this.#at),
+      tokens: this.#tokens,
+      tokenCount: this.#tokenCount,
+      replies: this.#replies,
+    };
+  }
+
+  /** One token; false when it is not complete. */
+  #token(): boolean {
+    const bytes = this.#buffer;
+    const end = this.#end;
+    const head = this.#at;
+    if (head + 3 > end) return false;
+    const kind = bytes[head]!;
+    if (kind === TOKEN_BULK || kind === TOKEN_ARRAY) {
+      let at = head + 1;
+      let size = 0;
+      if (bytes[at] === 0x2d) {
+        if (head + 5 > end) return false;
+        size = -1;
+        at = head + 3;
+      } else {
+        for (; at < end && bytes[at] !== 0x0d; at++) size = size * 10 + bytes[at]! - 0x30;
+      }
+      if (at + 2 > end) return false;
+      if (!(size >= -1 && size <= MAX_BULK_BYTES) || bytes[at + 1] !== 0x0a) throw this.#malformed();
+      at += 2;
+      if (kind === TOKEN_BULK && size >= 0) {
+        if (at + size + 2 > end) {
+          this.#needed = at + size + 2;
+          return false;
+        }
+        this.#put(kind, at, size);
+        this.#at = at + size + 2;
+      } else {
+        this.#put(kind, at, size);
+        this.#at = at;
+      }
+      this.#count(kind === TOKEN_ARRAY ? size : 0);
+      return true;
+    }
+    return this.#line(kind, head, end);
+  }
+
+  #line(kind: number, head: number, end: number): boolean {
+    if (kind !== TOKEN_INTEGER && kind !== TOKEN_SIMPLE && kind !== TOKEN_ERROR) throw this.#malformed();
+    const bytes = this.#buffer;
+    let at = head + 1;
+    while (at < end && bytes[at] !== 0x0d) at++;
+    if (at + 2 > end) return false;
+    this.#put(kind, head + 1, at - head - 1);
+    this.#at = at + 2;
+    this.#count(0);
+    return true;
+  }
+
+  #count(elements: number): void {
+    if (this.#open > 0) this.#open--;
+    if (elements > 0) this.#open += elements;
+  }
+
+  #put(kind: number, start: number, size: number): void {
+    const at = this.#tokenCount * TOKEN_STRIDE;
+    if (at === this.#tokens.length) {
+      const grown = new Int32Array(this.#tokens.length * 2);
+      grown.set(this.#tokens);
+      this.#tokens = grown;
+    }
+    const tokens = this.#tokens;
+    tokens[at] = kind;
+    tokens[at + 1] = start - this.#blockStart;
+    tokens[at + 2] = size;
+    this.#tokenCount++;
+  }
+
+  #malformed(): EngineError {
+    const found = this.#buffer.subarray(this.#at, Math.min(this.#at + 16, this.#end)).toString("latin1");
+    return new EngineError(
+      "DECANT_E_REDIS_PROTOCOL",
+      `The server's answer is not of the Redis protocol: ${JSON.stringify(found)}`,
+      { hint: "Is this the port of a Redis server, and does it want TLS (rediss://)?" },
+    );
+  }
+}
+
+/** Walks through the tokens of a block. */
+export class TokenCursor {
+  readonly bytes: Buffer;
+  readonly tokens: Int32Array;
+  /** Index into `tokens` of the current token. */
+  at = 0;
+
+  constructor(block: ReplyBlock) {
+    this.bytes = block.bytes;
+    this.tokens = block.tokens;
+  }
+
+  get kind(): number {
+    return this.tokens[this.at]!;
+  }
+  get start(): number {
+    return this.tokens[this.at + 1]!;
+  }
+  get size(): number {
+    return this.tokens[this.at + 2]!;
+  }
+  next(): void {
+    this.at += TOKEN_STRIDE;
+  }
+  text(): string {
+    return this.bytes.toString("latin1", this.start, this.start + this.size);
+  }
+
+  /** Behind the current reply, whatever it contains. */
+  skip(): void {
+    let open = 1;
+    while (open > 0) {
+      open--;
+      if (this.kind === TOKEN_ARRAY && this.size > 0) open += this.size;
+      this.next();
+    }
+  }
+}
+
+/** A reply as plain values: for rare commands. Errors inside are values too. */
+export type Reply = Buffer | bigint | null | ReplyFailure | Reply[];
+
+/** An error reply of the server, not yet thrown. */
+export class ReplyFailure {
+  readonly text: string;
+
+  constructor(text: string) {
+    this.text = text;
+  }
+}
+
+/** Decodes the current reply and moves behind it. Buffers are copies. */
+export function decodeReply(cursor: TokenCursor): Reply {
+  const { kind, start, size, bytes } = cursor;
+  cursor.next();
+  if (kind === TOKEN_ARRAY) {
+    return size < 0 ? null : Array.from({ length: size }, () => decodeReply(cursor));
+  }
+  if (kind === TOKEN_BULK) return size < 0 ? null : Buffer.from(bytes.subarray(start, start + size));
+  const text = bytes.toString("latin1", start, start + size);
+  if (kind === TOKEN_INTEGER) return BigInt(text);
+  return kind === TOKEN_ERROR ? new ReplyFailure(text) : Buffer.from(text, "latin1");
+}

@@ -1,0 +1,111 @@
+import { KeyList } from "./key-list.ts";
+import type { Notes } from "./notes.ts";
+import { printableKey } from "./notes.ts";
+import {
+  classifyKey,
+  FAMILY_CHUNK,
+  FAMILY_DIRECTORY,
+  FAMILY_FOREIGN,
+  FAMILY_NODE,
+  FAMILY_OTHER,
+  FAMILY_PARENT,
+  FAMILY_SYMLINK,
+  FAMILY_XATTR,
+  type KeyInfo,
+} from "./redis-keys.ts";
+import { type ReplyBlock, TOKEN_ARRAY, TOKEN_STRIDE } from "./resp-parser.ts";
+import { SeenSet } from "./seen-set.ts";
+
+/** Families in the order in which a page's values are read. */
+export const FAMILIES: readonly number[] = [
+  FAMILY_NODE,
+  FAMILY_SYMLINK,
+  FAMILY_CHUNK,
+  FAMILY_XATTR,
+  FAMILY_PARENT,
+  FAMILY_DIRECTORY,
+];
+
+export const FOREIGN_NOTE = "Keys of other applications were ignored";
+
+/** Which inodes are wanted. */
+export interface InodeFilter {
+  has(hi: number, lo: number): boolean;
+}
+
+/** Which keys were seen so far, by family. Lives as long as the scan. */
+export class ScanHistory {
+  readonly families: ReadonlyMap<number, SeenSet> = new Map(FAMILIES.map((family) => [family, new SeenSet()]));
+  /** Chunks of index 1 and above; those of index 0 are in `families`. */
+  readonly #laterChunks = new SeenSet();
+  readonly #hardLinks: SeenSet;
+
+  /** Inodes that have a `p` key are added to `hardLinks`. */
+  constructor(hardLinks: SeenSet) {
+    this.#hardLinks = hardLinks;
+  }
+
+  /** True when the key is new. */
+  add(family: number, key: KeyInfo): boolean {
+    if (family === FAMILY_PARENT) this.#hardLinks.add(key.hi, key.lo);
+    if (key.index > 0) return this.#laterChunks.addChunk(key.hi, key.lo, key.index);
+    return this.families.get(family)!.add(key.hi, key.lo);
+  }
+}
+
+/** The keys of one SCAN reply, sorted into families, each key exactly once per scan. */
+export class ScanPage {
+  /** Decimal text of the next cursor; "0" ends the scan. */
+  cursor = "0";
+  readonly lists: ReadonlyMap<number, KeyList>;
+
+  constructor() {
+    this.lists = new Map(FAMILIES.map((family) => [family, new KeyList()]));
+  }
+
+  list(family: number): KeyList {
+    return this.lists.get(family)!;
+  }
+
+  /** Takes over a SCAN reply. Only families in `wanted` are kept, though all keys are remembered in `history`. */
+  fill(
+    block: ReplyBlock,
+    prefixBytes: number,
+    wanted: ReadonlySet<number>,
+    history: ScanHistory,
+    notes: Notes,
+    only?: InodeFilter,
+  ): void {
+    for (const list of this.lists.values()) list.clear();
+    const { bytes, tokens } = block;
+    // Tokens: array of 2, cursor, array of n, n keys.
+    const cursorAt = TOKEN_STRIDE;
+    this.cursor = bytes.toString("latin1", tokens[cursorAt + 1]!, tokens[cursorAt + 1]! + tokens[cursorAt + 2]!);
+    const listAt = 2 * TOKEN_STRIDE;
+    const count = tokens[listAt] === TOKEN_ARRAY ? tokens[listAt + 2]! : 0;
+    const key: KeyInfo = { hi: 0, lo: 0, index: 0 };
+    const single = [...this.lists].filter(([family]) => wanted.has(family));
+    const byFamily: (KeyList | undefined)[] = new Array(256);
+    for (const [family, list] of single) byFamily[family] = list;
+    for (let i = 0, at = listAt + TOKEN_STRIDE; i < count; i++, at += TOKEN_STRIDE) {
+      const start = tokens[at + 1]!;
+      const end = start + tokens[at + 2]!;
+      const family = classifyKey(bytes, start + prefixBytes, end, key);
+      if (family === FAMILY_OTHER) continue;
+      if (family === FAMILY_FOREIGN) {
+        notes.remark(FOREIGN_NOTE, printableKey(bytes, start, end));
+        continue;
+      }
+      if (!history.add(family, key)) continue;
+      const list = byFamily[family];
+      if (list === undefined || (only !== undefined && !only.has(key.hi, key.lo))) continue;
+      list.args.writeSlice(bytes, argumentStart(start, end - start), end + 2);
+      list.add(key.hi, key.lo, key.index);
+    }
+  }
+}
+
+/** Where `$<size>\r\n` in front of a key begins. */
+function argumentStart(start: number, size: number): number {
+  return start - 3 - (size < 10 ? 1 : size < 100 ? 2 : 3);
+}

@@ -1,0 +1,94 @@
+/**
+ * Which numbers were met already, exactly, in little memory: SCAN and HSCAN may return a key or field more than once
+ * while a table is resized (docs/spec/redis.md §12.2). Bits live in pages of 64 bytes that are made when they are first
+ * needed; inodes are handed out in blocks, so a page is mostly full and a set of n inodes takes about n / 8 bytes.
+ */
+export class SeenSet {
+  /** Page number + 1 by hash, 0 = free. */
+  #slots = new Int32Array(1024);
+  /** Three words of page key per page. */
+  #keys = new Uint32Array(3 * 512);
+  #bits = new Uint32Array(16 * 512);
+  #pages = 0;
+  #lastPage = -1;
+
+  /** Adds an inode; false when it was there. */
+  add(hi: number, lo: number): boolean {
+    return this.#set(hi, lo >>> 9, 0, lo & 511);
+  }
+
+  has(hi: number, lo: number): boolean {
+    const page = this.#find(hi, lo >>> 9, 0);
+    return page >= 0 && (this.#bits[page * 16 + ((lo & 511) >>> 5)]! & (1 << (lo & 31))) !== 0;
+  }
+
+  /**
+   * Adds a chunk. A page holds 32 indexes of 16 neighbouring inodes, which suits one huge file as well as many of a few
+   * chunks each. Do not mix with `add` in one set.
+   */
+  addChunk(hi: number, lo: number, index: number): boolean {
+    return this.#set(hi, lo >>> 4, index >>> 5, ((lo & 15) << 5) | (index & 31));
+  }
+
+  #set(a: number, b: number, c: number, bit: number): boolean {
+    let page = this.#find(a, b, c);
+    if (page < 0) page = this.#append(a, b, c);
+    this.#lastPage = page;
+    const word = page * 16 + (bit >>> 5);
+    const mask = 1 << (bit & 31);
+    const old = this.#bits[word]!;
+    if ((old & mask) !== 0) return false;
+    this.#bits[word] = old | mask;
+    return true;
+  }
+
+  #find(a: number, b: number, c: number): number {
+    const keys = this.#keys;
+    const last = this.#lastPage;
+    if (last >= 0 && keys[last * 3 + 1] === b && keys[last * 3] === a && keys[last * 3 + 2] === c) return last;
+    const mask = this.#slots.length - 1;
+    let slot = hash(a, b, c) & mask;
+    for (;;) {
+      const page = this.#slots[slot]! - 1;
+      if (page < 0) return -1;
+      if (keys[page * 3 + 1] === b && keys[page * 3] === a && keys[page * 3 + 2] === c) return page;
+      slot = (slot + 1) & mask;
+    }
+  }
+
+  #append(a: number, b: number, c: number): number {
+    const page = this.#pages++;
+    if (page * 3 === this.#keys.length) {
+      this.#keys = grow(this.#keys);
+      this.#bits = grow(this.#bits);
+    }
+    this.#keys.set([a, b, c], page * 3);
+    if (this.#pages * 2 > this.#slots.length) {
+      this.#slots = new Int32Array(this.#slots.length * 2);
+      for (let i = 0; i < page; i++) this.#link(i);
+    }
+    this.#link(page);
+    return page;
+  }
+
+  #link(page: number): void {
+    const keys = this.#keys;
+    const mask = this.#slots.length - 1;
+    let slot = hash(keys[page * 3]!, keys[page * 3 + 1]!, keys[page * 3 + 2]!) & mask;
+    while (this.#slots[slot] !== 0) slot = (slot + 1) & mask;
+    this.#slots[slot] = page + 1;
+  }
+}
+
+function hash(a: number, b: number, c: number): number {
+  let h = Math.imul(b ^ Math.imul(a, 0x9e3779b1), 0x85ebca6b) ^ Math.imul(c, 0xc2b2ae35);
+  h ^= h >>> 15;
+  h = Math.imul(h, 0x2c1b3c6d);
+  return h ^ (h >>> 13);
+}
+
+function grow(array: Uint32Array): Uint32Array<ArrayBuffer> {
+  const grown = new Uint32Array(array.length * 2);
+  grown.set(array);
+  return grown;
+}

@@ -1,0 +1,71 @@
+import type { ByteWriter } from "../../base/bytes.ts";
+import { commandName, writeCommandHead } from "./command-writer.ts";
+import type { KeyList } from "./key-list.ts";
+import type { RawValues } from "./raw-values.ts";
+import { replyError } from "./redis-errors.ts";
+import type { RespConnection } from "./resp-connection.ts";
+import { type ReplyBlock, TOKEN_ERROR } from "./resp-parser.ts";
+
+/** A block of lists or hashes is handed on at about this size. */
+export const BLOCK_BYTES: number = 512 * 1024;
+
+const MGET = commandName("MGET");
+export const LRANGE_HEAD: Buffer = Buffer.from("*4\r\n$6\r\nLRANGE\r\n");
+export const LRANGE_TAIL: Buffer = Buffer.from("$1\r\n0\r\n$2\r\n-1\r\n");
+export const HGETALL_HEAD: Buffer = Buffer.from("*2\r\n$7\r\nHGETALL\r\n");
+export const HLEN_HEAD: Buffer = Buffer.from("*2\r\n$4\r\nHLEN\r\n");
+
+/** For blocks that begin with the reply of a command that cannot fail for a single key. */
+export function throwIfError(block: ReplyBlock, connection: RespConnection, command: string): void {
+  if (block.tokens[0] !== TOKEN_ERROR) return;
+  const start = block.tokens[1]!;
+  throw replyError(block.bytes.toString("latin1", start, start + block.tokens[2]!), connection.printable, command);
+}
+
+/** `MGET` for every `perCall` keys of the list. */
+export function writeMget(writer: ByteWriter, keys: KeyList, perCall: number): void {
+  for (let first = 0; first < keys.count; first += perCall) {
+    const count = Math.min(perCall, keys.count - first);
+    writeCommandHead(writer, MGET, count);
+    writer.writeSlice(keys.args.buffer, keys.argStart(first), keys.ends[first + count - 1]!);
+  }
+}
+
+/** One command for each key of the list. */
+export function writePerKey(writer: ByteWriter, keys: KeyList, head: Buffer, tail: Buffer | undefined): void {
+  for (let i = 0; i < keys.count; i++) {
+    const start = keys.argStart(i);
+    const end = keys.ends[i]!;
+    let at = writer.reserve(head.length + end - start + (tail?.length ?? 0));
+    const bytes = writer.buffer;
+    at += head.copy(bytes, at);
+    at += keys.args.buffer.copy(bytes, at, start, end);
+    if (tail !== undefined) at += tail.copy(bytes, at);
+    writer.length = at;
+  }
+}
+
+export async function* readMget(
+  connection: RespConnection,
+  family: number,
+  keys: KeyList,
+  perCall: number,
+): AsyncGenerator<RawValues> {
+  for (let first = 0; first < keys.count; first += perCall) {
+    const block = await connection.read(1);
+    throwIfError(block, connection, "MGET");
+    yield { family, keys, first, count: Math.min(perCall, keys.count - first), block };
+  }
+}
+
+export async function* readPerKey(
+  connection: RespConnection,
+  family: number,
+  keys: KeyList,
+): AsyncGenerator<RawValues> {
+  for (let first = 0; first < keys.count; ) {
+    const block = await connection.read(keys.count - first, BLOCK_BYTES);
+    yield { family, keys, first, count: block.replies, block };
+    first += block.replies;
+  }
+}
