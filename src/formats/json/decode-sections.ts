@@ -12,15 +12,22 @@ import { integerField, type JsonTokens, S64_MAX, S64_MIN, U32_MAX, U64_MAX } fro
 import { DAMAGE_HINT } from "./json-window.ts";
 
 /** Names of counters in a dump and of the records they become (docs/spec/json-dump.md §4). */
-const COUNTERS: ReadonlyMap<string, string> = new Map([
-  ["usedspace", "usedSpace"],
-  ["usedinodes", "totalInodes"],
-  ["nextinodes", "nextInode"],
-  ["nextchunk", "nextChunk"],
-  ["nextsession", "nextSession"],
-  ["nexttrash", "nextTrash"],
-  ["lastchangelog", "lastChangelog"],
-]);
+const COUNTERS: readonly CounterMember[] = [
+  { member: "usedSpace", name: "usedSpace" },
+  { member: "usedInodes", name: "totalInodes" },
+  { member: "nextInodes", name: "nextInode" },
+  { member: "nextChunk", name: "nextChunk" },
+  { member: "nextSession", name: "nextSession" },
+  { member: "nextTrash", name: "nextTrash" },
+  { member: "lastChangelog", name: "lastChangelog" },
+];
+interface CounterMember {
+  readonly member: string;
+  readonly name: string;
+}
+const COUNTERS_BY_MEMBER: ReadonlyMap<string, CounterMember> = new Map(
+  COUNTERS.map((counter) => [counter.member.toLowerCase(), counter]),
+);
 /** Written by old versions, of no use any more. */
 const OLD_COUNTER = "nextcleanupslices";
 
@@ -169,12 +176,12 @@ export class SectionDecoder {
     const builder = new BatchBuilder("counter", 512);
     const seen = new Set<string>();
     tokens.readObject("it", (member) => {
-      const name = COUNTERS.get(member);
+      const counter = COUNTERS_BY_MEMBER.get(member);
       if (seen.has(member)) throw tokens.error("DECANT_E_JSON_VALUE", `it has "${member}" twice`, DAMAGE_HINT);
       seen.add(member);
-      if (name !== undefined) {
-        tokens.readInteger(integerField(member, S64_MIN, S64_MAX));
-        packRecord("counter", builder.writer, { name, value: tokens.signedValue() });
+      if (counter !== undefined) {
+        tokens.readInteger(integerField(counter.member, S64_MIN, S64_MAX));
+        packRecord("counter", builder.writer, { name: counter.name, value: tokens.signedValue() });
         builder.commit();
       } else if (member === OLD_COUNTER) tokens.readScalar();
       else this.#unknown(member);

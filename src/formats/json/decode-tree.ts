@@ -450,7 +450,7 @@ export class TreeDecoder {
     if ((this.#parts.flags & ENTRY_ROOT) !== 0) {
       if (type !== FileType.directory) problem = `the root must be a directory, got ${FILE_TYPE_NAMES[type]}`;
       else if (inTrashRange && this.#section === "FSTree") problem = "the root has an inode of the trash";
-    } else if (high === 0 && low === 1) problem = "an entry has inode 1, which is the root's";
+    } else if (high === 0 && low === 1) problem = "an entry has the inode of the root";
     else if (isTrashRoot || (inTrashRange && this.#section === "FSTree"))
       problem = "an entry has an inode of the trash";
     if (problem === undefined) return;

@@ -176,7 +176,7 @@ class DumpDecoder {
       return;
     }
     const tokens = this.#tokens;
-    tokens.at = tokens.end;
+    tokens.skipToEnd();
     throw tokens.error(
       "DECANT_E_JSON_TRUNCATED",
       "the document ends here, before it is complete",

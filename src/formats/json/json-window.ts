@@ -68,6 +68,11 @@ export class JsonWindow {
     this.line = this.#committedLine;
   }
 
+  /** Moves the cursor behind all that was read, for the message that more was expected there. */
+  skipToEnd(): void {
+    for (; this.at < this.end; this.at++) if (this.buffer[this.at] === NEWLINE) this.line++;
+  }
+
   /** Appends input; offsets into `buffer` taken before are void. Call between steps only. The chunk is copied. */
   append(chunk: Uint8Array): void {
     const needed = this.end - this.committed + chunk.length;
