@@ -77,9 +77,9 @@ function appeared(target: string, cause: unknown): ConflictError {
 function replaceEmptyDatabase(temporary: string, target: string): void {
   const db = openWriter(target);
   try {
-    db.pragma("locking_mode = EXCLUSIVE");
     db.pragma("journal_mode = DELETE");
-    db.exec("BEGIN EXCLUSIVE");
+    // Locking a file of no bytes exclusively would begin to fill it; a shared lock keeps others from writing too.
+    db.exec(statSync(target).size === 0 ? "BEGIN" : "BEGIN EXCLUSIVE");
     if (countTables(db) > 0) {
       throw new ConflictError("DECANT_E_TARGET_CHANGED", `${target} was filled by another program meanwhile`);
     }
