@@ -70,9 +70,10 @@ const EXPLANATIONS: readonly (readonly [prefix: string, Explanation])[] = [
   ],
 ];
 
-/** An error for people, with the path; decant's own errors and aborts pass through untouched. */
+/** An error of the database or the file system for people, with the path; all others pass through untouched. */
 export function toEngineError(error: unknown, path: string, action: string): unknown {
   if (error instanceof DecantError || isAbortError(error)) return error;
+  if (!(error instanceof Error && "code" in error)) return error;
   const code = error instanceof Database.SqliteError ? error.code : "";
   const found = EXPLANATIONS.find(([prefix]) => code.startsWith(prefix))?.[1];
   if (found === undefined) {
