@@ -37,6 +37,7 @@ export function parseSize(text: string, flag: string, defaultUnit: "B" | "K" | "
     new UsageError("DECANT_E_SIZE", `Invalid value "${text}" for "${flag}": ${reason}`, {
       hint: "A size is a number with one of the units B, K, M, G, T, P, E, such as 512M or 1.5T",
     });
+  if (text === "") return 0n;
   const match = /^(.*?)([A-Za-z]?)$/s.exec(text)!;
   const number = match[1] ?? "";
   const letter = match[2] ?? "";
@@ -51,4 +52,21 @@ export function parseSize(text: string, flag: string, defaultUnit: "B" | "K" | "
     if (bytes >= 1n << 64n) throw invalid("out of range");
     return bytes;
   }
+}
+
+/**
+ * Reads `<number>[M|G|T|P]` bits per second as Mbps, units in powers of 1000, without a unit Mbps; fractions are cut off.
+ * Throws `UsageError` that names the flag.
+ */
+export function parseMbps(text: string, flag: string): bigint {
+  if (text === "") return 0n;
+  const match = /^(\d+\.?\d*|\.\d+)([MGTP]?)$/i.exec(text);
+  const exponent = "MGTP".indexOf((match?.[2] ?? "M").toUpperCase() || "M");
+  const value = match === null ? Number.NaN : Math.trunc(Number(match[1]) * 1000 ** exponent);
+  if (!(value < 2 ** 63)) {
+    throw new UsageError("DECANT_E_OPTION_VALUE", `Invalid value "${text}" for "${flag}"`, {
+      hint: "A limit is a number of Mbps, or one with the unit M, G, T or P, such as 500 or 1.5G",
+    });
+  }
+  return BigInt(value);
 }

@@ -31,6 +31,7 @@ export interface CommandSpec {
   readonly arguments: readonly ArgumentSpec[];
   readonly options: readonly OptionSpec[];
   readonly examples: readonly { readonly comment: string; readonly command: string }[];
+  /** Imports its operation when it runs: `decant version` must not wait for database drivers. */
   run(invocation: Invocation): Promise<CommandOutcome>;
   /** One sentence for the user who interrupted it: what is left behind. */
   describeInterruption?(invocation: Invocation): string;

@@ -1,5 +1,7 @@
 import type { CommandSpec } from "./command-spec.ts";
+import { configCommand } from "./commands/config.ts";
 import { dumpCommand } from "./commands/dump.ts";
+import { formatCommand } from "./commands/format.ts";
 import { loadCommand } from "./commands/load.ts";
 import { migrateCommand } from "./commands/migrate.ts";
 import { statusCommand } from "./commands/status.ts";
@@ -10,6 +12,8 @@ export const COMMANDS: readonly CommandSpec[] = [
   dumpCommand,
   loadCommand,
   migrateCommand,
+  formatCommand,
+  configCommand,
   statusCommand,
   versionCommand,
 ];

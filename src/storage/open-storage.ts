@@ -22,8 +22,7 @@ const KNOWN = new Set(
  */
 export function openStorage(setting: Setting, env: Readonly<Record<string, string | undefined>>): ObjectStorage {
   const type = setting.storage.toLowerCase();
-  if (!KNOWN.has(type)) throw new UsageError("DECANT_E_STORAGE", `object storage: invalid storage: ${setting.storage}`);
-  if (!REACHABLE.includes(type)) {
+  if (!canReachStorage(setting)) {
     throw new UsageError(
       "DECANT_E_STORAGE_PROBE",
       `This version of decant cannot probe object storage of type ${type}`,
@@ -36,6 +35,13 @@ export function openStorage(setting: Setting, env: Readonly<Record<string, strin
   if (setting.encryptKey === "") return storage;
   const key = openObjectKey(setting.encryptKey, env.JFS_RSA_PASSPHRASE, setting.encryptAlgo);
   return new EncryptedStorage(storage, key);
+}
+
+/** Whether `openStorage` can open this type. Throws `UsageError` for a type that does not exist. */
+export function canReachStorage(setting: Setting): boolean {
+  const type = setting.storage.toLowerCase();
+  if (!KNOWN.has(type)) throw new UsageError("DECANT_E_STORAGE", `object storage: invalid storage: ${setting.storage}`);
+  return REACHABLE.includes(type);
 }
 
 function openShards(setting: Setting): ObjectStorage {

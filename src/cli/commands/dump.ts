@@ -1,5 +1,4 @@
 import { UsageError } from "../../base/errors.ts";
-import { dump } from "../../operations/dump.ts";
 import type { CommandOutcome, CommandSpec, Invocation } from "../command-spec.ts";
 import { RESOURCE_OPTIONS } from "../global-options.ts";
 import { dumpJson, isIncomplete } from "../report-json.ts";
@@ -62,6 +61,7 @@ async function run(invocation: Invocation): Promise<CommandOutcome> {
   if (threads !== undefined && threads <= 0n) context.logger.warn(`Invalid threads number ${threads}, reset to 1`);
   const file = outputFile(invocation);
   const subdir = options.text("subdir");
+  const { dump } = await import("../../operations/dump.ts");
   const report = await dump(
     {
       source: invocation.args[0]!,

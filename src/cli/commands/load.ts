@@ -1,6 +1,5 @@
 import { UsageError } from "../../base/errors.ts";
 import { redactUrl } from "../../base/redact-url.ts";
-import { load } from "../../operations/load.ts";
 import type { CommandOutcome, CommandSpec, Invocation } from "../command-spec.ts";
 import { RESOURCE_OPTIONS } from "../global-options.ts";
 import { isIncomplete, loadJson } from "../report-json.ts";
@@ -60,6 +59,7 @@ async function run(invocation: Invocation): Promise<CommandOutcome> {
   const file = args[1];
   const keyFile = options.text("encrypt-rsa-key");
   const algorithm = options.text("encrypt-algo") ?? options.text("encrypt-alg") ?? "aes256gcm-rsa";
+  const { load } = await import("../../operations/load.ts");
   const report = await load(
     {
       target: args[0]!,

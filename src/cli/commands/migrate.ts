@@ -1,5 +1,4 @@
 import { redactUrl } from "../../base/redact-url.ts";
-import { migrate } from "../../operations/migrate.ts";
 import type { CommandOutcome, CommandSpec, Invocation } from "../command-spec.ts";
 import { RESOURCE_OPTIONS } from "../global-options.ts";
 import { isIncomplete, loadJson } from "../report-json.ts";
@@ -31,6 +30,7 @@ export const migrateCommand: CommandSpec = {
 };
 
 async function run(invocation: Invocation): Promise<CommandOutcome> {
+  const { migrate } = await import("../../operations/migrate.ts");
   const report = await migrate(
     {
       source: invocation.args[0]!,

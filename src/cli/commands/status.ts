@@ -1,7 +1,5 @@
 import { UsageError } from "../../base/errors.ts";
 import { formatJson } from "../../base/json-text.ts";
-import { sessionStatus, status } from "../../operations/status.ts";
-import { sessionReportJson, statusJson } from "../../operations/status-json.ts";
 import type { CommandOutcome, CommandSpec, Invocation } from "../command-spec.ts";
 
 /** `status META-URL` (docs/spec/settings.md §7). */
@@ -31,6 +29,8 @@ async function run(invocation: Invocation): Promise<CommandOutcome> {
   if (sid < 0n || sid >= 1n << 64n) {
     throw new UsageError("DECANT_E_OPTION_VALUE", `Invalid value "${sid}" for "session": not a session number`);
   }
+  const { sessionStatus, status } = await import("../../operations/status.ts");
+  const { sessionReportJson, statusJson } = await import("../../operations/status-json.ts");
   const json =
     sid === 0n
       ? statusJson(await status({ source, more: options.flag("more") }, context))
