@@ -1,6 +1,7 @@
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { chmodSync, copyFileSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { performance } from "node:perf_hooks";
 import Database from "better-sqlite3";
 import { describe, expect, test } from "vitest";
@@ -11,7 +12,7 @@ import { decodeAttribute } from "../../src/volume/attribute.ts";
 import type { FlatKind, RecordKind, RecordTypes } from "../../src/volume/records.ts";
 import { collectRecords, ENGINE_KINDS } from "../support/collect-records.ts";
 import { readReferenceDump, recordTexts } from "../support/reference-binary-dump.ts";
-import { fixture } from "../support/repository.ts";
+import { fixture, REPOSITORY } from "../support/repository.ts";
 import { copySqliteFixture } from "../support/sqlite-fixture.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
@@ -403,14 +404,54 @@ describe("a database that cannot be read", () => {
     expect(await (await openStore(url, context)).readSetting(signal)).toBeDefined();
   });
 
-  test.skipIf(process.getuid?.() === 0)("stands in a read-only directory in WAL mode", async () => {
-    const directory = join(temporaryDirectory(), "read-only");
-    mkdirSync(directory);
-    const path = join(directory, "m.db");
+  test("stands in WAL mode where its reader may not write", () => {
+    const path = join(readableDirectory(), "m.db");
     copyFileSync(copySqliteFixture(NATIVE).path, path);
     change(path, "PRAGMA journal_mode = WAL");
-    chmodSync(directory, 0o555);
-    await expect(openStore(`sqlite3://${path}`, context)).rejects.toMatchObject({ name: "EngineError" });
-    chmodSync(directory, 0o755);
+    chmodSync(dirname(path), 0o555);
+    expect(readUnprivileged(path)).toMatch(
+      `Cannot read ${path}: the -shm file that reading in WAL mode needs cannot be created or opened`,
+    );
+    chmodSync(dirname(path), 0o755);
   });
+
+  test("is readable without permission to write while a client has it open", () => {
+    const path = join(readableDirectory(), "m.db");
+    copyFileSync(copySqliteFixture(NATIVE).path, path);
+    const db = new Database(path);
+    db.exec("PRAGMA journal_mode = WAL; INSERT INTO jfs_counter VALUES ('x', 1)");
+    chmodSync(dirname(path), 0o555);
+    expect(readUnprivileged(path)).toBe("setting of 506 bytes");
+    chmodSync(dirname(path), 0o755);
+    db.close();
+  });
+
+  test("may not be read", () => {
+    const path = join(readableDirectory(), "m.db");
+    copyFileSync(copySqliteFixture(NATIVE).path, path);
+    chmodSync(path, 0);
+    expect(readUnprivileged(path)).toMatch(`Cannot read ${path}: permission to read the file is denied`);
+  });
+
+  function readableDirectory(): string {
+    const directory = temporaryDirectory();
+    chmodSync(directory, 0o755);
+    return directory;
+  }
+
+  /** What a process that is not root sees; root may do everything. */
+  function readUnprivileged(path: string): string {
+    const script = `
+      import { silentLogger } from ${JSON.stringify(join(REPOSITORY, "src/base/logger.ts"))};
+      import { sqliteEngine } from ${JSON.stringify(join(REPOSITORY, "src/engines/sqlite/sqlite-engine.ts"))};
+      if (process.getuid() === 0) process.setuid(65534);
+      const context = { logger: silentLogger, signal: new AbortController().signal, env: {} };
+      try {
+        const setting = await (await sqliteEngine.open("sqlite3://" + process.argv[1], context)).readSetting(context.signal);
+        console.log("setting of " + setting.length + " bytes");
+      } catch (error) {
+        console.log(error.message);
+      }`;
+    return execFileSync(process.execPath, ["--input-type=module", "-e", script, path], { encoding: "utf8" }).trim();
+  }
 });

@@ -1,3 +1,5 @@
+import { accessSync, constants, existsSync } from "node:fs";
+import { dirname } from "node:path";
 import Database from "better-sqlite3";
 import { DataError, DecantError, EngineError, errorText, isAbortError } from "../../base/errors.ts";
 
@@ -36,16 +38,6 @@ const EXPLANATIONS: readonly (readonly [prefix: string, Explanation])[] = [
     },
   ],
   [
-    "SQLITE_CANTOPEN",
-    {
-      code: "DECANT_E_OPEN_DATABASE",
-      text: "the file, or the -wal or -shm file beside it, cannot be opened",
-      hint:
-        "A database in WAL mode needs a directory in which its -shm file can be created, or the -wal and -shm files of a " +
-        "running client. To read it from a read-only place, copy the database with its -wal file elsewhere first",
-    },
-  ],
-  [
     "SQLITE_READONLY_ROLLBACK",
     {
       code: "DECANT_E_OPEN_DATABASE",
@@ -75,7 +67,7 @@ export function toEngineError(error: unknown, path: string, action: string): unk
   if (error instanceof DecantError || isAbortError(error)) return error;
   if (!(error instanceof Error && "code" in error)) return error;
   const code = error instanceof Database.SqliteError ? error.code : "";
-  const found = EXPLANATIONS.find(([prefix]) => code.startsWith(prefix))?.[1];
+  const found = explainAccess(code, path, action) ?? EXPLANATIONS.find(([prefix]) => code.startsWith(prefix))?.[1];
   if (found === undefined) {
     return new EngineError("DECANT_E_SQLITE", `Cannot ${action} ${path}: ${errorText(error)}`, { cause: error });
   }
@@ -86,4 +78,34 @@ export function toEngineError(error: unknown, path: string, action: string): unk
   };
   const message = `Cannot ${action} ${path}: ${found.text} (${errorText(error)})`;
   return found.data ? new DataError(found.code, message, options) : new EngineError(found.code, message, options);
+}
+
+/** The library does not say what it could not open or write: the file, its directory, or a file that WAL mode needs. */
+function explainAccess(code: string, path: string, action: string): Explanation | undefined {
+  const isOpening = code.startsWith("SQLITE_CANTOPEN");
+  if (!isOpening && !(code.startsWith("SQLITE_READONLY") && code !== "SQLITE_READONLY_ROLLBACK")) return undefined;
+  const base = { code: isOpening ? "DECANT_E_OPEN_DATABASE" : "DECANT_E_READ_ONLY" };
+  const exists = existsSync(path);
+  if (exists && !isAllowed(path, constants.R_OK)) return { ...base, text: "permission to read the file is denied" };
+  if (action === "read") {
+    return {
+      ...base,
+      text: "the -shm file that reading in WAL mode needs cannot be created or opened",
+      hint: "To read a database in a place without permission to write, copy it together with its -wal file elsewhere first",
+    };
+  }
+  if (exists && !isAllowed(path, constants.W_OK)) return { ...base, text: "permission to write the file is denied" };
+  if (!isAllowed(dirname(path), constants.W_OK)) {
+    return { ...base, text: `directory ${dirname(path)} does not exist or is read-only` };
+  }
+  return { ...base, text: "the file or one beside it cannot be opened" };
+}
+
+function isAllowed(path: string, mode: number): boolean {
+  try {
+    accessSync(path, mode);
+    return true;
+  } catch {
+    return false;
+  }
 }
