@@ -147,19 +147,17 @@ class LargeDirectory implements DirectoryPage {
 }
 
 function hscan(argument: Buffer, cursor: string): Buffer {
-  const writer = new ByteWriter(256);
-  writer.writeBytes(Buffer.from("*5\r\n$5\r\nHSCAN\r\n"));
-  writer.writeBytes(argument);
-  writer.writeBytes(
+  return Buffer.concat([
+    Buffer.from("*5\r\n$5\r\nHSCAN\r\n"),
+    argument,
     Buffer.from(`$${cursor.length}\r\n${cursor}\r\n$5\r\nCOUNT\r\n$${PAGE_COUNT.length}\r\n${PAGE_COUNT}\r\n`),
-  );
-  return writer.take();
+  ]);
 }
 
 function perKey(keys: KeyList, head: Buffer): Buffer {
-  const writer = new ByteWriter(65536);
+  const writer = new ByteWriter(keys.args.length + keys.count * head.length + 1);
   writePerKey(writer, keys, head, undefined);
-  return writer.take();
+  return writer.view();
 }
 
 /** The integer reply `at` of a block of one-token replies; 0 for an error. */

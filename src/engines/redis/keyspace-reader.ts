@@ -46,6 +46,7 @@ export async function* readKeyspace(
 ): AsyncGenerator<RawValues> {
   const history = new ScanHistory(hardLinks);
   const directories = new DirectoryReader(connection, hardLinks);
+  const writer = new ByteWriter(262_144);
   let page = new ScanPage();
   let next = new ScanPage();
   connection.send(scanCommand("0", prefix));
@@ -54,7 +55,7 @@ export async function* readKeyspace(
     [page, next] = [next, page];
     const more = page.cursor !== "0";
     if (more) connection.send(scanCommand(page.cursor, prefix));
-    connection.send(valueCommands(page));
+    connection.send(valueCommands(writer, page));
     directories.askSizes(page.list(FAMILY_DIRECTORY));
     const asked = directories.askEntries();
     if (more) next.fill(await readScan(connection), prefix.length, wanted, history, notes, only);
@@ -78,15 +79,17 @@ async function readScan(connection: RespConnection): Promise<ReplyBlock> {
   return block;
 }
 
-/** The commands for all keys of a page but directories, in the order of `readValues`. */
-function valueCommands(page: ScanPage): Buffer {
-  const writer = new ByteWriter(262_144);
+/** The commands for all keys of a page but directories, in the order of `readValues`. `writer` is empty again after it. */
+function valueCommands(writer: ByteWriter, page: ScanPage): Buffer {
   writeMget(writer, page.list(FAMILY_NODE), NODES_PER_CALL);
   writeMget(writer, page.list(FAMILY_SYMLINK), SYMLINKS_PER_CALL);
   writePerKey(writer, page.list(FAMILY_CHUNK), LRANGE_HEAD, LRANGE_TAIL);
   writePerKey(writer, page.list(FAMILY_XATTR), HGETALL_HEAD, undefined);
   writePerKey(writer, page.list(FAMILY_PARENT), HGETALL_HEAD, undefined);
-  return writer.take();
+  // A copy of the right size: the writer's own buffer stays.
+  const commands = Buffer.from(writer.view());
+  writer.length = 0;
+  return commands;
 }
 
 async function* readValues(connection: RespConnection, page: ScanPage): AsyncGenerator<RawValues> {
