@@ -31,7 +31,7 @@ export const EXIT_CODE_MEANINGS: readonly (readonly [ExitCode, string])[] = [
   [ExitCode.ok, "done"],
   [ExitCode.failed, "failed for a reason that none of the others names"],
   [ExitCode.usage, "wrong arguments, options or environment; nothing was done"],
-  [ExitCode.incomplete, "finished, but something is missing, was repaired or could not be proven: read the report"],
+  [ExitCode.incomplete, "finished, but something is missing, was changed, or could not be proven: read the report"],
   [ExitCode.notFound, "what was asked for does not exist: file, volume, path in it, session"],
   [ExitCode.conflict, "the target is not empty, is another volume, or the change is refused"],
   [ExitCode.badData, "damaged, cut off or not understood: the file or the content of the database"],

@@ -1,5 +1,6 @@
-import type { Logger } from "../base/logger.ts";
-import type { Progress } from "../base/progress.ts";
+import { tmpdir } from "node:os";
+import { type Logger, silentLogger } from "../base/logger.ts";
+import { Progress } from "../base/progress.ts";
 
 /** What every operation gets from its caller: the command line, a program that uses the library, a test. */
 export interface OperationContext {
@@ -20,3 +21,17 @@ export interface MemoryLimits {
 }
 
 export const DEFAULT_MAX_MEMORY_BYTES: number = 256 * 1024 * 1024;
+
+/**
+ * A context with defaults for what is not given: a signal that never fires, no log, the environment of the process, 256 MiB
+ * and the system's temporary directory.
+ */
+export function createContext(parts: Partial<OperationContext> = {}): OperationContext {
+  return {
+    signal: parts.signal ?? new AbortController().signal,
+    logger: parts.logger ?? silentLogger,
+    progress: parts.progress ?? new Progress(),
+    env: parts.env ?? process.env,
+    memory: parts.memory ?? { maxBytes: DEFAULT_MAX_MEMORY_BYTES, tmpDir: tmpdir() },
+  };
+}

@@ -1,0 +1,25 @@
+/** Exit codes by error class, for docs/exit-codes.md. */
+const EXIT_CODE_BY_CLASS: Readonly<Record<string, number>> = {
+  UsageError: 2,
+  NotFoundError: 4,
+  ConflictError: 5,
+  DataError: 6,
+  EngineError: 7,
+  FileError: 7,
+  MissingDependencyError: 7,
+  InternalError: 1,
+};
+
+/** A table of all error codes that occur in source texts, by exit code, then by name. */
+export function errorCodeTable(sources: Iterable<string>): string {
+  const rows = new Map<string, { name: string; kind: string; exit: number }>();
+  for (const source of sources) {
+    for (const match of source.matchAll(/new (\w+Error)\(\s*"(DECANT_E_\w+)"/g)) {
+      const [, kind = "", name = ""] = match;
+      rows.set(`${name} ${kind}`, { name, kind, exit: EXIT_CODE_BY_CLASS[kind] ?? 1 });
+    }
+  }
+  const sorted = [...rows.values()].sort((a, b) => a.exit - b.exit || (a.name < b.name ? -1 : 1));
+  const lines = sorted.map(({ name, kind, exit }) => `| \`${name}\` | \`${kind}\` | ${exit} |`);
+  return ["| code | class | exit |", "|---|---|---|", ...lines].join("\n");
+}

@@ -1,0 +1,63 @@
+/**
+ * decant as a library: the same operations as the command line, without output of their own.
+ *
+ *     import { createContext, dump } from "decant";
+ *
+ *     const report = await dump({ source: "sqlite3://my.db", target: { file: "meta.json.gz" } }, createContext());
+ *     if (!report.consistency.pointInTime) console.warn(report.consistency.method);
+ *
+ * Every operation takes a request and an `OperationContext` (signal, logger, progress, environment, memory), resolves with
+ * a report and throws `DecantError`s; an aborted signal makes it clean up and throw an `AbortError`.
+ */
+export {
+  ConflictError,
+  DataError,
+  type DataLocation,
+  DecantError,
+  EngineError,
+  FileError,
+  InternalError,
+  isAbortError,
+  MissingDependencyError,
+  NotFoundError,
+  UsageError,
+} from "./base/errors.ts";
+export { type Logger, silentLogger } from "./base/logger.ts";
+export { type PhaseProgress, Progress } from "./base/progress.ts";
+export { redactUrl } from "./base/redact-url.ts";
+export { ENGINE_SCHEMES } from "./engines/registry.ts";
+export { type ConfigReport, type ConfigRequest, config } from "./operations/config.ts";
+export type { ConfigFlags } from "./operations/config-plan.ts";
+export {
+  createContext,
+  DEFAULT_MAX_MEMORY_BYTES,
+  type MemoryLimits,
+  type OperationContext,
+} from "./operations/context.ts";
+export { type DumpRequest, dump } from "./operations/dump.ts";
+export { type FormatReport, type FormatRequest, format } from "./operations/format.ts";
+export type { FormatFlags } from "./operations/format-plan.ts";
+export { type LoadRequest, load } from "./operations/load.ts";
+export { type MigrateRequest, migrate } from "./operations/migrate.ts";
+export type {
+  CounterValues,
+  DumpReport,
+  Finding,
+  LoadReport,
+  RecordCounts,
+  ReportBase,
+} from "./operations/report.ts";
+export type { Session } from "./operations/session-info.ts";
+export {
+  type SessionReport,
+  type SessionRequest,
+  type StatusReport,
+  type StatusRequest,
+  sessionStatus,
+  status,
+  type VolumeSpace,
+} from "./operations/status.ts";
+export { sessionReportJson, statusJson } from "./operations/status-json.ts";
+export { formatSetting, parseSetting, type Setting, type SettingLayout, type Tier } from "./volume/setting.ts";
+export { decryptAllSecrets, removeSecrets } from "./volume/setting-secrets.ts";
+export { CLIENT_VERSION } from "./volume/version.ts";
