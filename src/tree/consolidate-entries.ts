@@ -16,7 +16,7 @@ import { FileType } from "../volume/file-type.ts";
 import type { FindingList } from "../volume/findings.ts";
 import { isTrashInode, ROOT_INODE, TRASH_INODE, TRASH_INODE_HIGH } from "../volume/inode.ts";
 import { printablePath } from "../volume/path.ts";
-import { type BatchBuilder, packRecord, type QuotaRecord, type RecordBatch } from "../volume/records.ts";
+import type { RecordBatch } from "../volume/records.ts";
 import {
   CHUNKS_LIST,
   ENTRY_ATTRIBUTE_SIZE,
@@ -42,32 +42,19 @@ import {
   TREE_ENTRY,
 } from "../volume/tree-item.ts";
 import { AclTable } from "./acl-table.ts";
+import type { FlatWriter } from "./flat-writer.ts";
+import { hashBytes } from "./hash-bytes.ts";
 import { InodeKeys } from "./inode-key.ts";
 import { InodeSet } from "./inode-set.ts";
 import type { LinkTable } from "./link-table.ts";
 import { OwnerUsage } from "./owner-usage.ts";
-import type { RecordSorter } from "./record-sorter.ts";
-import type { SliceReferences } from "./slice-references.ts";
-
-/** Where flat records are collected. */
-export interface FlatBuilders {
-  readonly node: BatchBuilder;
-  readonly edge: BatchBuilder;
-  readonly chunk: BatchBuilder;
-  readonly symlink: BatchBuilder;
-  readonly xattr: BatchBuilder;
-  readonly dirStat: BatchBuilder;
-}
+import type { QuotaUsage } from "./quota-usage.ts";
 
 export interface EntryConsolidatorOptions {
-  readonly builders: FlatBuilders;
+  readonly writer: FlatWriter;
   readonly findings: FindingList;
   readonly links: LinkTable;
-  readonly slices: SliceReferences;
-  /** Directory quotas known so far, by inode; may grow until the end. */
-  readonly quotas: ReadonlyMap<bigint, QuotaRecord>;
-  /** Room for the sums of every directory. */
-  readonly totals: RecordSorter;
+  readonly quotas: QuotaUsage;
 }
 
 /** A directory that is open. Space is in blocks of 4096 bytes, lengths in blocks and rest, so that numbers stay exact. */
@@ -119,7 +106,6 @@ export class EntryConsolidator {
   #totalInodes = 0;
   #largestHigh = 0;
   #largestLow = 1;
-  readonly #quotaUsage: Map<bigint, { blocks: number; inodes: number }> = new Map();
   /** Whose chunks the next item may continue; undefined when they are not wanted. */
   #chunksOf: Buffer | undefined;
   #openPlace: OpenPlace | undefined;
@@ -153,17 +139,6 @@ export class EntryConsolidator {
 
   end(): void {
     this.#closePlace();
-  }
-
-  /** Directory quotas with their usage; those in the trash, or of directories that are not there, have none. */
-  dirQuotas(quotas: ReadonlyMap<bigint, QuotaRecord>): QuotaRecord[] {
-    if (this.#quotaUsage.size < quotas.size) this.#readTotals(quotas);
-    return [...quotas.values()].map((quota) => {
-      const usage = this.#quotaUsage.get(quota.key);
-      if (usage === undefined) this.#options.findings.add("quota-without-directory", () => `inode ${quota.key}`);
-      const usedSpace = BigInt(usage?.blocks ?? 0) * 4096n;
-      return { ...quota, usedSpace, usedInodes: BigInt(usage?.inodes ?? 0) };
-    });
   }
 
   #entry(bytes: Buffer, at: number): void {
@@ -280,7 +255,7 @@ export class EntryConsolidator {
     }
     this.#directories.add(bytes, at + ENTRY_INODE);
     this.directories++;
-    this.#edge(bytes, at, parent, FileType.directory);
+    this.#options.writer.edge(parent.inode, bytes, at, FileType.directory);
     parent.subdirectories++;
     parent.children++;
     parent.childBlocks++;
@@ -315,12 +290,17 @@ export class EntryConsolidator {
     attribute.writeUInt32BE(links, ATTR_NLINK);
     attribute.writeBigUInt64BE(4096n, ATTR_LENGTH);
     attribute.writeBigUInt64BE(parent === undefined ? 1n : parent.inode.readBigUInt64BE(0), ATTR_PARENT);
-    this.#node(
+    this.#options.writer.node(
       frame.inode,
       0,
       this.#renumberAcls(attribute, () => printablePath(this.#names(frame.name))),
     );
-    this.#dirStat(frame);
+    this.#options.writer.dirStat({
+      inode: frame.inode.readBigUInt64BE(0),
+      dataLength: BigInt(frame.lengthBlocks) * 4096n + BigInt(frame.lengthRest),
+      usedSpace: BigInt(frame.childBlocks) * 4096n,
+      usedInodes: BigInt(frame.children),
+    });
     this.#account(frame, parent);
   }
 
@@ -333,7 +313,7 @@ export class EntryConsolidator {
       if (defaultAclId !== KEEP_ACL_ID) attribute.defaultAclId = defaultAclId;
       frame.attribute = encodeAttribute(attribute);
     }
-    this.#xattrList(bytes, at + LEAVE_XATTRS, at + bytes.readUInt32BE(at), frame.inode);
+    this.#options.writer.xattrs(bytes, at + LEAVE_XATTRS, at + bytes.readUInt32BE(at), frame.inode, 0);
   }
 
   /** Sums go up: recursive ones for quotas, whose directories do not count themselves. */
@@ -344,37 +324,15 @@ export class EntryConsolidator {
       parent.treeBlocks += frame.treeBlocks;
       parent.treeInodes += frame.treeInodes;
     }
-    const { quotas } = this.#options;
-    const inode = frame.inode.readBigUInt64BE(0);
-    const usage = frame.inTrash ? { blocks: 0, inodes: 0 } : { blocks: frame.treeBlocks, inodes: frame.treeInodes };
-    if (quotas.has(inode)) this.#quotaUsage.set(inode, usage);
-    else if (quotas.size === 0 && !frame.inTrash) this.#noteTotals(inode, usage);
-  }
-
-  /** Quotas may come after the tree: until one is known, every directory's sums are noted. u32 size, u64, f64, f64. */
-  #noteTotals(inode: bigint, usage: { blocks: number; inodes: number }): void {
-    const { totals } = this.#options;
-    const at = totals.reserve(28);
-    totals.page.writeBigUInt64BE(inode, at + 4);
-    totals.page.writeDoubleBE(usage.blocks, at + 12);
-    totals.page.writeDoubleBE(usage.inodes, at + 20);
-  }
-
-  #readTotals(quotas: ReadonlyMap<bigint, QuotaRecord>): void {
-    const { totals } = this.#options;
-    while (totals.next()) {
-      const inode = totals.bytes.readBigUInt64BE(totals.start + 4);
-      if (!quotas.has(inode)) continue;
-      const blocks = totals.bytes.readDoubleBE(totals.start + 12);
-      this.#quotaUsage.set(inode, { blocks, inodes: totals.bytes.readDoubleBE(totals.start + 20) });
-    }
+    const below = { blocks: frame.treeBlocks, inodes: frame.treeInodes };
+    this.#options.quotas.account(frame.inode.readBigUInt64BE(0), frame.inTrash ? NOTHING : below);
   }
 
   #file(bytes: Buffer, at: number, parent: Frame): void {
     const type = bytes[at + ENTRY_TYPE]!;
     const repeated = this.#seen.add(bytes, at + ENTRY_INODE);
     if (repeated && this.#directories.has(bytes, at + ENTRY_INODE)) throw this.#twoTypes(bytes, at);
-    this.#edge(bytes, at, parent, type);
+    this.#options.writer.edge(parent.inode, bytes, at, type);
     const attribute = this.#attribute(bytes, at);
     const sourceLinks = attribute.readUInt32BE(ATTR_NLINK);
     const blocks = this.#addChild(attribute, type, parent);
@@ -391,7 +349,7 @@ export class EntryConsolidator {
     } else {
       parent.inode.copy(attribute, ATTR_PARENT);
       this.#symlinkLength(bytes, at, type, attribute);
-      this.#node(
+      this.#options.writer.node(
         bytes,
         inodeAt,
         this.#renumberAcls(attribute, () => this.#path(bytes, at)),
@@ -457,18 +415,13 @@ export class EntryConsolidator {
     const symlink =
       at + ENTRY_NAME + bytes.readUInt16BE(at + ENTRY_NAME_SIZE) + bytes.readUInt16BE(at + ENTRY_ATTRIBUTE_SIZE);
     const inodeAt = at + ENTRY_INODE;
-    if (type === FileType.symlink) {
-      const { writer } = this.#options.builders.symlink;
-      writer.writeSlice(bytes, inodeAt, inodeAt + 8);
-      writer.writeU32(symlinkSize);
-      writer.writeSlice(bytes, symlink, symlink + symlinkSize);
-      this.#options.builders.symlink.commit();
-    }
+    const { writer } = this.#options;
+    if (type === FileType.symlink) writer.symlink(bytes, inodeAt, symlink, symlink + symlinkSize);
     const xattrs = symlink + symlinkSize;
     const chunks = xattrs + bytes.readUInt32BE(at + ENTRY_XATTRS_SIZE);
-    if (chunks > xattrs) this.#xattrList(bytes, xattrs, chunks, bytes.subarray(inodeAt, inodeAt + 8));
+    writer.xattrs(bytes, xattrs, chunks, bytes, inodeAt);
     const chunksSize = bytes.readUInt32BE(at + ENTRY_CHUNKS_SIZE);
-    if (chunksSize > 0) this.#chunkList(bytes, chunks, chunks + chunksSize, bytes, inodeAt);
+    writer.chunks(bytes, chunks, chunks + chunksSize, bytes, inodeAt);
     if ((bytes[at + ENTRY_FLAGS]! & ENTRY_MORE_CHUNKS) !== 0) {
       this.#chunksOf = Buffer.from(bytes.subarray(inodeAt, inodeAt + 8));
     }
@@ -479,22 +432,7 @@ export class EntryConsolidator {
     if (this.#openPlace !== undefined) {
       this.#openPlace.contentHash = hashBytes(this.#openPlace.contentHash, bytes, at + CHUNKS_LIST, end);
     }
-    if (this.#chunksOf !== undefined) this.#chunkList(bytes, at + CHUNKS_LIST, end, this.#chunksOf, 0);
-  }
-
-  /** Chunks without slices are not stored. */
-  #chunkList(bytes: Buffer, start: number, end: number, inodeBytes: Buffer, inodeAt: number): void {
-    const { writer } = this.#options.builders.chunk;
-    for (let at = start; at < end; ) {
-      const next = at + 8 + bytes.readUInt32BE(at + 4);
-      if (next > at + 8) {
-        writer.writeSlice(inodeBytes, inodeAt, inodeAt + 8);
-        writer.writeSlice(bytes, at, next);
-        this.#options.builders.chunk.commit();
-        this.#options.slices.add(bytes, at + 8, next, inodeBytes, inodeAt);
-      }
-      at = next;
-    }
+    if (this.#chunksOf !== undefined) this.#options.writer.chunks(bytes, at + CHUNKS_LIST, end, this.#chunksOf, 0);
   }
 
   #xattrs(bytes: Buffer, at: number, inode: Buffer): void {
@@ -506,54 +444,7 @@ export class EntryConsolidator {
       bytes.readUInt16BE(at + ENTRY_NAME_SIZE) +
       bytes.readUInt16BE(at + ENTRY_ATTRIBUTE_SIZE) +
       bytes.readUInt32BE(at + ENTRY_SYMLINK_SIZE);
-    this.#xattrList(bytes, start, start + size, inode);
-  }
-
-  #xattrList(bytes: Buffer, start: number, end: number, inode: Buffer): void {
-    const builder = this.#options.builders.xattr;
-    for (let at = start; at < end; ) {
-      const next = at + 6 + bytes.readUInt16BE(at) + bytes.readUInt32BE(at + 2);
-      builder.writer.writeBytes(inode);
-      builder.writer.writeSlice(bytes, at, next);
-      builder.commit();
-      at = next;
-    }
-  }
-
-  #edge(bytes: Buffer, at: number, parent: Frame, type: number): void {
-    const builder = this.#options.builders.edge;
-    const nameSize = bytes.readUInt16BE(at + ENTRY_NAME_SIZE);
-    const writer = builder.writer;
-    const to = writer.reserve(19 + nameSize);
-    const target = writer.buffer;
-    parent.inode.copy(target, to, 0, 8);
-    bytes.copy(target, to + 8, at + ENTRY_INODE, at + ENTRY_INODE + 8);
-    target[to + 16] = type;
-    target.writeUInt16BE(nameSize, to + 17);
-    bytes.copy(target, to + 19, at + ENTRY_NAME, at + ENTRY_NAME + nameSize);
-    writer.length = to + 19 + nameSize;
-    builder.commit();
-  }
-
-  #node(inodeBytes: Buffer, inodeAt: number, attribute: Buffer): void {
-    const builder = this.#options.builders.node;
-    const writer = builder.writer;
-    const to = writer.reserve(10 + attribute.length);
-    inodeBytes.copy(writer.buffer, to, inodeAt, inodeAt + 8);
-    writer.buffer.writeUInt16BE(attribute.length, to + 8);
-    attribute.copy(writer.buffer, to + 10, 0, attribute.length);
-    writer.length = to + 10 + attribute.length;
-    builder.commit();
-  }
-
-  #dirStat(frame: Frame): void {
-    packRecord("dirStat", this.#options.builders.dirStat.writer, {
-      inode: frame.inode.readBigUInt64BE(0),
-      dataLength: BigInt(frame.lengthBlocks) * 4096n + BigInt(frame.lengthRest),
-      usedSpace: BigInt(frame.childBlocks) * 4096n,
-      usedInodes: BigInt(frame.children),
-    });
-    this.#options.builders.dirStat.commit();
+    this.#options.writer.xattrs(bytes, start, start + size, inode, 0);
   }
 
   #renumberAcls(attribute: Buffer, path: () => string): Buffer {
@@ -604,15 +495,4 @@ export class EntryConsolidator {
 }
 
 const TRASH_NAME = Buffer.from(".trash");
-
-/** 32 bits of a hash (MurmurHash3's mixing): tells two descriptions of one file apart, nothing more. */
-function hashBytes(seed: number, bytes: Buffer, start: number, end: number): number {
-  let hash = seed | 0;
-  for (let i = start; i < end; i++) {
-    hash = Math.imul(hash ^ bytes[i]!, 0xcc9e_2d51);
-    hash = (hash << 13) | (hash >>> 19);
-  }
-  hash ^= hash >>> 16;
-  hash = Math.imul(hash, 0x85eb_ca6b);
-  return (hash ^ (hash >>> 13)) >>> 0;
-}
+const NOTHING = { blocks: 0, inodes: 0 };

@@ -1,19 +1,13 @@
 import { encodeAttribute, newDirectoryAttribute } from "../volume/attribute.ts";
 import type { FindingList } from "../volume/findings.ts";
 import { TRASH_INODE } from "../volume/inode.ts";
-import {
-  BatchBuilder,
-  packBatch,
-  packRecord,
-  type QuotaRecord,
-  type RecordBatch,
-  type RecordStream,
-  unpackBatch,
-} from "../volume/records.ts";
-import { EntryConsolidator, type FlatBuilders } from "./consolidate-entries.ts";
+import { packBatch, type QuotaRecord, type RecordBatch, type RecordStream, unpackBatch } from "../volume/records.ts";
+import { EntryConsolidator } from "./consolidate-entries.ts";
+import { FlatWriter } from "./flat-writer.ts";
 import { LinkTable, type NodeRepair } from "./link-table.ts";
 import { MemoryBudget } from "./memory-budget.ts";
 import { OwnerUsage } from "./owner-usage.ts";
+import { QuotaUsage } from "./quota-usage.ts";
 import { compareWhole, keyOfLeadingUint64, RecordSorter } from "./record-sorter.ts";
 import { SliceReferences } from "./slice-references.ts";
 import { SpillFile } from "./spill-file.ts";
@@ -34,8 +28,10 @@ export interface Consolidated {
   readonly source: Map<string, bigint>;
   readonly loaded: Map<string, bigint>;
   entries: number;
+  /** The roots included. */
   directories: number;
-  slices: number;
+  /** 1, or 2 with a trash. */
+  roots: number;
 }
 
 /** Counters above this cannot come from any volume and would leave no room for new numbers. */
@@ -69,21 +65,15 @@ export async function* consolidate(
     writeKey: keyOfLeadingUint64,
     compare: compareWhole,
   });
-  const builders: FlatBuilders = {
-    node: new BatchBuilder("node"),
-    edge: new BatchBuilder("edge"),
-    chunk: new BatchBuilder("chunk"),
-    symlink: new BatchBuilder("symlink"),
-    xattr: new BatchBuilder("xattr"),
-    dirStat: new BatchBuilder("dirStat"),
-  };
-  const head = new HeadRecords(findings, result.source);
-  const entries = new EntryConsolidator({ builders, findings, links, slices, quotas: head.quotas, totals });
+  const quotas = new QuotaUsage(totals, findings);
+  const writer = new FlatWriter(slices);
+  const head = new HeadRecords(findings, result.source, quotas.quotas);
+  const entries = new EntryConsolidator({ writer, findings, links, quotas });
   try {
     for await (const batch of records) {
       if (batch.kind === "tree") {
         entries.write(batch);
-        yield* full(builders);
+        yield* writer.takeFull();
       } else if (batch.kind === "acl") {
         for (const { id, rule } of unpackBatch("acl", batch)) entries.acls.define(id, rule);
       } else if (batch.kind === "delFile") {
@@ -94,11 +84,11 @@ export async function* consolidate(
       }
     }
     entries.end();
-    if (!entries.hasTrash) writeTrashRoot(builders.node, findings);
-    yield* rest(builders);
+    if (!entries.hasTrash) writeTrashRoot(writer, findings);
+    yield* writer.takeRest();
     yield* links.drain(options.repair);
     yield* slices.drain();
-    yield* summary(head, entries, options, result);
+    yield* summary(head, entries, quotas, options, result);
     countCounters(result, head, entries, slices, findings);
     yield packBatch(
       "counter",
@@ -111,25 +101,13 @@ export async function* consolidate(
   }
 }
 
-function* full(builders: FlatBuilders): Generator<RecordBatch> {
-  for (const builder of Object.values(builders) as BatchBuilder[]) {
-    if (builder.isFull) yield builder.take()!;
-  }
-}
-
-function* rest(builders: FlatBuilders): Generator<RecordBatch> {
-  for (const builder of Object.values(builders) as BatchBuilder[]) {
-    const batch = builder.take();
-    if (batch !== undefined) yield batch;
-  }
-}
-
 /** Without it every delete on the loaded volume would fail (docs/spec/json-dump.md §11, partial dumps). */
-function writeTrashRoot(nodes: BatchBuilder, findings: FindingList): void {
+function writeTrashRoot(writer: FlatWriter, findings: FindingList): void {
   const seconds = BigInt(Math.floor(Date.now() / 1000));
   const attribute = encodeAttribute(newDirectoryAttribute(0o555, seconds));
-  packRecord("node", nodes.writer, { inode: TRASH_INODE, attribute });
-  nodes.commit();
+  const inode = Buffer.alloc(8);
+  inode.writeBigUInt64BE(TRASH_INODE);
+  writer.node(inode, 0, attribute);
   findings.add("trash-created");
 }
 
@@ -137,14 +115,16 @@ function writeTrashRoot(nodes: BatchBuilder, findings: FindingList): void {
 function* summary(
   head: HeadRecords,
   entries: EntryConsolidator,
+  quotas: QuotaUsage,
   options: ConsolidateOptions,
   result: Consolidated,
 ): Generator<RecordBatch> {
   result.entries = entries.entries;
   result.directories = entries.directories;
+  result.roots = entries.hasTrash ? 2 : 1;
   const acls = entries.acls.records();
   if (acls.length > 0) yield packBatch("acl", acls);
-  if (head.quotas.size > 0) yield packBatch("quota", entries.dirQuotas(head.quotas));
+  if (head.quotas.size > 0) yield packBatch("quota", quotas.records());
   if (head.userQuotas.length === 0 && head.groupQuotas.length === 0) return;
   const usage = new OwnerUsage();
   usage.addAll(entries.treeUsage);
@@ -181,14 +161,15 @@ function countCounters(
 class HeadRecords {
   readonly counters: Map<string, bigint>;
   /** Directory quotas by inode. */
-  readonly quotas: Map<bigint, QuotaRecord> = new Map();
+  readonly quotas: Map<bigint, QuotaRecord>;
   readonly userQuotas: QuotaRecord[] = [];
   readonly groupQuotas: QuotaRecord[] = [];
   readonly #findings: FindingList;
 
-  constructor(findings: FindingList, counters: Map<string, bigint>) {
+  constructor(findings: FindingList, counters: Map<string, bigint>, quotas: Map<bigint, QuotaRecord>) {
     this.#findings = findings;
     this.counters = counters;
+    this.quotas = quotas;
   }
 
   add(batch: RecordBatch): void {

@@ -30,7 +30,7 @@ export type TreeFindingKind =
   | "missing-node"
   | "missing-acl"
   | "missing-symlink"
-  | "repeated-directory"
+  | "directory-repeated"
   | "unknown-type";
 
 export type OnTreeFinding = (kind: TreeFindingKind, path: () => string) => void;
@@ -177,7 +177,7 @@ export class TreeEncoder {
 
   #enter(bytes: Buffer, at: number): void {
     const flags = bytes[at + ENTRY_FLAGS]!;
-    if ((flags & ENTRY_REPEATED) !== 0) this.#find("repeated-directory", bytes, at);
+    if ((flags & ENTRY_REPEATED) !== 0) this.#find("directory-repeated", bytes, at);
     this.directories++;
     this.#member();
     this.out.writeAscii(ENTRIES);

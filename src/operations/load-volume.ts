@@ -1,0 +1,185 @@
+import { ConflictError, DataError, UsageError } from "../base/errors.ts";
+import type { Loader, MetadataStore } from "../engines/engine.ts";
+import { type Consolidated, consolidate } from "../tree/consolidate.ts";
+import type { FindingList } from "../volume/findings.ts";
+import { type RecordBatch, type RecordStream, unpackBatch } from "../volume/records.ts";
+import { formatSetting, parseSetting, type Setting } from "../volume/setting.ts";
+import { REMOVED } from "../volume/setting-secrets.ts";
+import { checkClientVersion } from "../volume/version.ts";
+import type { OperationContext } from "./context.ts";
+import type { CounterValues, RecordCounts } from "./report.ts";
+
+export interface LoadVolumeOptions {
+  readonly target: MetadataStore;
+  readonly dryRun: boolean;
+  readonly findings: FindingList;
+  readonly context: OperationContext;
+  readonly expectedNodes?: number;
+}
+
+export interface LoadedVolume {
+  readonly setting: Setting;
+  readonly counts: RecordCounts;
+  readonly counters: { readonly source: CounterValues; readonly loaded: CounterValues };
+}
+
+/** Refuses a target that holds something, in the reference's words (docs/spec/json-dump.md §9). */
+export async function checkTarget(target: MetadataStore, signal: AbortSignal): Promise<void> {
+  const state = await target.inspectTarget(signal);
+  if (state.state === "empty") return;
+  const message =
+    state.state === "occupied"
+      ? state.message
+      : `database ${target.address} is used by volume ${parseSetting(state.setting).name}`;
+  throw new ConflictError("DECANT_E_NOT_EMPTY", message, {
+    hint: "Load into an empty database: another database number, another file, or one that was emptied on purpose",
+  });
+}
+
+/**
+ * Consolidates a tree and writes it into an empty target, the setting last. The tail that load and migration share.
+ * Whatever goes wrong, the target is then as it was.
+ */
+export async function loadVolume(records: RecordStream, options: LoadVolumeOptions): Promise<LoadedVolume> {
+  const { target, context } = options;
+  const head = new SettingTap(records);
+  const loader = options.dryRun
+    ? DRY_RUN
+    : await target.openLoader({
+        signal: context.signal,
+        logger: context.logger,
+        sliceRefs: "complete",
+        ...(options.expectedNodes === undefined ? {} : { expectedNodes: options.expectedNodes }),
+      });
+  const result: Consolidated = { source: new Map(), loaded: new Map(), entries: 0, directories: 0, roots: 0 };
+  const counts = new Map<string, number>();
+  const writing = context.progress.begin("Writing records");
+  try {
+    const flat = consolidate(
+      head.records(),
+      {
+        maxBytes: context.memory.maxBytes,
+        tmpDir: context.memory.tmpDir,
+        findings: options.findings,
+        repair: loader,
+        trashDays: () => head.require().trashDays,
+      },
+      result,
+    );
+    for await (const batch of flat) {
+      context.signal.throwIfAborted();
+      await loader.write(batch);
+      counts.set(batch.kind, (counts.get(batch.kind) ?? 0) + batch.count);
+      writing.records += batch.count;
+      writing.bytes += batch.bytes.length;
+    }
+    const setting = head.require();
+    await loader.finish(Buffer.from(formatSetting(setting, { form: "stored" })));
+    context.progress.end(writing);
+    return {
+      setting,
+      counts: {
+        ...Object.fromEntries(counts),
+        directory: result.directories,
+        file: result.entries - result.directories + result.roots,
+      },
+      counters: { source: counterValues(result.source), loaded: counterValues(result.loaded) },
+    };
+  } catch (error) {
+    await loader.abort();
+    throw error;
+  }
+}
+
+/** Takes the setting out of a stream and checks it as soon as it is seen, before anything is written where it stands first. */
+class SettingTap {
+  readonly #source: RecordStream;
+  #setting: Setting | undefined;
+
+  constructor(source: RecordStream) {
+    this.#source = source;
+  }
+
+  async *records(): RecordStream {
+    for await (const batch of this.#source) {
+      if (batch.kind === "setting") this.#take(batch);
+      else yield batch;
+    }
+  }
+
+  /** The setting, once the stream has given it. */
+  require(): Setting {
+    if (this.#setting === undefined) {
+      throw new DataError("DECANT_E_NO_SETTING", "The dump has no Setting: it does not say what volume this is", {
+        hint: "Take a complete dump of the volume, or add its Setting by hand",
+      });
+    }
+    return this.#setting;
+  }
+
+  #take(batch: RecordBatch): void {
+    for (const { json } of unpackBatch("setting", batch)) {
+      const setting = parseSetting(json);
+      if (setting.name === "" || setting.uuid === "") {
+        throw new DataError(
+          "DECANT_E_NO_SETTING",
+          "The Setting has no Name or no UUID: it does not say what volume this is",
+          {
+            hint: "Clients find the volume's data by them; take a complete dump, or add them by hand",
+          },
+        );
+      }
+      checkClientVersion(setting);
+      this.#setting = setting;
+    }
+  }
+}
+
+/** Takes everything and writes nothing. */
+const DRY_RUN: Loader = {
+  write: async () => undefined,
+  readNodes: async (inodes) => inodes.map(() => undefined),
+  replaceNodes: async () => undefined,
+  finish: async () => undefined,
+  abort: async () => undefined,
+};
+
+function counterValues(counters: ReadonlyMap<string, bigint>): CounterValues {
+  const value = (name: string): bigint => counters.get(name) ?? 0n;
+  return {
+    usedSpace: value("usedSpace"),
+    usedInodes: value("totalInodes"),
+    nextInode: value("nextInode"),
+    nextChunk: value("nextChunk"),
+    nextSession: value("nextSession"),
+    nextTrash: value("nextTrash"),
+  };
+}
+
+/** What the user must do before the loaded volume can be mounted (docs/spec/json-dump.md §12). */
+export function nextStepsAfterLoad(setting: Setting, targetAddress: string): string[] {
+  const flags: string[] = [];
+  if (setting.secretKey === REMOVED) flags.push("--secret-key SECRET");
+  if (setting.sessionToken === REMOVED) flags.push('--session-token TOKEN (or --session-token "" to drop it)');
+  const steps: string[] = [];
+  if (flags.length > 0) {
+    const what =
+      flags.length === 2
+        ? "The secret key and the session token were"
+        : `The ${setting.secretKey === REMOVED ? "secret key" : "session token"} was`;
+    steps.push(`${what} removed from the dump; set them with: decant config ${targetAddress} ${flags.join(" ")}`);
+  }
+  if (setting.encryptKey === REMOVED) {
+    steps.push(
+      "The encryption key was removed from the dump and cannot be set again: data cannot be read without a dump that has it",
+    );
+  }
+  return steps;
+}
+
+/** Both addresses given for one database would read and write the same volume. */
+export function refuseSameAddress(source: string, target: string): void {
+  if (source === target) {
+    throw new UsageError("DECANT_E_SAME_ADDRESS", "Source and target are the same database");
+  }
+}

@@ -1,0 +1,84 @@
+import type { Snapshot } from "../engines/engine.ts";
+import { TreeFindings } from "../tree/tree-findings.ts";
+import { treeOrder } from "../tree/tree-order.ts";
+import { FileType } from "../volume/file-type.ts";
+import type { FindingList } from "../volume/findings.ts";
+import { ROOT_INODE, TRASH_INODE } from "../volume/inode.ts";
+import type { RecordKind, RecordStream } from "../volume/records.ts";
+import type { OperationContext } from "./context.ts";
+
+/** What a dump in tree order is made of; usage, statistics and references are derived data. */
+const TREE_KINDS: readonly RecordKind[] = [
+  "counter",
+  "node",
+  "edge",
+  "chunk",
+  "symlink",
+  "xattr",
+  "acl",
+  "sustained",
+  "delFile",
+  "quota",
+  "userQuota",
+  "groupQuota",
+];
+
+export interface SnapshotTreeOptions {
+  /** Directory that becomes the root; undefined = the whole volume. */
+  readonly root?: bigint;
+  readonly withTrash: boolean;
+  readonly findings: FindingList;
+}
+
+/** A snapshot's records in tree order; what was noticed on the way is added to the findings when the stream ends. */
+export async function* snapshotTree(
+  snapshot: Snapshot,
+  context: OperationContext,
+  options: SnapshotTreeOptions,
+): RecordStream {
+  const { progress, memory, signal } = context;
+  const { root, findings } = options;
+  const treeFindings = new TreeFindings();
+  const expected = snapshot.estimates.get("node");
+  const reading = progress.begin("Reading records", expected === undefined ? {} : { records: expected * 3 });
+  const roots = [{ inode: root ?? ROOT_INODE, type: FileType.directory }];
+  if (options.withTrash) roots.push({ inode: TRASH_INODE, type: FileType.directory });
+  const records = snapshot.records({
+    kinds: new Set(TREE_KINDS),
+    ...(root === undefined ? {} : { root }),
+  });
+  yield* treeOrder(records, {
+    roots,
+    maxBytes: memory.maxBytes,
+    tmpDir: memory.tmpDir,
+    signal,
+    findings: treeFindings,
+    progress: {
+      reading,
+      sorting: () => {
+        progress.end(reading);
+        return progress.begin("Sorting into tree order");
+      },
+    },
+  });
+  const whole = root === undefined && options.withTrash;
+  addTreeFindings(findings, treeFindings, whole);
+  for (const note of snapshot.notes) findings.addOther("reader", note.text, note.loss, undefined, note.count);
+}
+
+/** A part of a volume has records without an entry by its nature; only the whole can say that something is lost. */
+function addTreeFindings(findings: FindingList, tree: TreeFindings, whole: boolean): void {
+  const examples = (kind: string): (() => string) | undefined => {
+    const inodes = tree.examples.get(kind);
+    return inodes === undefined ? undefined : () => inodes.map((inode) => `inode ${inode}`).join(", ");
+  };
+  for (const [kind, count] of tree.duplicates) findings.add("duplicate-record", () => kind, count);
+  if (tree.damagedNodes > 0) findings.add("damaged-node", examples("damaged-node"), tree.damagedNodes);
+  if (!whole) return;
+  if (tree.nodesWithoutEntry > 0) {
+    findings.add("node-without-entry", examples("node-without-entry"), tree.nodesWithoutEntry);
+  }
+  if (tree.unreachableDirectories > 0) {
+    findings.add("unreachable-directory", examples("unreachable-directory"), tree.unreachableDirectories);
+  }
+}
