@@ -277,6 +277,17 @@ describe("the target", () => {
     expect(readdirSync(dirname(target.path))).toEqual([]);
   });
 
+  test("may have a file beside it that a killed load left behind, which is said", async () => {
+    const target = newTarget();
+    const left = `${target.path}.decant-0123456789ab.tmp`;
+    writeFileSync(left, "");
+    const warnings: string[] = [];
+    const logger = { ...silentLogger, warn: (message: string) => warnings.push(message) };
+    const store = await openStore(target.url, { ...context, create: true });
+    await (await store.openLoader({ ...context, logger, sliceRefs: "complete" })).abort();
+    expect(warnings).toEqual([`${left} belongs to another load into ${target.path}: remove it if that was killed`]);
+  });
+
   test("that appeared meanwhile is not overwritten", async () => {
     const target = newTarget();
     const loader = await openLoader(target.url);

@@ -322,6 +322,19 @@ describe("reading a living database", () => {
     expect(fingerprint(copy)).toBe(before);
   });
 
+  test("warns when writers have to wait for it, as in another journal mode", async () => {
+    const warnings: string[] = [];
+    const logger = { ...silentLogger, warn: (message: string) => warnings.push(message) };
+    const { path, url, db } = livingDatabase();
+    const store = await openStore(url, context);
+    await (await store.openSnapshot({ ...context, logger })).close();
+    expect(warnings).toEqual([]);
+    db.pragma("journal_mode = DELETE");
+    db.close();
+    await (await store.openSnapshot({ ...context, logger })).close();
+    expect(warnings).toEqual([`${path} is not in WAL mode: clients cannot write to it until it has been read`]);
+  });
+
   test("lets timers run", async () => {
     const { path, url } = copySqliteFixture(NATIVE);
     change(
@@ -381,6 +394,15 @@ describe("a database that cannot be read", () => {
       name: "DataError",
       message: `Cannot read ${path}: it is no SQLite database (file is not a database)`,
     });
+  });
+
+  test("is encoded in UTF-16", async () => {
+    const path = join(temporaryDirectory(), "m.db");
+    change(path, "PRAGMA encoding = 'UTF-16le'; CREATE TABLE jfs_setting (name TEXT, value TEXT)");
+    const store = await openStore(`sqlite3://${path}`, context);
+    const message = `${path} is a database in UTF-16le; decant handles UTF-8 only`;
+    await expect(store.openSnapshot(context)).rejects.toMatchObject({ name: "EngineError", message });
+    await expect(store.readSetting(signal)).rejects.toMatchObject({ name: "EngineError", message });
   });
 
   test("is a directory", async () => {

@@ -1,29 +1,30 @@
 import { randomBytes } from "node:crypto";
-import { statSync } from "node:fs";
-import { dirname } from "node:path";
+import { readdirSync, statSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { DataError, EngineError, errorText, InternalError } from "../../base/errors.ts";
+import type { Logger } from "../../base/logger.ts";
 import { packBatch, type RecordBatch, type RecordKind, unpackBatch } from "../../volume/records.ts";
 import type { Loader, LoaderOptions } from "../engine.ts";
-import { PackedRowReader } from "../sql/decimal.ts";
 import { unpackNodeRow } from "../sql/node-row.ts";
-import { NoteList } from "../sql/note-list.ts";
 import { NODE_COLUMNS, SQL_TABLES, tableName } from "../sql/schema.ts";
 import { publishDatabase, removeDatabase, resolveTarget } from "./publish-database.ts";
-import { BatchQueue, nodeDecoder } from "./record-decoders.ts";
+import { nodeReader } from "./read-node.ts";
 import { type RecordWriter, recordWriters } from "./record-writers.ts";
 import { restoreSchemaOrder } from "./schema-order.ts";
 import type { SqliteAddress } from "./sqlite-address.ts";
 import { type Connection, openWriter } from "./sqlite-connection.ts";
 import { isSqliteError, toEngineError } from "./sqlite-errors.ts";
 import { Catalog, createIndexSql, createTableSql, quote } from "./sqlite-schema.ts";
-import { packedRow, tableScans } from "./table-scans.ts";
 
 /** The database library works synchronously: the event loop gets a turn at least this often. */
 const TURN_MS = 15;
 
 /** Page cache of the loading connection, also the memory for sorting each index. */
 const CACHE_KIB = 128 * 1024;
+
+/** Between the target's name and random digits in the name of the file in which it is built. */
+const TEMPORARY_MARK = ".decant-";
 
 /** What the reference counts versions of the change log by. */
 const LAST_CHANGELOG = "lastChangelog";
@@ -50,7 +51,8 @@ export class SqliteLoader implements Loader {
     if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory()) {
       throw new EngineError("DECANT_E_OPEN_DATABASE", `Cannot create ${target}: directory ${directory} does not exist`);
     }
-    const temporary = `${target}.decant-${randomBytes(6).toString("hex")}.tmp`;
+    warnOfLeftovers(target, options.logger);
+    const temporary = `${target}${TEMPORARY_MARK}${randomBytes(6).toString("hex")}.tmp`;
     try {
       return new SqliteLoader(address, options, target, temporary);
     } catch (error) {
@@ -92,19 +94,7 @@ export class SqliteLoader implements Loader {
   async readNodes(inodes: readonly bigint[]): Promise<(Buffer | undefined)[]> {
     return this.#step(() => {
       this.#writers.node?.flush();
-      const scan = tableScans(new Catalog(this.#db, this.#address.tablePrefix)).find(({ kind }) => kind === "node")!;
-      const query = `SELECT CAST(${packedRow(scan)} AS BLOB) FROM ${this.#table("node")} t WHERE t.inode = ?`;
-      const select = this.#db.prepare(query).pluck();
-      const decode = nodeDecoder();
-      return inodes.map((inode) => {
-        const bytes = select.get(BigInt.asIntN(64, inode)) as Buffer | undefined;
-        if (bytes === undefined) return undefined;
-        const row = new PackedRowReader("node");
-        const out = new BatchQueue("node", new NoteList(), () => Buffer.alloc(0));
-        row.open(bytes);
-        decode(row, out);
-        return out.builder.writer.take().subarray(10);
-      });
+      return inodes.map(nodeReader(this.#db, new Catalog(this.#db, this.#address.tablePrefix)));
     });
   }
 
@@ -232,5 +222,14 @@ export class SqliteLoader implements Loader {
 
   #table(name: string): string {
     return quote(tableName(this.#address.tablePrefix, name));
+  }
+}
+
+/** A load that was killed could not clean up; its file is never used again, but takes space. */
+function warnOfLeftovers(target: string, logger: Logger): void {
+  const start = `${basename(target)}${TEMPORARY_MARK}`;
+  for (const name of readdirSync(dirname(target))) {
+    if (!name.startsWith(start) || !name.endsWith(".tmp")) continue;
+    logger.warn(`${join(dirname(target), name)} belongs to another load into ${target}: remove it if that was killed`);
   }
 }

@@ -1,3 +1,4 @@
+import { EngineError } from "../../base/errors.ts";
 import { indexName, SQL_TABLES, type SqlColumn, type SqlTable, type SqlType, tableName } from "../sql/schema.ts";
 import type { Connection } from "./sqlite-connection.ts";
 
@@ -85,8 +86,18 @@ export function countTables(db: Connection): number {
   return Number(db.prepare(query).pluck().get());
 }
 
+/** Packed rows and casts between bytes and text are right for UTF-8 only; the reference never makes another database. */
+function assertUtf8(db: Connection): void {
+  const encoding = db.pragma("encoding", { simple: true });
+  if (encoding === "UTF-8") return;
+  throw new EngineError("DECANT_E_ENCODING", `${db.name} is a database in ${encoding}; decant handles UTF-8 only`, {
+    hint: "Dump it with the reference client, or copy it into a new database with: sqlite3 FILE .dump",
+  });
+}
+
 /** The stored setting, undefined when the table or the row is missing or the value is empty (docs/spec/sql.md §9.1). */
 export function readSettingRow(db: Connection, prefix: string): Buffer | undefined {
+  assertUtf8(db);
   const name = tableName(prefix, "setting");
   const known = db.prepare("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?").get(name);
   if (known === undefined) return undefined;

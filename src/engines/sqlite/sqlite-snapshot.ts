@@ -7,14 +7,15 @@ import type { Consistency, RecordSelection, Snapshot, SnapshotNote, SnapshotOpti
 import { PackedRowReader } from "../sql/decimal.ts";
 import { NoteList } from "../sql/note-list.ts";
 import { tableName } from "../sql/schema.ts";
-import { BatchQueue, decodeInt64s, nodeDecoder, type RowDecoder } from "./record-decoders.ts";
+import { nodeReader } from "./read-node.ts";
+import { BatchQueue, decodeInt64s, type RowDecoder } from "./record-decoders.ts";
 import { type PackedPage, scanParents, scanSubtree, scanSubtreeParents, scanTable } from "./scan-pages.ts";
 import type { SqliteAddress } from "./sqlite-address.ts";
 import { assertDatabaseFile, type Connection, ReaderConnection, retryWhileBusy } from "./sqlite-connection.ts";
 import { toEngineError } from "./sqlite-errors.ts";
 import { Catalog, readSettingRow } from "./sqlite-schema.ts";
 import { collectSubtree, SUBTREE_TABLE } from "./subtree.ts";
-import { packedRow, type TableScan, tableScans } from "./table-scans.ts";
+import { type TableScan, tableScans } from "./table-scans.ts";
 
 /** The database library works synchronously: the event loop gets a turn at least this often. */
 const TURN_MS = 15;
@@ -33,6 +34,7 @@ export class SqliteSnapshot implements Snapshot {
   readonly #catalog: Catalog;
   readonly #notes = new NoteList();
   #lastTurn = performance.now();
+  #readNode: ((inode: bigint) => Buffer | undefined) | undefined;
   #pages: Generator<PackedPage | undefined> | undefined;
   #closed = false;
 
@@ -48,6 +50,9 @@ export class SqliteSnapshot implements Snapshot {
           throw new NotFoundError("DECANT_E_NO_VOLUME", `There is no volume in ${address.url}`, {
             hint: "The database is not formatted, or the volume has another table_prefix",
           });
+        }
+        if (reader.db.pragma("journal_mode", { simple: true }) !== "wal") {
+          options.logger.warn(`${address.path} is not in WAL mode: clients cannot write to it until it has been read`);
         }
         return new SqliteSnapshot(address, options.signal, reader, setting);
       } catch (error) {
@@ -107,16 +112,9 @@ export class SqliteSnapshot implements Snapshot {
 
   async readNode(inode: bigint): Promise<Buffer | undefined> {
     return this.#run(() => {
-      const scan = tableScans(this.#catalog).find((candidate) => candidate.kind === "node");
-      if (scan === undefined) return undefined;
-      const query = `SELECT CAST(${packedRow(scan)} AS BLOB) FROM ${this.#catalog.table("node")} t WHERE inode = ?`;
-      const bytes = this.#db.prepare(query).pluck().get(BigInt.asIntN(64, inode)) as Buffer | undefined;
-      if (bytes === undefined) return undefined;
-      const out = new BatchQueue("node", new NoteList(), () => Buffer.alloc(0));
-      const row = new PackedRowReader("node");
-      row.open(bytes);
-      nodeDecoder()(row, out);
-      return out.builder.writer.take().subarray(10); // without u64 inode, u16 size
+      if (!this.#catalog.has("node")) return undefined;
+      this.#readNode ??= nodeReader(this.#db, this.#catalog);
+      return this.#readNode(inode);
     });
   }
 

@@ -46,16 +46,25 @@ const NAME_LIMIT = 65535;
 
 /** All scans that a database with this catalog allows; tables that older volumes lack are left out. */
 export function tableScans(catalog: Catalog): TableScan[] {
-  const acl = (column: string): string => catalog.integer("acl", column, "t");
-  const scans: TableScan[] = [
-    {
-      kind: "node",
-      table: "node",
-      fields: NODE_COLUMNS.map((column) => (column === "inode" ? "t.inode" : catalog.integer("node", column, "t"))),
-      newDecoder: nodeDecoder,
-      key: "inode",
-      inode: "inode",
-    },
+  const scans = [nodeScan(catalog), ...inodeScans(), aclScan(catalog), ...otherScans()];
+  return scans.filter((scan) => catalog.has(scan.table));
+}
+
+/** The attributes of inodes, in the order of `NODE_COLUMNS`. */
+export function nodeScan(catalog: Catalog): TableScan {
+  return {
+    kind: "node",
+    table: "node",
+    fields: NODE_COLUMNS.map((column) => (column === "inode" ? "t.inode" : catalog.integer("node", column, "t"))),
+    newDecoder: nodeDecoder,
+    key: "inode",
+    inode: "inode",
+  };
+}
+
+/** What else belongs to an inode. */
+function inodeScans(): TableScan[] {
+  return [
     {
       kind: "edge",
       table: "edge",
@@ -91,6 +100,27 @@ export function tableScans(catalog: Catalog): TableScan[] {
       inode: "inode",
       large: "value",
     },
+  ];
+}
+
+function aclScan(catalog: Catalog): TableScan {
+  return {
+    kind: "acl",
+    table: "acl",
+    fields: [
+      "t.id",
+      ...["owner", "group", "mask", "other"].map((column) => catalog.integer("acl", column, "t")),
+      ...["named_users", "named_groups"].flatMap((column) => [
+        `ifnull(octet_length(t.${quote(column)}),0)`,
+        `ifnull(t.${quote(column)},'')`,
+      ]),
+    ],
+    newDecoder: () => decodeAcl,
+  };
+}
+
+function otherScans(): TableScan[] {
+  return [
     {
       kind: "sliceRef",
       table: "chunk_ref",
@@ -98,19 +128,6 @@ export function tableScans(catalog: Catalog): TableScan[] {
       newDecoder: () => decodeSliceRef,
       // Two ranges of the index on refs instead of a scan; slice 0 is no slice (docs/spec/sql.md §12.1).
       where: ["t.refs < 1 AND t.chunkid <> 0", "t.refs > 1 AND t.chunkid <> 0"],
-    },
-    {
-      kind: "acl",
-      table: "acl",
-      fields: [
-        "t.id",
-        ...["owner", "group", "mask", "other"].map(acl),
-        ...["named_users", "named_groups"].flatMap((column) => [
-          `ifnull(octet_length(t.${quote(column)}),0)`,
-          `ifnull(t.${quote(column)},'')`,
-        ]),
-      ],
-      newDecoder: () => decodeAcl,
     },
     { kind: "sustained", table: "sustained", fields: ["t.sid", "t.inode"], newDecoder: () => decodeInt64s(2) },
     {
@@ -130,7 +147,6 @@ export function tableScans(catalog: Catalog): TableScan[] {
     userGroupScan("userQuota", 1),
     userGroupScan("groupQuota", 2),
   ];
-  return scans.filter((scan) => catalog.has(scan.table));
 }
 
 function userGroupScan(kind: "userQuota" | "groupQuota", type: number): TableScan {
