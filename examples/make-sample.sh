@@ -34,7 +34,7 @@ mkfifo projects/queue
 echo draft > documents/draft.md; rm documents/draft.md
 cd /
 juicefs umount /mnt/sample
-sqlite3 "$work/sample.db" "PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode=DELETE; VACUUM;" >/dev/null || true
+sqlite3 "$work/sample.db" "VACUUM; PRAGMA wal_checkpoint(TRUNCATE);" >/dev/null
 install -m 644 "$work/sample.db" "$out"
 rm -rf "$work" /srv/jfs/sample
 rmdir /mnt/sample

@@ -13,9 +13,9 @@ const SECOND_DUMP = join(ROOT, "decant-demo", "restored.json");
 bootstrap();
 prepareDirectory();
 
-decant("1. Dump the sample volume", "dump", address(SOURCE), FIRST_DUMP);
-decant("2. Load the dump into a new, empty database", "load", address(COPY), FIRST_DUMP);
-decant("3. Dump what was loaded", "dump", address(COPY), SECOND_DUMP);
+decant("1. Dump the sample volume", "dump", address(SOURCE), shown(FIRST_DUMP));
+decant("2. Load the dump into a new, empty database", "load", address(COPY), shown(FIRST_DUMP));
+decant("3. Dump what was loaded", "dump", address(COPY), shown(SECOND_DUMP));
 
 title("4. Compare");
 compare();
@@ -59,7 +59,7 @@ function compare() {
   console.log(`  ${first.rest.length} bytes outside of the counters are equal, byte for byte.`);
   const [before, after] = [first, second].map(({ counters }) => JSON.parse(counters));
   for (const name of Object.keys(before)) {
-    const note = before[name] === after[name] ? "" : "   (a load computes it from the files)";
+    const note = before[name] === after[name] ? "" : "   (a load begins with new numbers)";
     console.log(
       `  ${name.padEnd(12)} ${String(before[name]).padStart(10)} -> ${String(after[name]).padStart(10)}${note}`,
     );
