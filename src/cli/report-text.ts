@@ -63,7 +63,7 @@ export function loadSummary(report: LoadReport): SummaryLine[] {
 
 function closingLines(report: ReportBase): SummaryLine[] {
   return [
-    ...report.findings.map((finding) => ({ text: `  ${findingText(finding)}`, important: true })),
+    ...report.findings.map((finding) => ({ text: `  ${findingText(finding)}`, important: finding.loss })),
     ...report.nextSteps.map((step) => ({ text: `  next: ${step}`, important: true })),
   ];
 }
@@ -84,13 +84,25 @@ export function findingText(finding: Finding): string {
   return `${finding.loss ? "lost" : "note"}: ${finding.text}: ${formatCount(finding.count)}${examples}`;
 }
 
-/** `40 directories, 300 files, 12 xattrs`: only what there is. */
+/** Kinds that say nothing to a user who is told of directories and files. */
+const INNER_KINDS: ReadonlySet<string> = new Set([
+  "setting",
+  "counter",
+  "node",
+  "edge",
+  "parent",
+  "sliceRef",
+  "dirStat",
+]);
+
+/** `40 directories, 300 files, 12 quotas`: only what there is. */
 export function countsText(counts: RecordCounts): string {
   const parts: string[] = [];
+  const isTree = (counts.directory ?? 0) + (counts.file ?? 0) > 0;
   for (const [kind, [one, many]] of Object.entries(NOUNS) as [keyof RecordCounts, readonly [string, string]][]) {
     const count = counts[kind] ?? 0;
-    if (count > 0 && kind !== "setting" && kind !== "counter")
-      parts.push(`${formatCount(count)} ${count === 1 ? one : many}`);
+    if (count === 0 || (isTree && INNER_KINDS.has(kind))) continue;
+    parts.push(`${formatCount(count)} ${count === 1 ? one : many}`);
   }
   return parts.length === 0 ? "no entries" : parts.join(", ");
 }

@@ -39,16 +39,13 @@ export async function runCli(argv: readonly string[], io: CliIo): Promise<ExitCo
     await write(io.stdout, parsed.text);
     return ExitCode.ok;
   }
-  const code = await runCommand(parsed.spec, parsed.args, parsed.options, io);
-  // A reader that has seen enough (`decant status | head`) is no failure.
-  return outputClosed() ? ExitCode.ok : code;
+  return runCommand(parsed, io, outputClosed);
 }
 
 async function runCommand(
-  spec: CommandSpec,
-  args: readonly string[],
-  options: OptionValues,
+  { spec, args, options }: Extract<ParsedArguments, { kind: "command" }>,
   io: CliIo,
+  outputClosed: () => boolean,
 ): Promise<ExitCode> {
   const terminal = openTerminal(io, options);
   const logger = new ConsoleLogger(terminal, logLevel(options), options.text("log-id"));
@@ -63,16 +60,19 @@ async function runCommand(
     const outcome = await spec.run(invocation);
     display.stop();
     await showOutcome(outcome, invocation, spec, logger);
-    return outcome.incomplete === true ? ExitCode.incomplete : ExitCode.ok;
+    return outcome.incomplete === true && !outputClosed() ? ExitCode.incomplete : ExitCode.ok;
   } catch (error) {
     display.stop();
-    if (io.signal.aborted && invocation !== undefined && exitCodeOf(error, io.signal) >= ExitCode.interrupted) {
+    // A reader that has seen enough (`decant dump | head`) is no failure.
+    if (outputClosed()) return ExitCode.ok;
+    const code = exitCodeOf(error, io.signal);
+    if (code >= ExitCode.interrupted && invocation !== undefined) {
       logger.error(`interrupted; ${spec.describeInterruption?.(invocation) ?? "nothing was written"}`);
     } else {
       reportError(error, logger, io);
     }
     if (json) await write(jsonStream(spec, invocation, io), `${formatJson(errorJson(error))}\n`);
-    return exitCodeOf(error, io.signal);
+    return code;
   }
 }
 

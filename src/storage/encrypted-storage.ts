@@ -35,7 +35,7 @@ export function openObjectKey(pem: string, passphrase: string | undefined, algor
   if (!Object.hasOwn(CIPHERS, name)) throw new UsageError("DECANT_E_CIPHER", `unsupport cipher: ${algorithm}`);
   if (/ENCRYPTED/.test(pem) && (passphrase ?? "") === "") {
     throw new UsageError(
-      "DECANT_E_PASSPHRASE",
+      "DECANT_E_KEY_PASSPHRASE",
       "passphrase is required to private key: please set the 'JFS_RSA_PASSPHRASE' environment variable",
     );
   }
@@ -43,10 +43,10 @@ export function openObjectKey(pem: string, passphrase: string | undefined, algor
   try {
     key = createPrivateKey({ key: pem, passphrase: passphrase ?? "" });
   } catch (cause) {
-    throw new UsageError("DECANT_E_PRIVATE_KEY", `parse private key: ${errorText(cause)}`, { cause });
+    throw new UsageError("DECANT_E_KEY", `parse private key: ${errorText(cause)}`, { cause });
   }
   if (key.asymmetricKeyType !== "rsa") {
-    throw new UsageError("DECANT_E_PRIVATE_KEY", `parse private key: expected RSA, got ${key.asymmetricKeyType}`);
+    throw new UsageError("DECANT_E_KEY", `parse private key: expected RSA, got ${key.asymmetricKeyType}`);
   }
   return { key, algorithm: name };
 }
