@@ -1,0 +1,191 @@
+import type { KeyObject } from "node:crypto";
+import { type FileHandle, open } from "node:fs/promises";
+import { addAbortSignal, type Readable } from "node:stream";
+import { NotFoundError } from "../../base/errors.ts";
+import { type CompressionName, compressionOf, decompress, MAGIC_BYTES } from "./decompress.ts";
+import { type Cipher, cipherOf, decryptObject } from "./decrypt.ts";
+import { fileError } from "./file-error.ts";
+import { readPrivateKey } from "./private-key.ts";
+
+export type InputSource = { readonly file: string } | { readonly stream: Readable };
+
+export interface InputOptions {
+  readonly signal: AbortSignal;
+  /** Where the passphrase of the key may be found. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Decrypt first, decompress then. */
+  readonly decryption?: { readonly keyFile: string; readonly algorithm: string };
+}
+
+/** An opened input. Close it in any case. */
+export interface Input {
+  /** The document, decrypted and decompressed. To be iterated once. */
+  readonly bytes: AsyncIterable<Buffer>;
+  /** Bytes taken from the file or stream so far. */
+  readBytes(): number;
+  /** Size of the file; undefined for streams. */
+  readonly totalBytes: number | undefined;
+  readonly description: "plain" | "gzip" | "zstd" | "encrypted" | "encrypted gzip" | "encrypted zstd";
+  /** Never throws. */
+  close(): Promise<void>;
+}
+
+const READ_BYTES = 256 * 1024;
+
+/**
+ * Opens a file or stream for reading and finds out by its content whether it is compressed.
+ *
+ * An encrypted file is read twice: its authentication tag stands at the end, and nothing of it is handed out before the
+ * tag has been checked. A stream can be read only once: its plain text is handed out unchecked, and the iteration ends
+ * with a `DataError` when the tag does not fit.
+ *
+ * Throws `NotFoundError` for a missing file, `FileError` for one that cannot be read, `DataError` for content that cannot
+ * be decrypted or decompressed, `UsageError` for a key, passphrase or algorithm that does not work.
+ */
+export async function openInput(source: InputSource, options: InputOptions): Promise<Input> {
+  const { signal, decryption } = options;
+  const raw = "file" in source ? await openFile(source.file, signal) : openStream(source.stream, signal);
+  try {
+    let content = await peek(raw.read());
+    // Large automatic backups of encrypted volumes are stored in clear (docs/spec/auto-backup.md §7).
+    const isEncrypted = decryption !== undefined && compressionOf(content.head) !== "gzip";
+    if (isEncrypted) {
+      const cipher = cipherOf(decryption.algorithm);
+      const key = await readPrivateKey(decryption.keyFile, options.env, signal);
+      content = await peek(await decrypted(raw, content.whole, key, cipher));
+    }
+    const compression = compressionOf(content.head);
+    return {
+      bytes: compression === "none" ? content.whole : decompress(content.whole, compression, raw.name),
+      readBytes: raw.readBytes,
+      totalBytes: raw.totalBytes,
+      description: describe(isEncrypted, compression),
+      close: raw.close,
+    };
+  } catch (error) {
+    await raw.close();
+    throw error;
+  }
+}
+
+function describe(isEncrypted: boolean, compression: CompressionName): Input["description"] {
+  if (!isEncrypted) return compression === "none" ? "plain" : compression;
+  return compression === "none" ? "encrypted" : `encrypted ${compression}`;
+}
+
+/** What is read, before decryption. */
+interface RawInput {
+  /** For messages. */
+  readonly name: string;
+  readonly totalBytes: number | undefined;
+  /** True when `read` may be called again. */
+  readonly isRepeatable: boolean;
+  /** Reads from the beginning. */
+  read(): AsyncGenerator<Buffer>;
+  readBytes(): number;
+  close(): Promise<void>;
+}
+
+async function openFile(path: string, signal: AbortSignal): Promise<RawInput> {
+  let handle: FileHandle;
+  let size: number;
+  let isRegular: boolean;
+  try {
+    signal.throwIfAborted();
+    handle = await open(path, "r");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") {
+      throw new NotFoundError("DECANT_E_FILE_NOT_FOUND", `Cannot read ${path}: no such file or directory`, {
+        cause: error,
+      });
+    }
+    throw fileError("read", path, error);
+  }
+  const close = (): Promise<void> => handle.close().catch(() => undefined);
+  try {
+    const stat = await handle.stat();
+    size = stat.size;
+    isRegular = stat.isFile();
+    if (stat.isDirectory()) throw Object.assign(new Error("is a directory"), { code: "EISDIR", errno: -21 });
+  } catch (error) {
+    await close();
+    throw fileError("read", path, error);
+  }
+  let position = 0;
+  async function* read(): AsyncGenerator<Buffer> {
+    position = 0;
+    for (;;) {
+      signal.throwIfAborted();
+      const chunk = Buffer.allocUnsafeSlow(READ_BYTES);
+      const { bytesRead } = await handle
+        .read(chunk, 0, READ_BYTES, isRegular ? position : null)
+        .catch((error: unknown) => {
+          throw fileError("read", path, error);
+        });
+      if (bytesRead === 0) return;
+      position += bytesRead;
+      yield chunk.subarray(0, bytesRead);
+    }
+  }
+  return {
+    name: path,
+    totalBytes: isRegular ? size : undefined,
+    isRepeatable: isRegular,
+    read,
+    readBytes: () => position,
+    close,
+  };
+}
+
+function openStream(stream: Readable, signal: AbortSignal): RawInput {
+  addAbortSignal(signal, stream);
+  let position = 0;
+  async function* read(): AsyncGenerator<Buffer> {
+    try {
+      for await (const chunk of stream as AsyncIterable<Buffer>) {
+        position += chunk.length;
+        yield chunk;
+      }
+    } catch (error) {
+      throw fileError("read", "the input stream", error);
+    }
+  }
+  return {
+    name: "the input stream",
+    totalBytes: undefined,
+    isRepeatable: false,
+    read,
+    readBytes: () => position,
+    close: async () => undefined,
+  };
+}
+
+async function decrypted(
+  raw: RawInput,
+  whole: AsyncGenerator<Buffer>,
+  key: KeyObject,
+  cipher: Cipher,
+): Promise<AsyncGenerator<Buffer>> {
+  if (!raw.isRepeatable) return decryptObject(whole, key, cipher);
+  for await (const _ of decryptObject(whole, key, cipher)) {
+    // Read to the end for its tag.
+  }
+  return decryptObject(raw.read(), key, cipher);
+}
+
+/** Takes the first bytes without taking them away from `whole`. */
+async function peek(content: AsyncGenerator<Buffer>): Promise<{ head: Buffer; whole: AsyncGenerator<Buffer> }> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  while (size < MAGIC_BYTES) {
+    const next = await content.next();
+    if (next.done) break;
+    chunks.push(next.value);
+    size += next.value.length;
+  }
+  async function* whole(): AsyncGenerator<Buffer> {
+    yield* chunks;
+    yield* content;
+  }
+  return { head: Buffer.concat(chunks), whole: whole() };
+}

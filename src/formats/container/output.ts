@@ -1,0 +1,283 @@
+import { randomBytes } from "node:crypto";
+import { constants } from "node:fs";
+import { type FileHandle, lstat, open, realpath, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
+import type { Writable } from "node:stream";
+import { createGzip, createZstdCompress, type Gzip, type ZstdCompress, constants as zlib } from "node:zlib";
+import { FileError } from "../../base/errors.ts";
+import type { CompressionName } from "./decompress.ts";
+import { fileError } from "./file-error.ts";
+
+export type { CompressionName } from "./decompress.ts";
+
+export type OutputTarget = { readonly file: string } | { readonly stream: Writable };
+
+export interface OutputOptions {
+  readonly signal: AbortSignal;
+  /** By the suffix of the file unless told: `.gz`, `.zstd`, `.zst`; streams are not compressed. */
+  readonly compression?: CompressionName;
+}
+
+/** An output that is being written. End it with `commit` or `abort`. */
+export interface Output {
+  readonly compression: CompressionName;
+  /** Bytes that reached the file or stream so far. */
+  readonly writtenBytes: number;
+  /** Takes over `bytes`; resolves when more may be written. */
+  write(bytes: Buffer): Promise<void>;
+  /** Makes everything durable and, for a file, lets it appear under its name. */
+  commit(): Promise<void>;
+  /** Removes what was written. Never throws; does nothing after `commit`. */
+  abort(): Promise<void>;
+}
+
+/** Compression by suffix, case-sensitive (docs/spec/json-dump.md §1); decant takes `.zst` too. */
+export function compressionOfName(file: string): CompressionName {
+  if (file.endsWith(".gz")) return "gzip";
+  return file.endsWith(".zstd") || file.endsWith(".zst") ? "zstd" : "none";
+}
+
+/**
+ * Opens a file or stream for writing. A file is written under a temporary name in its directory, flushed to the disk and
+ * renamed by `commit`, so that what stands under its name is always complete. What is no regular file (a pipe, `/dev/null`)
+ * is written as it is; a symbolic link keeps pointing to the file that is replaced.
+ *
+ * Throws `FileError` with the path, also from `write` and `commit`; its code is `DECANT_E_PIPE_CLOSED` when the reader of a
+ * pipe has gone.
+ */
+export async function openOutput(target: OutputTarget, options: OutputOptions): Promise<Output> {
+  options.signal.throwIfAborted();
+  const compression = options.compression ?? ("file" in target ? compressionOfName(target.file) : "none");
+  const sink = "file" in target ? await openFileSink(target.file) : openStreamSink(target.stream, options.signal);
+  return new SinkOutput(sink, compression, options.signal);
+}
+
+/** Where compressed or plain bytes end up. */
+interface Sink {
+  write(bytes: Buffer): Promise<void>;
+  commit(): Promise<void>;
+  abort(): Promise<void>;
+}
+
+class SinkOutput implements Output {
+  readonly compression: CompressionName;
+  writtenBytes = 0;
+  readonly #sink: Sink;
+  readonly #signal: AbortSignal;
+  readonly #compressor: Gzip | ZstdCompress | undefined;
+  /** Ends when all compressed bytes are in the sink; never rejects. */
+  readonly #pump: Promise<void> | undefined;
+  /** Handed to the compressor and not taken yet: what lets it work while the caller makes more. */
+  #queuedBytes = 0;
+  #wake: (() => void) | undefined;
+  #failure: unknown;
+  #isEnded = false;
+
+  constructor(sink: Sink, compression: CompressionName, signal: AbortSignal) {
+    this.#sink = sink;
+    this.#signal = signal;
+    this.compression = compression;
+    this.#compressor = compression === "none" ? undefined : createCompressor(compression);
+    this.#pump = this.#compressor === undefined ? undefined : this.#runPump(this.#compressor);
+  }
+
+  async write(bytes: Buffer): Promise<void> {
+    this.#signal.throwIfAborted();
+    const compressor = this.#compressor;
+    if (compressor === undefined) {
+      await this.#put(bytes);
+      return;
+    }
+    this.#throwFailure();
+    this.#queuedBytes += bytes.length;
+    compressor.write(bytes, () => {
+      this.#queuedBytes -= bytes.length;
+      this.#wake?.();
+    });
+    while (this.#queuedBytes > MAX_QUEUED_BYTES && !compressor.destroyed) await this.#nextChange();
+    this.#signal.throwIfAborted();
+    this.#throwFailure();
+  }
+
+  /** Waits until the compressor has taken a piece or has failed, or for an abort: it may wait for a pipe nobody reads. */
+  async #nextChange(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const wake = (): void => {
+        this.#wake = undefined;
+        this.#signal.removeEventListener("abort", wake);
+        resolve();
+      };
+      this.#wake = wake;
+      this.#signal.addEventListener("abort", wake);
+    });
+    this.#signal.throwIfAborted();
+  }
+
+  async commit(): Promise<void> {
+    this.#signal.throwIfAborted();
+    this.#throwFailure();
+    this.#compressor?.end();
+    await this.#pump;
+    this.#throwFailure();
+    await this.#sink.commit();
+    this.#isEnded = true;
+  }
+
+  async abort(): Promise<void> {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    this.#compressor?.destroy();
+    // The pump ends by itself: closing a file waits for a write under way, a stream may never take it.
+    await this.#sink.abort();
+  }
+
+  async #put(bytes: Buffer): Promise<void> {
+    await this.#sink.write(bytes);
+    this.writtenBytes += bytes.length;
+  }
+
+  async #runPump(compressor: Gzip | ZstdCompress): Promise<void> {
+    try {
+      for await (const chunk of compressor as AsyncIterable<Buffer>) await this.#put(chunk);
+    } catch (error) {
+      this.#failure ??= error;
+      compressor.destroy();
+    }
+    this.#wake?.();
+  }
+
+  #throwFailure(): void {
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+}
+
+const CHUNK_BYTES = 256 * 1024;
+const MAX_QUEUED_BYTES = 4 * 1024 * 1024;
+
+/** Level 1 as the reference; zlib works on another thread, so it costs time only where it is slower than the source. */
+function createCompressor(compression: "gzip" | "zstd"): Gzip | ZstdCompress {
+  if (compression === "gzip") return createGzip({ level: 1, chunkSize: CHUNK_BYTES });
+  return createZstdCompress({
+    chunkSize: CHUNK_BYTES,
+    params: { [zlib.ZSTD_c_compressionLevel]: 1, [zlib.ZSTD_c_checksumFlag]: 1 },
+  });
+}
+
+const NEW_FILE_MODE = 0o644;
+
+async function openFileSink(file: string): Promise<Sink> {
+  const path = await existingTarget(file);
+  if (path.isSpecial) return specialSink(file, await openOrFail(file, constants.O_WRONLY));
+  const temporary = `${path.name}.${randomBytes(6).toString("hex")}.tmp`;
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
+  // Who has closed a dump to others (it may hold keys) wants the next one closed too.
+  const handle = await openOrFail(temporary, flags, file, path.mode);
+  const remove = async (): Promise<void> => {
+    await handle.close().catch(() => undefined);
+    await rm(temporary, { force: true }).catch(() => undefined);
+  };
+  return {
+    write: (bytes) => writeAll(handle, bytes, file),
+    commit: async () => {
+      try {
+        await handle.sync();
+        await handle.close();
+        await rename(temporary, path.name);
+        await syncDirectory(dirname(path.name));
+      } catch (error) {
+        throw fileError("write", file, error);
+      }
+    },
+    abort: remove,
+  };
+}
+
+/** The file that a rename must replace, behind symbolic links; special files cannot be replaced at all. */
+async function existingTarget(file: string): Promise<{ name: string; isSpecial: boolean; mode: number }> {
+  try {
+    const name = (await lstat(file)).isSymbolicLink() ? await realpath(file) : file;
+    const stat = await lstat(name);
+    if (stat.isDirectory()) throw Object.assign(new Error("is a directory"), { code: "EISDIR", errno: -21 });
+    return { name, isSpecial: !stat.isFile(), mode: stat.mode & 0o777 };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT")
+      return { name: file, isSpecial: false, mode: NEW_FILE_MODE };
+    throw fileError("write", file, error);
+  }
+}
+
+async function openOrFail(
+  path: string,
+  flags: number,
+  shownPath: string = path,
+  mode: number = NEW_FILE_MODE,
+): Promise<FileHandle> {
+  try {
+    return await open(path, flags, mode);
+  } catch (error) {
+    throw fileError("write", shownPath, error);
+  }
+}
+
+function specialSink(file: string, handle: FileHandle): Sink {
+  const close = (): Promise<void> => handle.close().catch(() => undefined);
+  return { write: (bytes) => writeAll(handle, bytes, file), commit: close, abort: close };
+}
+
+async function writeAll(handle: FileHandle, bytes: Buffer, file: string): Promise<void> {
+  let at = 0;
+  while (at < bytes.length) {
+    try {
+      const { bytesWritten } = await handle.write(bytes, at, bytes.length - at);
+      at += bytesWritten;
+    } catch (error) {
+      throw closedPipe(error) ?? fileError("write", file, error);
+    }
+  }
+}
+
+/** Makes the rename durable. Some file systems cannot flush a directory: the file itself is complete all the same. */
+async function syncDirectory(path: string): Promise<void> {
+  const handle = await open(path, "r").catch(() => undefined);
+  await handle?.sync().catch(() => undefined);
+  await handle?.close();
+}
+
+function openStreamSink(stream: Writable, signal: AbortSignal): Sink {
+  let failure: Error | undefined;
+  // Stays for good: a stream may fail after the last write, and an error that nobody listens to ends the process.
+  stream.on("error", (error: Error) => {
+    failure ??= error;
+  });
+  const failed = (error: Error): Error => closedPipe(error) ?? fileError("write", "the output stream", error);
+  const write = (bytes: Buffer): Promise<void> =>
+    new Promise((resolve, reject) => {
+      if (failure !== undefined) {
+        reject(failed(failure));
+        return;
+      }
+      const onAbort = (): void => reject(signal.reason as Error);
+      signal.addEventListener("abort", onAbort);
+      // The callback comes when the stream has let go of the bytes: that is also what keeps memory bounded.
+      stream.write(bytes, (error) => {
+        signal.removeEventListener("abort", onAbort);
+        if (error == null) resolve();
+        else reject(failed(failure ?? error));
+      });
+    });
+  return {
+    write,
+    commit: async () => {
+      if (failure !== undefined) throw failed(failure);
+    },
+    abort: async () => undefined,
+  };
+}
+
+function closedPipe(error: unknown): FileError | undefined {
+  if ((error as NodeJS.ErrnoException).code !== "EPIPE") return undefined;
+  return new FileError("DECANT_E_PIPE_CLOSED", "Cannot write to the output: its reader has gone", {
+    cause: error,
+    hint: "The program that reads the output ended before it was complete",
+  });
+}
