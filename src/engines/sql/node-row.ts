@@ -42,14 +42,13 @@ const SAFE_HIGH = 0x1f_ffff;
 /**
  * Appends the packed `node` record of a row (volume/records.ts). Values wider than their field are cut as the reference
  * cuts them (docs/spec/json-dump.md §6). True when the record could not hold all of the row: mode bits above 07777, which
- * the reference dumps, or a type above 15.
+ * the reference dumps in JSON, or a type above 15.
  */
 export function packNodeRow(row: NodeRow, writer: ByteWriter): boolean {
   const start = writer.reserve(10 + ATTR_MAX_BYTES);
   const buffer = writer.buffer;
-  const typeHigh = row[2 * TYPE]!;
-  const typeLow = row[2 * TYPE + 1]! >>> 0;
-  const type = typeHigh === 0 && typeLow < UNKNOWN_TYPE ? typeLow : UNKNOWN_TYPE;
+  const wideType = low(row, TYPE) & 0xff;
+  const type = Math.min(wideType, UNKNOWN_TYPE);
   const mode = low(row, MODE);
   putU64(buffer, start, row, INODE);
   const at = start + 10;
@@ -78,7 +77,7 @@ export function packNodeRow(row: NodeRow, writer: ByteWriter): boolean {
   buffer[start + 8] = 0;
   buffer[start + 9] = size;
   writer.length = at + size;
-  return (mode & 0xf000) !== 0 || (type === UNKNOWN_TYPE && typeLow !== UNKNOWN_TYPE);
+  return (mode & 0xf000) !== 0 || wideType > UNKNOWN_TYPE;
 }
 
 function low(row: NodeRow, column: number): number {

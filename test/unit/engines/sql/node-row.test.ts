@@ -69,6 +69,7 @@ describe("a node row becomes an attribute record", () => {
     expect(pack({ ...PLAIN, mode: 0o170644n })).toMatchObject({ cut: true, attribute: { mode: 0o644, type: 1 } });
     expect(pack({ ...PLAIN, type: 18n })).toMatchObject({ cut: true, attribute: { type: 15 } });
     expect(pack({ ...PLAIN, type: 15n })).toMatchObject({ cut: false, attribute: { type: 15 } });
+    expect(pack({ ...PLAIN, type: 258n })).toMatchObject({ cut: false, attribute: { type: 2 } });
     expect(pack({ ...PLAIN, type: 9n })).toMatchObject({ cut: false, attribute: { type: 9 } });
   });
 
