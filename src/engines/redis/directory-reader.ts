@@ -128,7 +128,7 @@ export class DirectoryReader {
  * Finds the repetitions of HSCAN exactly and without keeping names: an inode stands in a directory once unless it is
  * hard-linked, and those inodes are known when the large directories are read. Only their names are kept.
  */
-class LargeDirectory implements DirectoryPage {
+export class LargeDirectory implements DirectoryPage {
   readonly #inodes = new SeenSet();
   readonly #names = new Set<string>();
   readonly #hardLinks: HardLinks;

@@ -63,14 +63,7 @@ export function replyError(reply: string, where: string, command?: string): Engi
 }
 
 /** Codes after which another attempt within a moment may succeed. */
-const TRANSIENT_CODES: ReadonlySet<string> = new Set([
-  "ECONNREFUSED",
-  "ECONNRESET",
-  "EPIPE",
-  "EAGAIN",
-  "EAI_AGAIN",
-  "ENOENT",
-]);
+const TRANSIENT_CODES: ReadonlySet<string> = new Set(["ECONNREFUSED", "ECONNRESET", "EPIPE", "EAGAIN", "EAI_AGAIN"]);
 
 /** A failed connection attempt as an `EngineError`. */
 export function connectError(cause: unknown, where: string): EngineError {
@@ -81,6 +74,15 @@ export function connectError(cause: unknown, where: string): EngineError {
     cause,
     retryable: TRANSIENT_CODES.has(code),
     ...(tls ? { hint: "Check tls-ca-cert-file, tls-server-name and whether this port speaks TLS at all" } : {}),
+  });
+}
+
+/** A connection that broke before anything was done with it. */
+export function unavailableError(broken: EngineError, where: string): EngineError {
+  return new EngineError("DECANT_E_REDIS_CONNECT", `Meta ${where} is not available: ${describe(broken.cause)}`, {
+    cause: broken.cause,
+    retryable: true,
+    hint: "Is this the port of a Redis server, and does it want TLS (rediss://)?",
   });
 }
 

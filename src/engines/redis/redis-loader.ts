@@ -1,7 +1,8 @@
-import { ConflictError, EngineError, errorText, InternalError } from "../../base/errors.ts";
+import { EngineError, errorText, InternalError } from "../../base/errors.ts";
 import type { RecordBatch } from "../../volume/records.ts";
 import type { Loader, LoaderOptions } from "../engine.ts";
 import { CommandPipe } from "./command-pipe.ts";
+import { LoadMarker } from "./load-marker.ts";
 import { RareWriter } from "./rare-writer.ts";
 import { RecordWriter } from "./record-writer.ts";
 import { type RedisServer, readInfo, withConnection } from "./redis-server.ts";
@@ -23,11 +24,17 @@ export class RedisLoader implements Loader {
   readonly #records: RecordWriter;
   readonly #rare: RareWriter;
   readonly #evictedBefore: number;
+  readonly #marker: LoadMarker;
   #state: "writing" | "finished" | "aborted" = "writing";
-  /** The setting as it was about to be written: abort must know its own from that of somebody else. */
-  #setting: Buffer | undefined;
 
-  private constructor(server: RedisServer, options: LoaderOptions, connection: RespConnection, evictedBefore: number) {
+  private constructor(
+    server: RedisServer,
+    options: LoaderOptions,
+    connection: RespConnection,
+    marker: LoadMarker,
+    evictedBefore: number,
+  ) {
+    this.#marker = marker;
     this.#server = server;
     this.#options = options;
     this.#connection = connection;
@@ -37,12 +44,15 @@ export class RedisLoader implements Loader {
     this.#rare = new RareWriter(this.#pipe, server.prefix);
   }
 
+  /** Throws `ConflictError` when another load runs there. */
   static async open(server: RedisServer, options: LoaderOptions): Promise<RedisLoader> {
     const connection = await RespConnection.open(server.node, options.signal);
     try {
       const info = await readInfo(connection);
       warnAboutEviction(info, server, options);
-      return new RedisLoader(server, options, connection, evictedKeys(info));
+      const marker = new LoadMarker(server.prefix, server.printable);
+      await marker.set(connection);
+      return new RedisLoader(server, options, connection, marker, evictedKeys(info));
     } catch (error) {
       connection.close();
       throw error;
@@ -113,19 +123,27 @@ export class RedisLoader implements Loader {
       await this.#pipe.drain();
       await this.#refuseEviction();
       this.#options.signal.throwIfAborted();
-      this.#setting = setting;
-      // NX: if somebody has formatted a volume here meanwhile, theirs stays.
-      if ((await this.#connection.call(["SET", this.#key("setting"), setting, "NX"])) === null) {
-        throw new ConflictError(
-          "DECANT_E_TARGET_TAKEN",
-          `Another volume was formatted in ${this.#server.printable} meanwhile`,
-        );
-      }
+      await this.#writeSetting(setting);
       this.#state = "finished";
       this.#connection.close();
     } catch (error) {
       await this.abort();
       throw error;
+    }
+  }
+
+  /** When the connection breaks at the last moment, whether the transaction was executed is looked up. */
+  async #writeSetting(setting: Buffer): Promise<void> {
+    const key = this.#key("setting");
+    try {
+      await this.#marker.replaceBySetting(this.#connection, key, setting);
+    } catch (error) {
+      if (!(error instanceof EngineError) || error.code !== "DECANT_E_REDIS_LOST") throw error;
+      const isThere = await withConnection(this.#server, this.#options.signal, async (connection) => {
+        const stored = await connection.call(["GET", key]);
+        return Buffer.isBuffer(stored) && stored.equals(setting) && !(await this.#marker.isOurs(connection));
+      });
+      if (!isThere) throw error;
     }
   }
 
@@ -148,7 +166,7 @@ export class RedisLoader implements Loader {
       // The signal of the load may be what has stopped it.
       const signal = AbortSignal.timeout(ABORT_TIMEOUT_MS);
       await withConnection(this.#server, signal, (connection) => {
-        return removeVolume(connection, this.#server, this.#setting, this.#rare.otherKeys);
+        return removeVolume(connection, this.#server, this.#marker, this.#rare.otherKeys);
       });
     } catch (error) {
       this.#options.logger.warn(

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type tls from "node:tls";
 import { DecantError, EngineError, errorText, FileError } from "../../base/errors.ts";
 import type { OpenOptions } from "../engine.ts";
+import { unavailableError } from "./redis-errors.ts";
 import type { HostPort, RedisAddress } from "./redis-url.ts";
 import { type NodeSettings, RespConnection } from "./resp-connection.ts";
 import type { Reply } from "./resp-parser.ts";
@@ -31,7 +32,11 @@ export async function findServer(address: RedisAddress, options: OpenOptions): P
       return await resolve(address, signal);
     } catch (error) {
       const delay = RETRY_DELAYS_MS[attempt];
-      if (delay === undefined || !(error instanceof DecantError) || !error.retryable) throw error;
+      if (delay === undefined || !(error instanceof DecantError) || !error.retryable) {
+        throw error instanceof EngineError && error.code === "DECANT_E_REDIS_LOST"
+          ? unavailableError(error, address.printable)
+          : error;
+      }
       logger.debug(`${errorText(error)}; trying again in ${delay} ms`);
       await sleep(delay, undefined, { signal });
     }

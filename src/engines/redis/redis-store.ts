@@ -84,7 +84,12 @@ export class RedisStore implements MetadataStore {
     return RedisSnapshot.open(this.#server, setting, options);
   }
 
-  openLoader(options: LoaderOptions): Promise<Loader> {
+  async openLoader(options: LoaderOptions): Promise<Loader> {
+    const target = await this.inspectTarget(options.signal);
+    if (target.state === "occupied") throw new ConflictError("DECANT_E_TARGET_OCCUPIED", target.message);
+    if (target.state === "volume") {
+      throw new ConflictError("DECANT_E_TARGET_TAKEN", `The database ${this.address} holds a volume already`);
+    }
     return RedisLoader.open(this.#server, options);
   }
 

@@ -1,6 +1,7 @@
 import { ConflictError } from "../../base/errors.ts";
 import { encodeCommand, writeBulk } from "./command-writer.ts";
 import { KeyList } from "./key-list.ts";
+import type { LoadMarker } from "./load-marker.ts";
 import { classifyKey, FAMILY_FOREIGN, FAMILY_OTHER, type KeyInfo } from "./redis-keys.ts";
 import type { RedisServer } from "./redis-server.ts";
 import type { RespConnection } from "./resp-connection.ts";
@@ -27,27 +28,28 @@ const WRITTEN_KEYS = [
 
 /**
  * Removes what a load has written, and nothing else: keys of the inode families, which were all written by it since the
- * database was empty before, and the keys named. Throws when another volume was formatted there meanwhile, since its keys
- * cannot be told from ours.
+ * database was empty before, the keys named, and last the marker. Throws without it, or when there is a volume: then the
+ * keys are somebody else's.
  */
 export async function removeVolume(
   connection: RespConnection,
   server: RedisServer,
-  ownSetting: Buffer | undefined,
+  marker: LoadMarker,
   otherKeys: ReadonlySet<string>,
 ): Promise<void> {
   const key = (name: string): Buffer => Buffer.concat([server.prefix, Buffer.from(name)]);
-  const stored = await connection.call(["GET", key("setting")]);
-  if (Buffer.isBuffer(stored)) {
-    if (ownSetting === undefined || !stored.equals(ownSetting)) throw anotherVolume();
-    await connection.call(["UNLINK", key("setting")]);
-  }
+  const checkOwner = async (): Promise<void> => {
+    const hasVolume = (await connection.call(["EXISTS", key("setting")])) !== 0n;
+    if (hasVolume || !(await marker.isOurs(connection))) {
+      throw new ConflictError("DECANT_E_TARGET_CHANGED", "it was emptied or taken by others meanwhile");
+    }
+  };
   const match = server.prefix.length === 0 ? [] : ["MATCH", Buffer.concat([server.prefix, Buffer.from("*")])];
   const page = new KeyList();
   for (let cursor = "0"; ; ) {
     connection.send(encodeCommand(["SCAN", cursor, ...match, "COUNT", "5000"]));
     cursor = await takeInodeKeys(connection, server.prefix.length, page);
-    if ((await connection.call(["EXISTS", key("setting")])) !== 0n) throw anotherVolume();
+    await checkOwner();
     if (page.count > 0) {
       connection.send(Buffer.concat([Buffer.from(`*${page.count + 1}\r\n$6\r\nUNLINK\r\n`), page.args.take()]));
       throwIfError(await connection.read(1), connection, "UNLINK");
@@ -55,6 +57,7 @@ export async function removeVolume(
     if (cursor === "0") break;
   }
   await connection.call(["UNLINK", ...[...WRITTEN_KEYS, ...otherKeys].map(key)]);
+  await marker.remove(connection);
 }
 
 /** Reads a SCAN reply: keeps the keys of the inode families and returns the next cursor. */
@@ -74,11 +77,4 @@ async function takeInodeKeys(connection: RespConnection, prefixBytes: number, ke
     keys.add(info.hi, info.lo, info.index);
   }
   return bytes.toString("latin1", tokens[TOKEN_STRIDE + 1]!, tokens[TOKEN_STRIDE + 1]! + tokens[TOKEN_STRIDE + 2]!);
-}
-
-function anotherVolume(): ConflictError {
-  return new ConflictError(
-    "DECANT_E_TARGET_TAKEN",
-    "another volume was formatted there meanwhile, so nothing was removed",
-  );
 }

@@ -178,8 +178,9 @@ function connectSocket(node: NodeSettings, receiver: Receiver, signal: AbortSign
     const onConnect = (): void => finish();
     const onClose = (): void => finish(new Error("the server closed the connection"));
     const onAbort = (): void => finish(signal.reason);
+    const seconds = node.connectTimeoutMs / 1000;
     const timer = setTimeout(
-      () => finish(new Error(`no connection within ${node.connectTimeoutMs / 1000} s`)),
+      () => finish(new Error(`no ${node.tls === undefined ? "connection" : "TLS handshake"} within ${seconds} s`)),
       node.connectTimeoutMs,
     );
     signal.addEventListener("abort", onAbort, { once: true });

@@ -59,7 +59,8 @@ async function tryOnce(
   }
 }
 
-async function execute(
+/** Sends the commands as one transaction; false when a watched key was changed. */
+export async function execute(
   connection: RespConnection,
   commands: readonly (readonly (string | Buffer)[])[],
 ): Promise<boolean> {

@@ -1,0 +1,54 @@
+import { randomUUID } from "node:crypto";
+import { ConflictError } from "../../base/errors.ts";
+import type { RespConnection } from "./resp-connection.ts";
+import { execute } from "./transaction.ts";
+
+const MARKER_NAME = "decantLoading";
+
+/**
+ * A key that is there while a load runs and names it. It keeps two loads from mixing their keys, and it tells whether the
+ * database was emptied or taken over meanwhile: then what is there is not ours to complete or to remove. It goes in the
+ * same transaction in which the setting comes, so a volume never has it.
+ */
+export class LoadMarker {
+  readonly #key: Buffer;
+  readonly #token: Buffer = Buffer.from(randomUUID());
+  readonly #where: string;
+
+  constructor(prefix: Buffer, where: string) {
+    this.#key = Buffer.concat([prefix, Buffer.from(MARKER_NAME)]);
+    this.#where = where;
+  }
+
+  /** Throws `ConflictError` when another load runs or has died there. */
+  async set(connection: RespConnection): Promise<void> {
+    if ((await connection.call(["SET", this.#key, this.#token, "NX"])) !== null) return;
+    throw new ConflictError("DECANT_E_TARGET_BUSY", `Another load into ${this.#where} is running or was cut off`);
+  }
+
+  async isOurs(connection: RespConnection): Promise<boolean> {
+    const stored = await connection.call(["GET", this.#key]);
+    return Buffer.isBuffer(stored) && stored.equals(this.#token);
+  }
+
+  async remove(connection: RespConnection): Promise<void> {
+    await connection.call(["UNLINK", this.#key]);
+  }
+
+  /** Puts the setting into the place of the marker. Throws `ConflictError` when either is not as this load left it. */
+  async replaceBySetting(connection: RespConnection, settingKey: Buffer, setting: Buffer): Promise<void> {
+    await connection.call(["WATCH", this.#key, settingKey]);
+    const isFree = (await connection.call(["EXISTS", settingKey])) === 0n;
+    if (isFree && (await this.isOurs(connection))) {
+      const commands = [
+        ["DEL", this.#key],
+        ["SET", settingKey, setting],
+      ];
+      if (await execute(connection, commands)) return;
+    }
+    throw new ConflictError(
+      "DECANT_E_TARGET_CHANGED",
+      `The database ${this.#where} was emptied or taken by others meanwhile`,
+    );
+  }
+}
