@@ -1,0 +1,119 @@
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { silentLogger } from "../../../src/base/logger.ts";
+import { decryptObject, encryptObject, openObjectKey } from "../../../src/storage/encrypted-storage.ts";
+import { FileStorage } from "../../../src/storage/file-storage.ts";
+import { openStorage } from "../../../src/storage/open-storage.ts";
+import { probeStorage } from "../../../src/storage/probe-storage.ts";
+import { fnv1a32 } from "../../../src/storage/sharded-storage.ts";
+import { EMPTY_SETTING, type Setting } from "../../../src/volume/setting.ts";
+import { fixture } from "../../support/repository.ts";
+import { temporaryDirectory } from "../../support/temporary-directory.ts";
+
+const SIGNAL = new AbortController().signal;
+const PROBE = { logger: silentLogger, signal: SIGNAL, pausesMs: [0, 0] };
+
+function volume(parts: Partial<Setting>): Setting {
+  return { ...EMPTY_SETTING, name: "vol", storage: "file", bucket: `${temporaryDirectory()}/`, ...parts };
+}
+
+describe("a directory", () => {
+  test("is probed without leaving anything", async () => {
+    const setting = volume({});
+    const storage = openStorage(setting, {});
+    expect(storage.displayName).toBe(`file://${setting.bucket}vol/`);
+    await probeStorage(storage, PROBE);
+    expect(readdirSync(join(setting.bucket, "vol"))).toEqual([]);
+  });
+
+  test("holds foreign objects unless they are empty or left by a probe", async () => {
+    const bucket = `${temporaryDirectory()}/`;
+    const storage = new FileStorage(bucket, "vol");
+    expect(await storage.findForeignObject()).toBeUndefined();
+    mkdirSync(join(bucket, "vol", "testing"), { recursive: true });
+    mkdirSync(join(bucket, "vol", "chunks", "0"), { recursive: true });
+    writeFileSync(join(bucket, "vol", "testing", "x"), "x");
+    writeFileSync(join(bucket, "vol", "chunks", "0", "empty"), "");
+    expect(await storage.findForeignObject()).toBeUndefined();
+    await storage.put("chunks/0/0/1_0_5", Buffer.from("hello"));
+    expect(await storage.findForeignObject()).toBe("chunks/0/0/1_0_5");
+  });
+
+  test("that cannot be written fails after all tries, with the reason", async () => {
+    const bucket = temporaryDirectory();
+    writeFileSync(join(bucket, "file"), "");
+    const storage = new FileStorage(`${bucket}/file/`, "vol");
+    await expect(probeStorage(storage, PROBE)).rejects.toThrow(
+      /^Storage file:\/\/.*\/vol\/ is not configured correctly: Failed to put: /,
+    );
+  });
+});
+
+describe("shards", () => {
+  test.each([
+    ["vol-sh/juicefs_uuid", 0x050bd12c],
+    ["vol-sh/chunks/0/0/1_0_108894", 0xbfe68eef],
+    ["vol-sh/chunks/0/0/2_0_3", 0x0c0f6c49],
+  ])("the hash of %s is that of the reference", (key, hash) => {
+    expect(fnv1a32(Buffer.from(key))).toBe(hash);
+  });
+
+  test("an object lands in the shard of its hash", async () => {
+    const directory = temporaryDirectory();
+    const setting = volume({ name: "vol-sh", bucket: `${directory}/sh-%d/`, shards: 3n });
+    const storage = openStorage(setting, {});
+    await probeStorage(storage, PROBE);
+    await storage.put("juicefs_uuid", Buffer.from("u"));
+    expect(readFileSync(join(directory, "sh-2", "vol-sh", "juicefs_uuid"), "utf8")).toBe("u");
+    expect(await storage.findForeignObject()).toBe("juicefs_uuid");
+    expect(storage.displayName).toBe(`shard3://file://${directory}/sh-0/vol-sh/`);
+  });
+
+  test("need a bucket with a place for their number", () => {
+    expect(() => openStorage(volume({ shards: 2n }), {})).toThrow("can not generate different endpoint using");
+  });
+});
+
+describe("encrypted objects", () => {
+  const pem = readFileSync(fixture("encrypted/key-traditional-encrypted.pem"), "utf8");
+
+  test.each([
+    ["encaes", "aes256gcm-rsa"],
+    ["encchacha", "chacha20-rsa"],
+  ])("of the reference are read (%s)", (name, algorithm) => {
+    const key = openObjectKey(pem, "correct horse", algorithm);
+    const objects = `encrypted/objects/${name}`;
+    const plain = decryptObject(readFileSync(fixture(`${objects}/juicefs_uuid`)), key);
+    const dump = JSON.parse(readFileSync(fixture(`encrypted/${name}.json`), "utf8")) as { Setting: { UUID: string } };
+    expect(plain.toString()).toBe(dump.Setting.UUID);
+    expect(decryptObject(readFileSync(fixture(`${objects}/chunks/0/0/1_0_5`)), key).toString()).toBe("hello");
+  });
+
+  test.each(["aes256gcm-rsa", "chacha20-rsa", "sm4gcm", ""])("written by us are read again (%s)", (algorithm) => {
+    const key = openObjectKey(pem, "correct horse", algorithm);
+    const plain = Buffer.from("some bytes");
+    const encrypted = encryptObject(plain, key);
+    expect(decryptObject(encrypted, key)).toEqual(plain);
+    encrypted[encrypted.length - 1]! ^= 1;
+    expect(() => decryptObject(encrypted, key)).toThrow("message authentication failed");
+    expect(() => decryptObject(encrypted.subarray(0, 100), key)).toThrow("malformed ciphertext");
+  });
+
+  test("need the pass phrase of their key and a cipher that exists", () => {
+    expect(() => openObjectKey(pem, undefined, "")).toThrow("passphrase is required to private key");
+    expect(() => openObjectKey(pem, "wrong", "")).toThrow("parse private key: ");
+    expect(() => openObjectKey(pem, "correct horse", "foo")).toThrow("unsupport cipher: foo");
+  });
+
+  test("an encrypted volume's storage is probed through its encryption", async () => {
+    const storage = openStorage(volume({ encryptKey: pem }), { JFS_RSA_PASSPHRASE: "correct horse" });
+    await probeStorage(storage, PROBE);
+    expect(storage.displayName).toMatch(/\(encrypted\)$/);
+  });
+});
+
+test("types that cannot be reached and types that do not exist are told apart", () => {
+  expect(() => openStorage(volume({ storage: "s3" }), {})).toThrow("cannot probe object storage of type s3");
+  expect(() => openStorage(volume({ storage: "foo" }), {})).toThrow("object storage: invalid storage: foo");
+});
