@@ -105,17 +105,30 @@ export class DirectoryNames {
   }
 
   #keepHash(frame: Frame, hash: number): void {
-    if (this.#hashCount >= this.#maxHashes) {
-      frame.hashed = false;
-      this.#hashCount = frame.hashStart;
-      return;
-    }
+    if (this.#hashCount >= this.#maxHashes) this.#dropLargest();
+    if (!frame.hashed) return;
     if (this.#hashCount === this.#hashes.length) {
       const grown = new Float64Array(this.#hashes.length * 2);
       grown.set(this.#hashes);
       this.#hashes = grown;
     }
     this.#hashes[this.#hashCount++] = hash;
+  }
+
+  /** Makes room: of the open directories the one with the most hashes goes on without. */
+  #dropLargest(): void {
+    const frames = this.#frames;
+    const endOf = (i: number): number => frames[i + 1]?.hashStart ?? this.#hashCount;
+    let largest = 0;
+    for (let i = 1; i < frames.length; i++) {
+      if (endOf(i) - frames[i]!.hashStart > endOf(largest) - frames[largest]!.hashStart) largest = i;
+    }
+    const start = frames[largest]!.hashStart;
+    const size = endOf(largest) - start;
+    this.#hashes.copyWithin(start, start + size, this.#hashCount);
+    this.#hashCount -= size;
+    frames[largest]!.hashed = false;
+    for (let i = largest + 1; i < frames.length; i++) frames[i]!.hashStart -= size;
   }
 
   /** 53 bits, never 0. Seeded, so that nobody can choose names that collide. */
@@ -144,7 +157,8 @@ interface Frame {
   /** Name of the directory itself. */
   readonly start: number;
   readonly end: number;
-  readonly hashStart: number;
+  /** Where its hashes begin on the stack. */
+  hashStart: number;
   count: number;
   /** The hashes of all its names are on the stack. */
   hashed: boolean;
