@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import {
   chmodSync,
   copyFileSync,
@@ -18,7 +19,7 @@ import { encodeAttribute, newDirectoryAttribute } from "../../src/volume/attribu
 import { packBatch } from "../../src/volume/records.ts";
 import { decodeSlices, encodeSlices } from "../../src/volume/slices.ts";
 import { ENGINE_KINDS } from "../support/collect-records.ts";
-import { fixture } from "../support/repository.ts";
+import { fixture, REPOSITORY } from "../support/repository.ts";
 import { copySqliteFixture } from "../support/sqlite-fixture.ts";
 import { query, readCatalog, readTables } from "../support/sqlite-tables.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
@@ -381,4 +382,33 @@ describe("the target", () => {
     expect(await (await openStore(url, context)).inspectTarget(signal)).toMatchObject({ state: "volume" });
     await expect(openLoader(url)).rejects.toMatchObject({ name: "ConflictError" });
   });
+
+  test("is not there after a disk that refused to take more", () => {
+    const target = newTarget();
+    const script = `
+      import { silentLogger } from ${source("src/base/logger.ts")};
+      import { sqliteEngine } from ${source("src/engines/sqlite/sqlite-engine.ts")};
+      import { packBatch } from ${source("src/volume/records.ts")};
+      const context = { logger: silentLogger, signal: new AbortController().signal, env: {} };
+      const store = await sqliteEngine.open("sqlite3://" + process.argv[1], { ...context, create: true });
+      const loader = await store.openLoader({ ...context, sliceRefs: "complete" });
+      const target = Buffer.alloc(4000, "x");
+      const links = Array.from({ length: 1000 }, (_, i) => ({ inode: BigInt(i), target }));
+      try {
+        await loader.write(packBatch("symlink", links));
+        await loader.finish(Buffer.from("{}"));
+      } catch (error) {
+        console.log(error.name + ": " + error.message);
+      }`;
+    // A limit on the size of files stands for a full disk; without the trap it would end the process.
+    const limited = "ulimit -f 2000; trap '' XFSZ; exec \"$@\"";
+    const command = ["-c", limited, "sh", process.execPath, "--input-type=module", "-e", script, target.path];
+    const output = execFileSync("sh", command, { encoding: "utf8" });
+    expect(output).toMatch(`EngineError: Cannot write ${target.path}: reading or writing it failed (disk I/O error)`);
+    expect(readdirSync(dirname(target.path))).toEqual([]);
+  });
+
+  function source(file: string): string {
+    return JSON.stringify(join(REPOSITORY, file));
+  }
 });
