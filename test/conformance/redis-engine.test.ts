@@ -13,10 +13,7 @@ describeEngine(
     pointInTime: false,
     omits: ["sustained"], // of sessions that are in no session list, as these: docs/spec/binary-dump.md §4
     knownFailures: [
-      // openLoader does not look whether the database is empty
-      "a database with something else in it is refused and stays as it was",
-      "a volume is recognised by its setting and refused as a target",
-      // abort takes a stored setting with the same bytes for its own and removes the other's volume
+      // it fails earlier: openLoader refuses a database into which another load is running
       "and of two loads at once the second one fails and leaves the first one's volume alone",
     ],
     emptyAddress: async () => {
