@@ -8,7 +8,11 @@ export interface Measurement {
   readonly wallSeconds: number;
   /** Largest resident size in MB; undefined where GNU time is not installed. */
   readonly peakMegabytes: number | undefined;
+  /** 0, or 3: done, but with a reservation that decant made (docs/exit-codes.md). */
+  readonly exitCode: number;
 }
+
+const WITH_RESERVATION = 3;
 
 const GNU_TIME = "/usr/bin/time";
 
@@ -28,17 +32,19 @@ export async function measure(command: readonly string[], scratch: string): Prom
       ];
   rmSync(figures, { force: true });
   const start = performance.now();
-  await run(wrapped);
+  const exitCode = await run(wrapped);
   const wallSeconds = (performance.now() - start) / 1000;
+  // GNU time writes a line about an exit code before its figures
   const [user, system, kilobytes] = readFileSync(figures, "utf8").trim().split("\n").at(-1)!.split(" ").map(Number);
   return {
     cpuSeconds: user! + system!,
     wallSeconds,
     peakMegabytes: kilobytes === undefined ? undefined : kilobytes / 1024,
+    exitCode,
   };
 }
 
-function run(command: readonly string[]): Promise<void> {
+function run(command: readonly string[]): Promise<number> {
   const [program, ...args] = command;
   return new Promise((resolve, reject) => {
     const child = spawn(program!, args, { stdio: ["ignore", "ignore", "pipe"] });
@@ -48,7 +54,7 @@ function run(command: readonly string[]): Promise<void> {
     });
     child.on("error", reject);
     child.on("close", (code, signal) => {
-      if (code === 0) resolve();
+      if (code === 0 || code === WITH_RESERVATION) resolve(code);
       else reject(new Error(`${command.join(" ")} ended with ${code ?? signal}:\n${lastWords}`));
     });
   });

@@ -86,15 +86,15 @@ function comparison(ours: number | undefined, reference: number | undefined, tar
 
 function details(results: readonly CellResult[]): string[] {
   return [
-    "| cell | files | program | CPU s | wall s | peak MB | MB/s |",
-    "|---|---|---|---|---|---|---|",
+    "| cell | files | program | CPU s | wall s | peak MB | MB/s | exit |",
+    "|---|---|---|---|---|---|---|---|",
     ...results.flatMap((result) =>
       result.series.flatMap((series) =>
         series.runs.map((run) => {
           const program = series.program === "decant" ? "decant" : `reference ${series.variant}`;
           const speed = result.documentBytes / 1e6 / run.wallSeconds;
           const figures = [run.cpuSeconds, run.wallSeconds].map((value) => figure(value, 2)).join(" | ");
-          return `| ${result.cell} | ${result.files} | ${program} | ${figures} | ${figure(run.peakMegabytes, 0)} | ${figure(speed, 1)} |`;
+          return `| ${result.cell} | ${result.files} | ${program} | ${figures} | ${figure(run.peakMegabytes, 0)} | ${figure(speed, 1)} | ${run.exitCode} |`;
         }),
       ),
     ),
