@@ -265,6 +265,26 @@ describe("rows with the same key", () => {
   });
 });
 
+describe("rows with the same key of several columns", () => {
+  const quota = (key: bigint) => ({ key, maxSpace: 1n, maxInodes: 1n, usedSpace: 0n, usedInodes: 0n });
+  const keys = Array.from({ length: 100 }, (_, i) => BigInt(i));
+
+  test.each([
+    ["jfs_user_group_quota with the same key 2, 33", packBatch("groupQuota", [...keys, 33n].map(quota))],
+    [
+      "jfs_counter with the same key c33",
+      packBatch(
+        "counter",
+        [...keys, 33n].map((key) => ({ name: `c${key}`, value: key })),
+      ),
+    ],
+  ])("are an error: %s", async (text, batch) => {
+    const loader = await openLoader(newTarget().url);
+    await expect(loader.write(batch)).rejects.toMatchObject({ message: `Cannot store two rows of ${text}` });
+    await loader.abort();
+  });
+});
+
 describe("the target", () => {
   const node = packBatch("node", [{ inode: 1n, attribute: directory }]);
 

@@ -30,7 +30,7 @@ export function recordWriters(
 ): Partial<Record<RecordKind, RecordWriter>> {
   const insert = (table: string, columns: readonly string[], options = {}): RowInserter =>
     new RowInserter(db, tableName(prefix, table), columns, options);
-  const userGroupQuotas = insert("user_group_quota", ["qtype", "qkey", ...USAGE_COLUMNS]);
+  const userGroupQuotas = insert("user_group_quota", ["qtype", "qkey", ...USAGE_COLUMNS], { keyColumns: 2 });
   const references = sliceRefs === "exceptions" ? derivedReferences(insert) : undefined;
   return {
     node: nodeWriter(insert("node", NODE_COLUMNS)),
@@ -39,7 +39,7 @@ export function recordWriters(
     symlink: symlinkWriter(insert("symlink", ["inode", "target"])),
     xattr: xattrWriter(insert("xattr", ["inode", "name", "value"], { text: ["name"] })),
     sliceRef: sliceRefWriter(references?.given ?? insert("chunk_ref", ["chunkid", "size", "refs"])),
-    counter: plainWriter("counter", insert("counter", ["name", "value"]), (r) => [r.name, r.value]),
+    counter: plainWriter("counter", insert("counter", ["name", "value"], { keyColumns: 1 }), (r) => [r.name, r.value]),
     sustained: plainWriter("sustained", insert("sustained", ["sid", "inode"]), (r) => [r.sid, r.inode]),
     delFile: plainWriter("delFile", insert("delfile", ["inode", "length", "expire"]), (r) => [
       r.inode,
