@@ -1,9 +1,24 @@
 import { FILE_TYPE_NAMES, FileType } from "../../volume/file-type.ts";
-import { TRASH_INODE_HIGH, TRASH_INODE_LOW } from "../../volume/inode.ts";
 import { BATCH_BYTES, type RecordBatch } from "../../volume/records.ts";
 import { ENTRY_MORE_CHUNKS, ENTRY_ROOT, ENTRY_TRASH_ROOT, KEEP_ACL_ID } from "../../volume/tree-item.ts";
 import { AclReader } from "./decode-acl.ts";
 import { AttributeReader, UNKNOWN_MEMBER_TEXT, type Warn } from "./decode-attribute.ts";
+import {
+  ATTR,
+  CHUNKS,
+  ENTRIES,
+  INODE_HINT,
+  inodeProblem,
+  MEMBER_BITS,
+  MEMBER_BYTES,
+  MEMBER_NAMES,
+  type MemberName,
+  nameProblem,
+  SYMLINK,
+  strayMember,
+  WRITTEN,
+  XATTRS,
+} from "./decode-checks.ts";
 import { chunksPart, type EntryParts, ItemWriter } from "./decode-items.ts";
 import { DirectoryNames, printableName } from "./decode-names.ts";
 import { ChunkReader } from "./decode-slices.ts";
@@ -16,9 +31,6 @@ import { DAMAGE_HINT } from "./json-window.ts";
 const MAX_HELD_CHUNKS_BYTES = 16 * 1024 * 1024;
 /** Directories in directories; the reference has no limit, real trees do not come near. */
 export const MAX_DEPTH = 200_000;
-/** The longest name (docs/spec/filesystem.md). */
-const MAX_NAME_BYTES = 255;
-
 /** Longer paths are shown without their middle. */
 const MAX_PATH_TEXT = 2000;
 
@@ -33,38 +45,6 @@ const FIRST_CHUNK = 7;
 const NEXT_CHUNK = 8;
 const SKIP = 9;
 const DONE = 10;
-
-const MEMBER_NAMES = [
-  "attr",
-  "entries",
-  "chunks",
-  "symlink",
-  "xattrs",
-  "posix_acl_access",
-  "posix_acl_default",
-] as const;
-type MemberName = (typeof MEMBER_NAMES)[number];
-const MEMBER_BYTES: readonly Buffer[] = MEMBER_NAMES.map((name) => Buffer.from(name));
-
-/** Members seen in an entry; null values of lists count as not seen. */
-const ATTR = 1;
-const ENTRIES = 2;
-const CHUNKS = 4;
-const SYMLINK = 8;
-const XATTRS = 16;
-const ACCESS = 32;
-const DEFAULT = 64;
-/** The entry's item has been written although its object has not ended. */
-const WRITTEN = 128;
-const MEMBER_BITS: Readonly<Record<MemberName, number>> = {
-  attr: ATTR,
-  entries: ENTRIES,
-  chunks: CHUNKS,
-  symlink: SYMLINK,
-  xattrs: XATTRS,
-  posix_acl_access: ACCESS,
-  posix_acl_default: DEFAULT,
-};
 
 /**
  * Reads `FSTree` and `Trash` into tree items, one member of an entry per step and without recursion: what an open
@@ -144,6 +124,7 @@ export class TreeDecoder {
       case NEXT_XATTR:
         if (this.#element(this.#state === FIRST_XATTR)) {
           this.#xattrs.read();
+          this.#mask |= XATTRS;
           this.#state = NEXT_XATTR;
         }
         break;
@@ -439,23 +420,11 @@ export class TreeDecoder {
     if (first < chunks.length) this.#items.moreChunks(chunks.buffer, first, chunks.length);
   }
 
-  /** Inodes that cannot stand where they are; other roots than 1 and the trash root are for the consolidation to judge. */
   #checkInode(): void {
     const { inodeHigh, inodeLow, type } = this.#attribute;
-    const high = inodeHigh >>> 0;
-    const low = inodeLow >>> 0;
-    const inTrashRange = high > TRASH_INODE_HIGH || (high === TRASH_INODE_HIGH && low >= TRASH_INODE_LOW);
-    const isTrashRoot = high === TRASH_INODE_HIGH && low === TRASH_INODE_LOW;
-    let problem: string | undefined;
-    if ((this.#parts.flags & ENTRY_ROOT) !== 0) {
-      if (type !== FileType.directory) problem = `the root must be a directory, got ${FILE_TYPE_NAMES[type]}`;
-      else if (inTrashRange && this.#section === "FSTree") problem = "the root has an inode of the trash";
-    } else if (high === 0 && low === 1) problem = "an entry has the inode of the root";
-    else if (isTrashRoot || (inTrashRange && this.#section === "FSTree"))
-      problem = "an entry has an inode of the trash";
-    if (problem === undefined) return;
-    const inode = (BigInt(high) << 32n) | BigInt(low);
-    throw this.#tokens.error("DECANT_E_JSON_INODE", `${problem} (inode ${inode})`, INODE_HINT);
+    const isRoot = (this.#parts.flags & ENTRY_ROOT) !== 0;
+    const problem = inodeProblem(inodeHigh >>> 0, inodeLow >>> 0, type, isRoot, this.#section === "Trash");
+    if (problem !== undefined) throw this.#tokens.error("DECANT_E_JSON_INODE", problem, INODE_HINT);
   }
 
   /** Refuses members that the type cannot have; the reference drops them silently. */
@@ -463,14 +432,7 @@ export class TreeDecoder {
     const mask = this.#mask;
     // Behind `entries` the attributes read last are those of another entry.
     const type = (mask & ENTRIES) !== 0 && (mask & WRITTEN) !== 0 ? FileType.directory : this.#attribute.type;
-    const stray =
-      (mask & ENTRIES) !== 0 && type !== FileType.directory
-        ? "entries"
-        : (mask & CHUNKS) !== 0 && type !== FileType.regular
-          ? "chunks"
-          : (mask & SYMLINK) !== 0 && type !== FileType.symlink
-            ? "symlink"
-            : undefined;
+    const stray = strayMember(mask, type);
     if (stray !== undefined) {
       throw this.#tokens.error("DECANT_E_JSON_ENTRY", `a ${FILE_TYPE_NAMES[type]} cannot have "${stray}"`, DAMAGE_HINT);
     }
@@ -478,26 +440,4 @@ export class TreeDecoder {
       this.#warn("symlink-without-target", "A symbolic link has no target: it was stored with an empty one");
     }
   }
-}
-
-const INODE_HINT =
-  "The file is damaged, was edited by hand, or went through a tool that rounds large numbers (jq before 1.7 does); take another copy or an earlier backup";
-
-/** Why nobody could reach an entry of that name. */
-function nameProblem(text: Buffer, start: number, end: number): string | undefined {
-  const size = end - start;
-  const first = text[start];
-  if (size === 0) return "an entry has an empty name";
-  if (first === 0x2e && (size === 1 || (size === 2 && text[start + 1] === 0x2e))) {
-    return `an entry has the name "${size === 1 ? "." : ".."}"`;
-  }
-  if (size > MAX_NAME_BYTES) {
-    return `the name "${printableName(text, start, start + 40)}..." has ${size} bytes, more than ${MAX_NAME_BYTES}`;
-  }
-  for (let i = start; i < end; i++) {
-    const byte = text[i];
-    if (byte === 0x2f) return `the name "${printableName(text, start, end)}" contains a slash`;
-    if (byte === 0) return `the name "${printableName(text, start, end)}" contains a NUL byte`;
-  }
-  return undefined;
 }

@@ -22,7 +22,14 @@ import {
   TREE_CHUNKS,
   TREE_ENTRY,
 } from "../../volume/tree-item.ts";
-import { aclText, writeAttribute, writeChunk, writeMissingAttribute, writeXattrs } from "./entry-text.ts";
+import {
+  ATTRIBUTE_HEAD,
+  aclText,
+  writeAttribute,
+  writeChunk,
+  writeMissingAttribute,
+  writeXattrs,
+} from "./entry-text.ts";
 import { ascii, readUint32, TextWriter } from "./text-writer.ts";
 
 /** Something in the volume that the dump cannot show as it is. */
@@ -35,7 +42,6 @@ export type TreeFindingKind =
 
 export type OnTreeFinding = (kind: TreeFindingKind, path: () => string) => void;
 
-const NAME_END = ascii('": {');
 const ENTRIES = ascii('"entries": {');
 const SYMLINK = ascii('"symlink": "');
 const ACL_ACCESS = ascii('"posix_acl_access": ');
@@ -45,6 +51,26 @@ const COMMA = 0x2c;
 const QUOTE = 0x22;
 const BRACE_CLOSE = 0x7d;
 const BRACKET_CLOSE = 0x5d;
+
+/** Constant text around an entry, by its indent: a line break and blanks are the larger part of it. */
+interface Lines {
+  readonly firstName: Buffer;
+  readonly nextName: Buffer;
+  readonly attribute: Buffer;
+  readonly member: Buffer;
+  readonly end: Buffer;
+}
+
+function makeLines(indent: number): Lines {
+  const line = `\n${" ".repeat(indent)}`;
+  return {
+    firstName: ascii(`${line}"`),
+    nextName: ascii(`,${line}"`),
+    attribute: ascii(`": {${line}  ${ATTRIBUTE_HEAD}`),
+    member: ascii(`,${line}  `),
+    end: ascii(`${line}}`),
+  };
+}
 
 /** What is open while chunks of one file are written. */
 interface OpenChunks {
@@ -106,13 +132,11 @@ export class TreeEncoder {
     const name = at + ENTRY_NAME;
     const attribute = name + bytes.readUInt16BE(at + ENTRY_NAME_SIZE);
     const attributeEnd = attribute + bytes.readUInt16BE(at + ENTRY_ATTRIBUTE_SIZE);
-    if (this.#hasSibling) out.writeU8(COMMA);
-    out.writeNewline(indent);
-    out.writeU8(QUOTE);
+    const lines = this.#linesAt(indent);
+    out.writeAscii(this.#hasSibling ? lines.nextName : lines.firstName);
     if ((flags & ENTRY_ROOT) !== 0) this.#rootName(bytes, at);
     else out.writeEscaped(bytes, name, attribute);
-    out.writeAscii(NAME_END);
-    out.writeNewline(indent + 2);
+    out.writeAscii(lines.attribute);
     const type = bytes[at + ENTRY_TYPE]!;
     if ((flags & ENTRY_NODE_MISSING) !== 0) {
       writeMissingAttribute(out, bytes, at + ENTRY_INODE, type);
@@ -132,8 +156,18 @@ export class TreeEncoder {
   }
 
   #member(): void {
-    this.out.writeU8(COMMA);
-    this.out.writeNewline(this.#indent + 2);
+    this.out.writeAscii(this.#linesAt(this.#indent).member);
+  }
+
+  readonly #lines: Lines[] = [];
+
+  #linesAt(indent: number): Lines {
+    let lines = this.#lines[indent];
+    if (lines === undefined) {
+      lines = makeLines(indent);
+      this.#lines[indent] = lines;
+    }
+    return lines;
   }
 
   /** Symlink, xattrs and ACLs: the order of a file; a directory has no symlink. */
@@ -255,8 +289,7 @@ export class TreeEncoder {
       if (this.#chunks.written > 0) out.writeU8(BRACKET_CLOSE);
       this.#chunks = undefined;
     }
-    out.writeNewline(this.#indent);
-    out.writeU8(BRACE_CLOSE);
+    out.writeAscii(this.#linesAt(this.#indent).end);
     this.#openFile = false;
     this.#hasSibling = true;
   }

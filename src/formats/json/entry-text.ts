@@ -19,15 +19,6 @@ import { ascii, readUint32, type TextWriter } from "./text-writer.ts";
 
 /** The one-line members of a tree entry (docs/spec/json-dump.md §6): compact JSON without blanks. */
 
-const ATTR_HEAD = ascii('"attr": {"inode":');
-const FLAGS = ascii(',"flags":');
-const MODE_BY_TYPE: readonly Buffer[] = [...FILE_TYPE_NAMES, "unknown"].map((name) =>
-  ascii(`,"type":"${name}","mode":`),
-);
-const UNKNOWN_TYPE = FILE_TYPE_NAMES.length;
-const UID = ascii(',"uid":');
-const GID = ascii(',"gid":');
-const ATIME = ascii(',"atime":');
 const MTIME = ascii(',"mtime":');
 const CTIME = ascii(',"ctime":');
 const ATIMENSEC = ascii(',"atimensec":');
@@ -40,22 +31,37 @@ const TIER = ascii(',"tier":');
 const ZERO = 0x30;
 const CLOSE = 0x7d;
 
-/** `"attr": {...}` of the record at `bytes[at..end)`; `inodeAt` is where the inode's eight bytes stand. */
+/** What begins the attributes of every entry; the inode follows. */
+export const ATTRIBUTE_HEAD = '"attr": {"inode":';
+
+/** The part from flags to gid, kept from the entry before: most neighbours have the same. */
+const owner: { key: Buffer; text: Buffer } = { key: Buffer.alloc(ATTR_ATIME, 0xff), text: Buffer.alloc(0) };
+
+function ownerText(bytes: Buffer, at: number): Buffer {
+  const key = owner.key;
+  for (let i = 0; i < ATTR_ATIME; i++) {
+    if (bytes[at + i] === key[i]) continue;
+    bytes.copy(key, 0, at, at + ATTR_ATIME);
+    owner.text = makeOwnerText(key);
+    break;
+  }
+  return owner.text;
+}
+
+function makeOwnerText(key: Buffer): Buffer {
+  const type = FILE_TYPE_NAMES[key[1]! >> 4] ?? "unknown";
+  const mode = ((key[1]! & 0x0f) << 8) | key[2]!;
+  const flags = key[0] === 0 ? "" : `,"flags":${key[0]}`;
+  return ascii(
+    `${flags},"type":"${type}","mode":${mode},"uid":${readUint32(key, ATTR_UID)},"gid":${readUint32(key, ATTR_GID)},"atime":`,
+  );
+}
+
+/** The attributes of the record at `bytes[at..end)` from the inode on; `inodeAt` is where the inode's eight bytes stand. */
 export function writeAttribute(out: TextWriter, bytes: Buffer, inodeAt: number, at: number, end: number): void {
   const type = bytes[at + 1]! >> 4;
-  out.writeAscii(ATTR_HEAD);
   out.writeUint64(bytes, inodeAt);
-  if (bytes[at] !== 0) {
-    out.writeAscii(FLAGS);
-    out.writeUint(bytes[at]!);
-  }
-  out.writeAscii(MODE_BY_TYPE[Math.min(type, UNKNOWN_TYPE)]!);
-  out.writeUint(((bytes[at + 1]! & 0x0f) << 8) | bytes[at + 2]!);
-  out.writeAscii(UID);
-  out.writeUint(readUint32(bytes, at + ATTR_UID));
-  out.writeAscii(GID);
-  out.writeUint(readUint32(bytes, at + ATTR_GID));
-  out.writeAscii(ATIME);
+  out.writeAscii(ownerText(bytes, at));
   out.writeInt64(bytes, at + ATTR_ATIME);
   out.writeAscii(MTIME);
   out.writeInt64(bytes, at + ATTR_MTIME);
@@ -86,11 +92,10 @@ function tierOf(bytes: Buffer, at: number, end: number): number {
   return tail > 0 ? bytes[at + ATTR_TAIL]! : 0;
 }
 
-/** `"attr": {...}` of an entry whose inode has no record: all 0, and the link count that the reference assumes. */
+/** The attributes of an entry whose inode has no record: all 0, and the link count that the reference assumes. */
 export function writeMissingAttribute(out: TextWriter, bytes: Buffer, inodeAt: number, type: number): void {
-  out.writeAscii(ATTR_HEAD);
   out.writeUint64(bytes, inodeAt);
-  out.writeAscii(MODE_BY_TYPE[Math.min(type, UNKNOWN_TYPE)]!);
+  out.writeLatin1(`,"type":"${FILE_TYPE_NAMES[type] ?? "unknown"}","mode":`);
   out.writeLatin1('0,"uid":0,"gid":0,"atime":0,"mtime":0,"ctime":0,"nlink":');
   out.writeUint(type === FileType.directory ? 2 : 1);
   out.writeAscii(LENGTH);

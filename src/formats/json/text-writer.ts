@@ -24,11 +24,12 @@ for (let i = 0; i < 100; i++) {
 /** Writes the text of a JSON dump byte by byte; nothing goes through JavaScript strings but the rare large number. */
 export class TextWriter extends ByteWriter {
   /** ASCII text. Callers keep constants as buffers: `ascii("...")`. */
-  writeAscii(text: Uint8Array): void {
+  writeAscii(text: Buffer): void {
     const size = text.length;
     const at = this.reserve(size);
     const buffer = this.buffer;
-    for (let i = 0; i < size; i++) buffer[at + i] = text[i]!;
+    if (size > 24) buffer.set(text, at);
+    else for (let i = 0; i < size; i++) buffer[at + i] = text[i]!;
     this.length = at + size;
   }
 
@@ -45,17 +46,37 @@ export class TextWriter extends ByteWriter {
   writeUint(value: number): void {
     const at = this.reserve(10);
     const buffer = this.buffer;
-    let size = decimalSize(value);
-    this.length = at + size;
-    let rest = value;
-    while (size > 1) {
-      const high = Math.floor(rest / 100);
-      const pair = (rest - high * 100) * 2;
-      buffer[at + --size] = DIGITS[pair + 1]!;
-      buffer[at + --size] = DIGITS[pair]!;
-      rest = high;
+    if (value < 10) {
+      buffer[at] = 48 + value;
+      this.length = at + 1;
+      return;
     }
-    if (size === 1) buffer[at] = 48 + rest;
+    const size = decimalSize(value);
+    this.length = at + size;
+    let to = at + size;
+    // Halves below 2^31 keep the divisions in integers.
+    let rest = value;
+    if (value >= 100_000_000) {
+      rest = (value / 10_000) >>> 0;
+      const low = (value - rest * 10_000) | 0;
+      const pair = (low / 100) | 0;
+      to = this.#putPair(to, low - pair * 100);
+      to = this.#putPair(to, pair);
+    }
+    let left = rest | 0;
+    while (to - at > 1) {
+      const high = (left / 100) | 0;
+      to = this.#putPair(to, left - high * 100);
+      left = high;
+    }
+    if (to > at) buffer[at] = 48 + left;
+  }
+
+  #putPair(to: number, pair: number): number {
+    const buffer = this.buffer;
+    buffer[to - 1] = DIGITS[pair * 2 + 1]!;
+    buffer[to - 2] = DIGITS[pair * 2]!;
+    return to - 2;
   }
 
   /** An unsigned 64-bit integer from its big-endian bytes. */
