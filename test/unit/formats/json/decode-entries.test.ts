@@ -174,6 +174,8 @@ describe("an entry", () => {
       file(',"xattrs":[{"name":"b","value":""},{"name":"a","value":""},{"name":"b","value":""}]'),
       'the extended attribute "b" is listed twice',
     ],
+    [file(',"xattrs":[{"name":"a","value":""}],"xattrs":[]'), 'the entry has "xattrs" twice'],
+    [file(`,"chunks":[${chunk(0)}],"chunks":[]`), 'the entry has "chunks" twice'],
     [file(`,"chunks":[${chunk(0)},${chunk(0)}]`), "chunk 0 is listed twice"],
     [file(`,"chunks":[${chunk(3)},${chunk(1)},${chunk(3)}]`), "chunk 3 is listed twice"],
     [file(`,"chunks":[${chunk(4294967296)}]`), '"index" must be a whole number from 0 to 4294967295, got 4294967296'],
