@@ -125,7 +125,11 @@ export class RespParser {
         size = -1;
         at = head + 3;
       } else {
-        for (; at < end && bytes[at] !== 0x0d; at++) size = size * 10 + bytes[at]! - 0x30;
+        for (; at < end && bytes[at] !== 0x0d; at++) {
+          const digit = bytes[at]! - 0x30;
+          if (digit < 0 || digit > 9) throw this.#malformed();
+          size = size * 10 + digit;
+        }
       }
       if (at + 2 > end) return false;
       if (!(size >= -1 && size <= MAX_BULK_BYTES) || bytes[at + 1] !== 0x0a) throw this.#malformed();
