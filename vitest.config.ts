@@ -2,7 +2,14 @@ import { defineConfig, type TestProjectInlineConfiguration, type ViteUserConfig 
 
 /** `unit` needs nothing but Node; the other projects use real servers, spawned commands or the real client. */
 const project = (name: string, include: string[]): TestProjectInlineConfiguration => ({
-  test: { name, include, testTimeout: 120_000, hookTimeout: 180_000, environment: "node" },
+  test: {
+    name,
+    include,
+    globalSetup: "test/support/global-setup.ts",
+    testTimeout: 120_000,
+    hookTimeout: 180_000,
+    environment: "node",
+  },
 });
 
 const config: ViteUserConfig = defineConfig({

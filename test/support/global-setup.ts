@@ -1,0 +1,15 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { TEMPORARY_ROOT } from "./temporary-directory.ts";
+
+/**
+ * One directory for everything that a test run leaves on disk, removed at its end: workers are ended without a chance to
+ * clean up themselves. It runs once per project, of which the first one does it for all.
+ */
+export function setup(): (() => void) | undefined {
+  if (process.env[TEMPORARY_ROOT] !== undefined) return undefined;
+  const root = mkdtempSync(join(tmpdir(), "decant-test-"));
+  process.env[TEMPORARY_ROOT] = root;
+  return () => rmSync(root, { recursive: true, force: true, maxRetries: 3 });
+}
