@@ -1,6 +1,6 @@
 import { FILE_TYPE_NAMES, FileType } from "../../volume/file-type.ts";
 import { TRASH_INODE_HIGH, TRASH_INODE_LOW } from "../../volume/inode.ts";
-import { printableName } from "./decode-names.ts";
+import { printableName } from "../../volume/path.ts";
 
 /** The longest name (docs/spec/filesystem.md). */
 const MAX_NAME_BYTES = 255;
@@ -46,12 +46,12 @@ export function nameProblem(text: Buffer, start: number, end: number): string | 
     return `an entry has the name "${size === 1 ? "." : ".."}"`;
   }
   if (size > MAX_NAME_BYTES) {
-    return `the name "${printableName(text, start, start + 40)}..." has ${size} bytes, more than ${MAX_NAME_BYTES}`;
+    return `the name "${printableName(text.subarray(start, start + 40))}..." has ${size} bytes, more than ${MAX_NAME_BYTES}`;
   }
   for (let i = start; i < end; i++) {
     const byte = text[i];
-    if (byte === 0x2f) return `the name "${printableName(text, start, end)}" contains a slash`;
-    if (byte === 0) return `the name "${printableName(text, start, end)}" contains a NUL byte`;
+    if (byte === 0x2f) return `the name "${printableName(text.subarray(start, end))}" contains a slash`;
+    if (byte === 0) return `the name "${printableName(text.subarray(start, end))}" contains a NUL byte`;
   }
   return undefined;
 }

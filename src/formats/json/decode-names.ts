@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { utf8SequenceLength } from "./escape.ts";
+import { printablePath } from "../../volume/path.ts";
 
 /**
  * Hashes kept to find names that occur twice in directories whose names are not sorted: 8 bytes each, for the directories
@@ -147,9 +147,9 @@ export class DirectoryNames {
 
   /** Path from the root, printable; of the current entry, or of the directory around it. `/` for the root itself. */
   path(ofEntry: boolean): string {
-    const names = this.#frames.slice(1).map((frame) => printableName(this.bytes, frame.start, frame.end));
-    if (ofEntry && this.#frames.length > 0) names.push(printableName(this.bytes, this.start, this.end));
-    return `/${names.join("/")}`;
+    const names = this.#frames.slice(1).map((frame) => this.bytes.subarray(frame.start, frame.end));
+    if (ofEntry && this.#frames.length > 0) names.push(this.bytes.subarray(this.start, this.end));
+    return printablePath(names);
   }
 }
 
@@ -199,20 +199,4 @@ function insert(slots: Float64Array, hash: number): boolean {
   }
   slots[slot] = hash;
   return true;
-}
-
-/** A name as messages show it: as in a dump, so that what is not printable or not UTF-8 is `%XX`. */
-export function printableName(bytes: Buffer, start: number, end: number): string {
-  let text = "";
-  let at = start;
-  while (at < end) {
-    const byte = bytes[at]!;
-    const length = utf8SequenceLength(bytes, at, end);
-    const escaped = length === 0 || byte < 0x20 || byte === 0x7f || (byte === 0xc2 && bytes[at + 1]! < 0xa0);
-    const size = Math.max(length, 1);
-    if (!escaped) text += bytes.toString("utf8", at, at + size);
-    else for (let i = 0; i < size; i++) text += `%${bytes[at + i]!.toString(16).toUpperCase().padStart(2, "0")}`;
-    at += size;
-  }
-  return text;
 }

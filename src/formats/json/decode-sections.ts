@@ -156,13 +156,9 @@ export class SectionDecoder {
     const json = Buffer.from(tokens.buffer.subarray(start, tokens.at));
     try {
       JSON.parse(json.toString());
-    } catch (cause) {
-      throw tokens.error(
-        "DECANT_E_JSON_SYNTAX",
-        `its text is not valid JSON: ${(cause as Error).message}`,
-        DAMAGE_HINT,
-        start,
-      );
+    } catch {
+      // The parser's own message quotes the text, and there are keys in it.
+      throw tokens.error("DECANT_E_JSON_SYNTAX", "its strings hold unescaped control characters", DAMAGE_HINT, start);
     }
     const builder = new BatchBuilder("setting", json.length + 4);
     packRecord("setting", builder.writer, { json });

@@ -1,4 +1,5 @@
 import { FILE_TYPE_NAMES, FileType } from "../../volume/file-type.ts";
+import { printableName } from "../../volume/path.ts";
 import { BATCH_BYTES, type RecordBatch } from "../../volume/records.ts";
 import { ENTRY_MORE_CHUNKS, ENTRY_ROOT, ENTRY_TRASH_ROOT, KEEP_ACL_ID } from "../../volume/tree-item.ts";
 import { AclReader } from "./decode-acl.ts";
@@ -20,7 +21,7 @@ import {
   XATTRS,
 } from "./decode-checks.ts";
 import { chunksPart, type EntryParts, ItemWriter } from "./decode-items.ts";
-import { DirectoryNames, printableName } from "./decode-names.ts";
+import { DirectoryNames } from "./decode-names.ts";
 import { ChunkReader } from "./decode-slices.ts";
 import { XattrReader } from "./decode-xattrs.ts";
 import type { JsonSkipper } from "./json-skip.ts";
@@ -191,7 +192,7 @@ export class TreeDecoder {
     const { text, textStart, textEnd } = tokens;
     tokens.expect(0x3a, "':'");
     if (tokens.peek() !== 0x7b) {
-      const name = printableName(text, textStart, textEnd);
+      const name = printableName(text.subarray(textStart, textEnd));
       throw tokens.error(
         "DECANT_E_JSON_ENTRY",
         `entry "${name}" must be an object, got ${tokens.describeValue()}`,
@@ -209,7 +210,7 @@ export class TreeDecoder {
   #addName(text: Buffer, start: number, end: number): string | undefined {
     const verdict = this.#names.add(text, start, end);
     if (verdict === "new") return undefined;
-    const name = printableName(text, start, end);
+    const name = printableName(text.subarray(start, end));
     if (verdict === "duplicate") return `the directory has the name "${name}" twice`;
     return `the name "${name}" is out of order in a directory that is too large to look for duplicate names; sort its entries`;
   }

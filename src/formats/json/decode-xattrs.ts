@@ -1,4 +1,5 @@
 import { ByteWriter } from "../../base/bytes.ts";
+import { printableName } from "../../volume/path.ts";
 import { UNKNOWN_MEMBER_TEXT, type Warn } from "./decode-attribute.ts";
 import type { JsonSkipper } from "./json-skip.ts";
 import type { JsonTokens } from "./json-tokens.ts";
@@ -52,7 +53,7 @@ export class XattrReader {
     });
     this.#checkName(name);
     if (value === undefined)
-      this.#warn("xattr-value", "Extended attributes without a value were taken as empty", name!.toString());
+      this.#warn("xattr-value", "Extended attributes without a value were taken as empty", printableName(name!));
     this.#append(name!, value ?? Buffer.alloc(0));
   }
 
@@ -74,7 +75,7 @@ export class XattrReader {
     if (this.#names?.has(key)) {
       throw tokens.error(
         "DECANT_E_JSON_ENTRY",
-        `the extended attribute "${name.toString()}" is listed twice`,
+        `the extended attribute "${printableName(name)}" is listed twice`,
         DAMAGE_HINT,
       );
     }

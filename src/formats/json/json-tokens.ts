@@ -1,3 +1,4 @@
+import { printableName } from "../../volume/path.ts";
 import { invalidUtf8At, percentUnescape } from "./escape.ts";
 import { readJsonEscape } from "./json-escapes.ts";
 import { DAMAGE_HINT, JsonWindow } from "./json-window.ts";
@@ -26,6 +27,9 @@ const EXACT_DIGITS = 15;
 const TWO_32 = 0x1_0000_0000;
 /** Longest number text looked at; what is longer is refused unread. */
 const MAX_NUMBER_BYTES = 512;
+
+/** What messages show of a string. */
+const MAX_SHOWN_BYTES = 200;
 
 /** What bytes mean inside a string, by byte. */
 const PERCENT = 1;
@@ -143,9 +147,14 @@ export class JsonTokens extends JsonWindow {
     return to;
   }
 
-  /** The last string as text, for messages and names of members; at most `limit` bytes of it. */
-  textValue(limit: number = 200): string {
-    return this.text.toString("utf8", this.textStart, Math.min(this.textEnd, this.textStart + limit));
+  /** The last string as printable text, for messages and for comparing with names of members; only its beginning. */
+  textValue(): string {
+    const end = Math.min(this.textEnd, this.textStart + MAX_SHOWN_BYTES);
+    for (let at = this.textStart; at < end; at++) {
+      const byte = this.text[at]!;
+      if (byte <= 0x20 || byte >= 0x7f) return printableName(this.text.subarray(this.textStart, end));
+    }
+    return this.text.toString("latin1", this.textStart, end);
   }
 
   /** A copy of the last string. */

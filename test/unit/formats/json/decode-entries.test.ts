@@ -401,6 +401,20 @@ describe("a document", () => {
     });
   }
 
+  it("shows no bytes in messages that could steer a terminal", async () => {
+    const warnings = (await decodeText(documentWith(file(',"\\u001b[31m\\u0007":1')))).warnings;
+    expect(warnings).toEqual(["unknown-member: /f: %1B[31m%07"]);
+    const run = decodeText(documentWith(`"f":{"attr":${attr({ type: "\\u001b[2J" })}}`));
+    expect(await message(run)).toBe('Cannot read "/f" of the JSON dump: unknown file type "%1B[2J"');
+  });
+
+  it("does not quote a setting that cannot be read, as it holds keys", async () => {
+    const text = documentWith("").replace('{"Name":"t"}', '{"SecretKey":"hush\nhush"}');
+    expect(await message(decodeText(text))).toBe(
+      'Cannot read "Setting" of the JSON dump: its strings hold unescaped control characters',
+    );
+  });
+
   it("may have null or nothing for the sections that may be empty, and old counters", async () => {
     const nulls =
       '"Sustained":null,"DelFiles":null,"Quotas":null,"UserQuotas":null,"GroupQuotas":null,"ChangeLog":null,"Trash":null';

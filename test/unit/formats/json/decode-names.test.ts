@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { DirectoryNames, printableName } from "../../../../src/formats/json/decode-names.ts";
+import { DirectoryNames } from "../../../../src/formats/json/decode-names.ts";
 
 function add(names: DirectoryNames, name: string): string {
   const bytes = Buffer.from(name);
@@ -40,10 +40,4 @@ it("a hundred thousand unsorted names are told apart", () => {
   names.enter();
   for (let i = 100_000; i > 0; i--) if (add(names, `n${i * 7919}`) !== "new") throw new Error(`n${i * 7919}`);
   expect(add(names, `n${50_000 * 7919}`)).toBe("duplicate");
-});
-
-it("names are shown as text, with %XX for what is none", () => {
-  const shown = (bytes: Buffer): string => printableName(bytes, 0, bytes.length);
-  expect(shown(Buffer.from("é汉😀 x"))).toBe("é汉😀 x");
-  expect(shown(Buffer.from([0x61, 0xff, 0x0a, 0x7f, 0xc2, 0x85, 0xe6, 0xb1]))).toBe("a%FF%0A%7F%C2%85%E6%B1");
 });

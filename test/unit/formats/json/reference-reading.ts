@@ -7,7 +7,7 @@ import type { PlainEntry } from "./tree-items.ts";
  * BigInt from their text, as trash inodes do not fit a number.
  */
 export interface DumpEntry {
-  attr: Record<string, bigint | undefined> & { inode: bigint; length: bigint } & { type: never };
+  attr: { type: string; inode: bigint; atime: bigint; mtime: bigint; ctime: bigint; length: bigint };
   symlink?: string;
   xattrs?: { name: string; value: string }[];
   chunks?: { index: bigint; slices: Record<"id" | "pos" | "size" | "off" | "len", bigint | undefined>[] }[];
@@ -89,18 +89,18 @@ function walk(entry: DumpEntry, path: string, into: ReferenceEntry[]): void {
 }
 
 function referenceAttribute(attr: DumpEntry["attr"], type: number): string {
-  const number = (name: string): number => Number(attr[name] ?? 0n);
+  const number = (name: string): number => Number((attr as unknown as Record<string, bigint | undefined>)[name] ?? 0n);
   return encodeAttribute({
     flags: number("flags"),
     type,
     mode: number("mode"),
     uid: number("uid"),
     gid: number("gid"),
-    atime: attr.atime!,
+    atime: attr.atime,
     atimensec: number("atimensec"),
-    mtime: attr.mtime!,
+    mtime: attr.mtime,
     mtimensec: number("mtimensec"),
-    ctime: attr.ctime!,
+    ctime: attr.ctime,
     ctimensec: number("ctimensec"),
     nlink: number("nlink"),
     length: attr.length,
