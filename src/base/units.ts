@@ -8,7 +8,14 @@ export function formatBytes(bytes: bigint | number): string {
   if (value < 10) return `${bytes} B`;
   const exponent = Math.min(Math.floor(Math.log(value) / Math.log(1024)), IEC_UNITS.length - 1);
   const scaled = Math.floor((value / 1024 ** exponent) * 10 + 0.5) / 10;
-  return `${scaled.toFixed(scaled < 10 && exponent > 0 ? 1 : 0)} ${IEC_UNITS[exponent]}`;
+  return `${scaled < 10 && exponent > 0 ? scaled.toFixed(1) : roundHalfEven(scaled)} ${IEC_UNITS[exponent]}`;
+}
+
+/** As the reference rounds: 10.5 becomes 10, 11.5 becomes 12. */
+function roundHalfEven(value: number): number {
+  const floor = Math.floor(value);
+  if (value - floor !== 0.5) return Math.round(value);
+  return floor % 2 === 0 ? floor : floor + 1;
 }
 
 /** `1234567` becomes `1,234,567`. */

@@ -217,7 +217,10 @@ export interface VolumeUsage {
   readonly totalInodes: bigint;
   /** The directory quota of the root, if there is one (packed limits and usage as stored). */
   readonly rootQuota: { maxSpace: bigint; maxInodes: bigint; usedSpace: bigint; usedInodes: bigint } | undefined;
-  /** Only with `more`: regular files in the trash, files and slices waiting for deletion (docs/spec/settings.md §7). */
+  /**
+   * Only with `more`: entries of the trash's hour directories (bytes: of regular files only), files and slices waiting for
+   * deletion (docs/spec/settings.md §7).
+   */
   readonly trashFiles?: Tally;
   readonly pendingDeletedFiles?: Tally;
   readonly trashSlices?: Tally;

@@ -152,13 +152,13 @@ class ConfigPlanner {
   }
 
   maxVersion(value: string | undefined): void {
-    if (value === undefined) return;
+    if (value === undefined || value === this.#stored.maxClientVersion) return;
     assertVersion(value);
     this.text("max-client-version", "maxClientVersion", value);
   }
 
   minVersion(value: string | undefined): void {
-    if (value === undefined) return;
+    if (value === undefined || value === this.#stored.minClientVersion) return;
     const version = assertVersion(value);
     const current = parseVersion(this.#stored.minClientVersion);
     if (current !== undefined && compareVersions(version, current) < 0) {

@@ -1,6 +1,6 @@
 import type { MetadataStore } from "../engines/engine.ts";
 import { OwnerUsage } from "../tree/owner-usage.ts";
-import { ATTR_GID, ATTR_LENGTH, ATTR_NLINK, ATTR_TYPE_MODE, ATTR_UID } from "../volume/attribute.ts";
+import { ATTR_GID, ATTR_LENGTH, ATTR_TYPE_MODE, ATTR_UID } from "../volume/attribute.ts";
 import { FileType } from "../volume/file-type.ts";
 import { isTrashInode, ROOT_INODE, TRASH_INODE } from "../volume/inode.ts";
 import type { RecordBatch } from "../volume/records.ts";
@@ -8,8 +8,8 @@ import type { OperationContext } from "./context.ts";
 
 /**
  * What every user and group of a volume uses, as `userQuota` and `groupQuota` batches without limits
- * (docs/spec/json-dump.md §11): one pass over the inode records of a snapshot, memory per user and group only. Inodes
- * without a name (open files that were deleted) have link count 0 and do not count.
+ * (docs/spec/redis.md §10.3): one pass over the inode records of a snapshot, memory per user and group only. Open files that
+ * were deleted count too.
  */
 export async function countUserGroupUsage(
   store: MetadataStore,
@@ -41,7 +41,6 @@ function addNodes(batch: RecordBatch, usage: OwnerUsage, withTrash: boolean): vo
     const attribute = at + 10;
     at = attribute + bytes.readUInt16BE(at + 8);
     if (inode === ROOT_INODE || inode === TRASH_INODE || (isTrashInode(inode) && !withTrash)) continue;
-    if (bytes.readUInt32BE(attribute + ATTR_NLINK) === 0) continue;
     const type = bytes.readUInt16BE(attribute + ATTR_TYPE_MODE) >> 12;
     const uid = bytes.readUInt32BE(attribute + ATTR_UID);
     const gid = bytes.readUInt32BE(attribute + ATTR_GID);

@@ -47,7 +47,7 @@ async function readRootQuota(connection: RespConnection, key: KeyOf): Promise<Vo
   };
 }
 
-/** Regular files in the hour directories of the trash. */
+/** Entries of the trash's hour directories; only regular files have a size. */
 async function trashFiles(connection: RespConnection, key: KeyOf): Promise<Tally> {
   const total = { count: 0n, bytes: 0n };
   const notes = new Notes(silentLogger);
@@ -57,7 +57,9 @@ async function trashFiles(connection: RespConnection, key: KeyOf): Promise<Tally
   }
   for (const hour of hours) {
     for await (const page of hashPages(connection, key(`d${hour}`), notes)) {
-      const files = copyPairs(page).filter(([, value]) => value.length === 9 && value[0] === FileType.regular);
+      const entries = copyPairs(page).filter(([, value]) => value.length === 9);
+      const files = entries.filter(([, value]) => value[0] === FileType.regular);
+      total.count += BigInt(entries.length - files.length);
       for (let first = 0; first < files.length; first += ATTRIBUTES_PER_CALL) {
         const part = files.slice(first, first + ATTRIBUTES_PER_CALL);
         const keys = part.map(([, value]) => key(`i${value.readBigUInt64BE(1)}`));
