@@ -19,6 +19,7 @@ export type FindingKind =
   | "missing-node"
   | "missing-acl"
   | "missing-symlink"
+  | "xattr-name"
   | "unknown-type"
   | "damaged-node"
   | "node-without-entry"
@@ -49,6 +50,10 @@ const KINDS: Readonly<Record<FindingKind, { readonly text: string; readonly loss
   "missing-node": { text: "An entry's inode had no record: it was given empty attributes", loss: true },
   "missing-acl": { text: "An entry names an ACL rule that is not stored: the ACL was left out", loss: true },
   "missing-symlink": { text: "A symbolic link has no target", loss: false },
+  "xattr-name": {
+    text: "The name of an extended attribute is not UTF-8: a JSON dump cannot hold it, its bytes were replaced by U+FFFD",
+    loss: true,
+  },
   "unknown-type": {
     text: 'An inode has a type that is not known: it was written as "unknown", which cannot be loaded',
     loss: true,

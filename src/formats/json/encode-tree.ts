@@ -37,6 +37,7 @@ export type TreeFindingKind =
   | "missing-node"
   | "missing-acl"
   | "missing-symlink"
+  | "xattr-name"
   | "directory-repeated"
   | "unknown-type";
 
@@ -187,7 +188,7 @@ export class TreeEncoder {
     }
     if (chunks > xattrs) {
       this.#member();
-      writeXattrs(out, bytes, xattrs, chunks);
+      if (!writeXattrs(out, bytes, xattrs, chunks)) this.#find("xattr-name", bytes, at);
     }
     const attributeSize = bytes.readUInt16BE(at + ENTRY_ATTRIBUTE_SIZE);
     if (attributeSize < 79) return;

@@ -103,8 +103,12 @@ export function writeMissingAttribute(out: TextWriter, bytes: Buffer, inodeAt: n
   out.writeU8(CLOSE);
 }
 
-/** `"xattrs": [...]` from a tree entry's packed list. */
-export function writeXattrs(out: TextWriter, bytes: Buffer, start: number, end: number): void {
+/**
+ * `"xattrs": [...]` from a tree entry's packed list. False when a name is not UTF-8: the format has no escape for names, so
+ * its bytes are lost in the dump (docs/spec/json-dump.md §13.3).
+ */
+export function writeXattrs(out: TextWriter, bytes: Buffer, start: number, end: number): boolean {
+  let complete = true;
   out.writeLatin1('"xattrs": [');
   for (let at = start; at < end; ) {
     if (at > start) out.writeLatin1(",");
@@ -112,12 +116,13 @@ export function writeXattrs(out: TextWriter, bytes: Buffer, start: number, end: 
     const value = name + bytes.readUInt16BE(at);
     at = value + bytes.readUInt32BE(at + 2);
     out.writeLatin1('{"name":"');
-    out.writeJson(bytes, name, value);
+    if (!out.writeJson(bytes, name, value)) complete = false;
     out.writeLatin1('","value":"');
     out.writeEscapedJson(bytes, value, at);
     out.writeLatin1('"}');
   }
   out.writeLatin1("]");
+  return complete;
 }
 
 /** The text of an ACL rule's object. */

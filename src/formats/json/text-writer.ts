@@ -107,7 +107,10 @@ export class TextWriter extends ByteWriter {
     this.length = at + this.buffer.write(text, at, "latin1");
   }
 
-  /** A name or symlink target, percent-escaped (docs/spec/json-dump.md §6). */
+  /**
+   * A name or symlink target, percent-escaped (docs/spec/json-dump.md §6). A real U+FFFD is escaped too: the reference cuts it
+   * to its first byte, and readers may take it for the mark of a byte that was lost (§13.2).
+   */
   writeEscaped(source: Buffer, start: number, end: number): void {
     let to = this.reserve((end - start) * 3);
     const buffer = this.buffer;
@@ -120,7 +123,7 @@ export class TextWriter extends ByteWriter {
         continue;
       }
       const size = byte < 0x80 ? 0 : utf8SequenceLength(source, from, end);
-      if (size > 0) {
+      if (size > 0 && !(size === 3 && isReplacementCharacter(source, from))) {
         for (let i = 0; i < size; i++) buffer[to++] = source[from++]!;
       } else {
         buffer[to++] = PERCENT;
@@ -141,15 +144,18 @@ export class TextWriter extends ByteWriter {
 
   /**
    * The inside of a JSON string (docs/spec/json-dump.md §2): `"` `\` LF CR TAB by short escapes, other controls, `<` `>` `&`,
-   * U+2028 and U+2029 as \u escapes, each byte that is not part of valid UTF-8 as the six characters \ufffd.
+   * U+2028 and U+2029 as \u escapes, each byte that is not part of valid UTF-8 as the six characters \ufffd. False when
+   * there was such a byte: what it was cannot be read from the text.
    */
-  writeJson(source: Buffer, start: number, end: number): void {
+  writeJson(source: Buffer, start: number, end: number): boolean {
+    let complete = true;
     let from = start;
     while (from < end) {
       const byte = source[from]!;
       const size = utf8SequenceLength(source, from, end);
       if (size === 0) {
         this.writeLatin1("\\ufffd");
+        complete = false;
         from++;
       } else if (size > 1) {
         const separator = byte === 0xe2 && source[from + 1] === 0x80 && (source[from + 2]! & 0xfe) === 0xa8;
@@ -161,6 +167,7 @@ export class TextWriter extends ByteWriter {
         from++;
       }
     }
+    return complete;
   }
 
   #writeJsonAscii(byte: number): void {
@@ -175,6 +182,10 @@ export class TextWriter extends ByteWriter {
       this.writeU8(HEX_LOWER[byte & 15]!);
     } else this.writeU8(byte);
   }
+}
+
+function isReplacementCharacter(source: Buffer, at: number): boolean {
+  return source[at] === 0xef && source[at + 1] === 0xbf && source[at + 2] === 0xbd;
 }
 
 /** Constant ASCII text as bytes. */
