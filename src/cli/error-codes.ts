@@ -23,3 +23,14 @@ export function errorCodeTable(sources: Iterable<string>): string {
   const lines = sorted.map(({ name, kind, exit }) => `| \`${name}\` | \`${kind}\` | ${exit} |`);
   return ["| code | class | exit |", "|---|---|---|", ...lines].join("\n");
 }
+
+/** A table of the kinds of findings, from the text of src/volume/findings.ts. */
+export function findingTable(source: string): string {
+  const rows: string[] = [];
+  for (const match of source.matchAll(/"([a-z-]+)": \{\s*text:\s*("(?:[^"\\]|\\.)*"|'[^']*'),\s*loss: (true|false)/g)) {
+    const [, kind = "", quoted = "", loss = ""] = match;
+    const text = quoted.startsWith("'") ? quoted.slice(1, -1) : (JSON.parse(quoted) as string);
+    rows.push(`| \`${kind}\` | ${loss} | ${text.replaceAll("|", "\\|")} |`);
+  }
+  return ["| kind | loss | text |", "|---|---|---|", ...rows.sort()].join("\n");
+}

@@ -21,6 +21,9 @@ process.on("uncaughtException", (error) => {
   process.exit(ExitCode.failed);
 });
 
+// Nobody reads what is said any more: the work goes on, and its exit code tells.
+process.stderr.on("error", () => undefined);
+
 process.exitCode = await runCli(process.argv.slice(2), {
   stdin: process.stdin,
   stdout: process.stdout,

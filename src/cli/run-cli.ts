@@ -1,6 +1,6 @@
 import { tmpdir } from "node:os";
 import type { Writable } from "node:stream";
-import { DataError, DecantError, errorText } from "../base/errors.ts";
+import { DataError, DecantError, errorText, FileError } from "../base/errors.ts";
 import { formatJson, type JsonValue } from "../base/json-text.ts";
 import { Progress } from "../base/progress.ts";
 import { parseSize } from "../base/units.ts";
@@ -71,7 +71,8 @@ async function runCommand(
     } else {
       reportError(error, logger, io);
     }
-    if (json) await write(jsonStream(spec, invocation, io), `${formatJson(errorJson(error))}\n`);
+    // When this fails too there is nobody left to be told.
+    if (json) await write(jsonStream(spec, invocation, io), `${formatJson(errorJson(error))}\n`).catch(() => undefined);
     return code;
   }
 }
@@ -130,10 +131,13 @@ function openTerminal(io: CliIo, options: OptionValues): Terminal {
   return new Terminal(io.stderr, { live, color, columns: io.stderr.columns ?? 80 });
 }
 
-/** Resolves when the text was handed over; a reader that went away is noticed by `watchForClosedOutput`. */
+/** Resolves when the text was written, or when its reader went away (see `watchForClosedOutput`). */
 function write(stream: Writable, text: string): Promise<void> {
-  return new Promise((resolve) => {
-    stream.write(text, () => resolve());
+  return new Promise((resolve, reject) => {
+    stream.write(text, (error) => {
+      if (error === undefined || error === null || (error as NodeJS.ErrnoException).code === "EPIPE") resolve();
+      else reject(new FileError("DECANT_E_STDOUT", `Cannot write the result: ${errorText(error)}`, { cause: error }));
+    });
   });
 }
 

@@ -41,6 +41,15 @@ describe("dump", () => {
     expect(run.err).not.toContain("error");
   });
 
+  test.skipIf(!existsSync("/dev/full"))("a result that cannot be written is a failure", async () => {
+    const { url } = copySqliteFixture(VOLUME);
+    for (const command of ["dump", "status"]) {
+      const run = await runCommand("bash", ["-c", `"$0" "$1" ${command} "$2" > /dev/full`, NODE, DECANT_MAIN, url]);
+      expect(run.code).toBe(7);
+      expect(run.err).toMatch(/decant: error: Cannot write .*no space left on device/);
+    }
+  });
+
   test("a failed dump leaves nothing behind", async () => {
     const directory = temporaryDirectory();
     const { url } = copySqliteFixture(VOLUME);

@@ -163,6 +163,24 @@ describe.skipIf(client === undefined)("format", () => {
     expect((await reference("format", ours, "other")).err).toContain("cannot update volume name from twin to other");
   });
 
+  test.skipIf(redis === undefined)("stores the same keys in Redis", async () => {
+    const url = redis!.url(9);
+    const connection = new Redis(url);
+    const stored: unknown[] = [];
+    for (const run of [(args: string[]) => mustRun(client!, args), (args: string[]) => runDecant(args)]) {
+      await connection.flushdb();
+      expect((await run(["format", url, "twin", "--bucket", join(temporaryDirectory(), "o")])).code).toBe(0);
+      const keys = (await connection.keys("*")).sort();
+      const sizes = await Promise.all(
+        keys.map(async (key) => [key, await connection.type(key), await connection.strlen(key)]),
+      );
+      stored.push(sizes.filter(([key]) => key !== "setting"));
+      expect((await reference("fsck", url)).code).toBe(0);
+    }
+    connection.disconnect();
+    expect(stored[1]).toEqual(stored[0]);
+  });
+
   test("encrypts juicefs_uuid and the key so that the reference can use both", async () => {
     const directory = temporaryDirectory();
     const url = `sqlite3://${join(directory, "enc.db")}`;

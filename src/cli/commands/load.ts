@@ -60,6 +60,9 @@ async function run(invocation: Invocation): Promise<CommandOutcome> {
   const keyFile = options.text("encrypt-rsa-key");
   const algorithm = options.text("encrypt-algo") ?? options.text("encrypt-alg") ?? "aes256gcm-rsa";
   const { load } = await import("../../operations/load.ts");
+  if (file === undefined && (io.stdin as { isTTY?: boolean }).isTTY === true) {
+    context.logger.warn("Reading the dump from the terminal: give a FILE, or redirect one to stdin");
+  }
   const report = await load(
     {
       target: args[0]!,

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { cliReference } from "../../../src/cli/cli-docs.ts";
 import { COMMANDS } from "../../../src/cli/commands.ts";
-import { errorCodeTable } from "../../../src/cli/error-codes.ts";
+import { errorCodeTable, findingTable } from "../../../src/cli/error-codes.ts";
 import { EXIT_CODE_MEANINGS } from "../../../src/cli/exit-code.ts";
 import { GLOBAL_OPTIONS } from "../../../src/cli/global-options.ts";
 
@@ -32,4 +32,11 @@ test("error codes are collected from sources and sorted by exit code", () => {
     "| `DECANT_E_A` | `DataError` | 6 |",
     "| `DECANT_E_B` | `DataError` | 6 |",
   ]);
+});
+
+test("every kind of finding in the source comes into the table", () => {
+  const source = readFileSync(new URL("../../../src/volume/findings.ts", import.meta.url), "utf8");
+  const declared = /export type FindingKind =([^;]*);/.exec(source)![1]!.match(/"[a-z-]+"/g)!;
+  const listed = findingTable(source).match(/^\| `[a-z-]+`/gm)!;
+  expect(listed.map((row) => row.slice(3, -1))).toEqual(declared.map((kind) => kind.slice(1, -1)).sort());
 });
