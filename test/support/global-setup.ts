@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { TEMPORARY_ROOT } from "./temporary-directory.ts";
@@ -10,6 +10,7 @@ import { TEMPORARY_ROOT } from "./temporary-directory.ts";
 export function setup(): (() => void) | undefined {
   if (process.env[TEMPORARY_ROOT] !== undefined) return undefined;
   const root = mkdtempSync(join(tmpdir(), "decant-test-"));
+  chmodSync(root, 0o755); // tests of permissions read as another user, each from a directory with its own mode
   process.env[TEMPORARY_ROOT] = root;
   return () => rmSync(root, { recursive: true, force: true, maxRetries: 3 });
 }
