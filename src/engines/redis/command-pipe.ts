@@ -13,6 +13,13 @@ interface SentBlock {
   readonly commands: number;
 }
 
+/** A command that is sent ahead of every block, and what to throw when its reply is not the one expected. */
+export interface BlockGuard {
+  readonly command: Buffer;
+  readonly expected: Buffer;
+  readonly failure: () => Error;
+}
+
 /**
  * Writes commands to a server as fast as it takes them. Every reply is checked; sent commands are kept until then, so that
  * an error can name its key.
@@ -22,11 +29,13 @@ export class CommandPipe {
   writer: ByteWriter = new ByteWriter(BLOCK_BYTES + 65536);
   readonly #connection: RespConnection;
   readonly #sent: SentBlock[] = [];
+  readonly #guard: BlockGuard;
   #commands = 0;
   #inFlight = 0;
 
-  constructor(connection: RespConnection) {
+  constructor(connection: RespConnection, guard: BlockGuard) {
     this.#connection = connection;
+    this.#guard = guard;
   }
 
   /** Counts the command just encoded; true when `flow` should be awaited before the next one. */
@@ -41,10 +50,15 @@ export class CommandPipe {
     while (this.#inFlight > MAX_BYTES_IN_FLIGHT) await this.#settle();
   }
 
+  /** Waits until all that was sent is acknowledged. */
+  async settle(): Promise<void> {
+    while (this.#sent.length > 0) await this.#settle();
+  }
+
   /** Sends what is left and waits until all is acknowledged. */
   async drain(): Promise<void> {
     this.#send();
-    while (this.#sent.length > 0) await this.#settle();
+    await this.settle();
   }
 
   #send(): void {
@@ -53,12 +67,14 @@ export class CommandPipe {
     this.#sent.push({ bytes, commands: this.#commands });
     this.#inFlight += bytes.length;
     this.#commands = 0;
+    this.#connection.send(this.#guard.command);
     this.#connection.send(bytes);
   }
 
   /** Checks the replies of the oldest block. */
   async #settle(): Promise<void> {
     const { bytes, commands } = this.#sent[0]!;
+    this.#checkGuard(await this.#connection.read(1));
     for (let done = 0; done < commands; ) {
       const block = await this.#connection.read(commands - done);
       const failed = findError(block);
@@ -69,6 +85,13 @@ export class CommandPipe {
     }
     this.#sent.shift();
     this.#inFlight -= bytes.length;
+  }
+
+  #checkGuard({ bytes, tokens }: ReplyBlock): void {
+    const [kind, start, size] = [tokens[0]!, tokens[1]!, tokens[2]!];
+    const text = bytes.subarray(start, start + Math.max(0, size));
+    if (kind === TOKEN_ERROR) throw replyError(text.toString("latin1"), this.#connection.printable);
+    if (!text.equals(this.#guard.expected)) throw this.#guard.failure();
   }
 }
 

@@ -1,5 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { ConflictError } from "../../base/errors.ts";
+import type { BlockGuard } from "./command-pipe.ts";
+import { encodeCommand } from "./command-writer.ts";
 import type { RespConnection } from "./resp-connection.ts";
 import { execute } from "./transaction.ts";
 
@@ -35,6 +37,22 @@ export class LoadMarker {
     await connection.call(["UNLINK", this.#key]);
   }
 
+  /** Lets a pipe stop soon after the marker is gone. */
+  get guard(): BlockGuard {
+    return { command: encodeCommand(["GET", this.#key]), expected: this.#token, failure: () => this.#lost() };
+  }
+
+  async check(connection: RespConnection): Promise<void> {
+    if (!(await this.isOurs(connection))) throw this.#lost();
+  }
+
+  #lost(): ConflictError {
+    return new ConflictError(
+      "DECANT_E_TARGET_CHANGED",
+      `The database ${this.#where} was emptied or taken by others meanwhile`,
+    );
+  }
+
   /** Puts the setting into the place of the marker. Throws `ConflictError` when either is not as this load left it. */
   async replaceBySetting(connection: RespConnection, settingKey: Buffer, setting: Buffer): Promise<void> {
     await connection.call(["WATCH", this.#key, settingKey]);
@@ -46,9 +64,6 @@ export class LoadMarker {
       ];
       if (await execute(connection, commands)) return;
     }
-    throw new ConflictError(
-      "DECANT_E_TARGET_CHANGED",
-      `The database ${this.#where} was emptied or taken by others meanwhile`,
-    );
+    throw this.#lost();
   }
 }

@@ -39,7 +39,7 @@ export class RedisLoader implements Loader {
     this.#options = options;
     this.#connection = connection;
     this.#evictedBefore = evictedBefore;
-    this.#pipe = new CommandPipe(connection);
+    this.#pipe = new CommandPipe(connection, marker.guard);
     this.#records = new RecordWriter(this.#pipe, server.prefix);
     this.#rare = new RareWriter(this.#pipe, server.prefix);
   }
@@ -120,6 +120,8 @@ export class RedisLoader implements Loader {
   async finish(setting: Buffer): Promise<void> {
     try {
       await this.#rare.finish();
+      await this.#pipe.settle();
+      await this.#marker.check(this.#connection);
       await this.#pipe.drain();
       await this.#refuseEviction();
       this.#options.signal.throwIfAborted();
