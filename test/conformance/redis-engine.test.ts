@@ -12,10 +12,6 @@ describeEngine(
     createsDatabase: false,
     pointInTime: false,
     omits: ["sustained"], // of sessions that are in no session list, as these: docs/spec/binary-dump.md §4
-    knownFailures: [
-      // it fails earlier: openLoader refuses a database into which another load is running
-      "and of two loads at once the second one fails and leaves the first one's volume alone",
-    ],
     emptyAddress: async () => {
       await withClient(server.url(DATABASE), (client) => client.flushdb());
       return server.url(DATABASE);
