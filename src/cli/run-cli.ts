@@ -124,11 +124,12 @@ function errorJson(error: unknown): JsonValue {
   };
 }
 
+/** A terminal that does not know its width says 0. */
 function openTerminal(io: CliIo, options: OptionValues): Terminal {
   const isTty = io.stderr.isTTY === true;
   const color = isTty && options.given("color") !== false && (io.env.NO_COLOR ?? "") === "" && io.env.TERM !== "dumb";
   const live = isTty && io.env.TERM !== "dumb" && io.env.DISPLAY_PROGRESSBAR !== "false";
-  return new Terminal(io.stderr, { live, color, columns: io.stderr.columns ?? 80 });
+  return new Terminal(io.stderr, { live, color, columns: io.stderr.columns || 80 });
 }
 
 /** Resolves when the text was written, or when its reader went away (see `watchForClosedOutput`). */
