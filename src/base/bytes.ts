@@ -62,10 +62,10 @@ export class ByteWriter {
     this.length = at + end - start;
   }
 
-  /** Hands the written bytes over to the caller and starts again with a fresh buffer of the same capacity. */
+  /** Hands the written bytes over to the caller and starts again with another buffer of the same capacity. */
   take(): Buffer {
     const taken = this.buffer.subarray(0, this.length);
-    this.buffer = Buffer.allocUnsafeSlow(this.buffer.length);
+    this.buffer = takeSpare(this.buffer.length);
     this.length = 0;
     return taken;
   }
@@ -74,4 +74,26 @@ export class ByteWriter {
   view(): Buffer {
     return this.buffer.subarray(0, this.length);
   }
+}
+
+/** Buffers given back, by capacity: allocating and collecting a gigabyte of them costs as much as filling them. */
+const SPARES: Map<number, Buffer[]> = new Map();
+const MAX_SPARES = 16;
+
+/**
+ * Gives bytes that came from `ByteWriter.take` back to be written again. Only for the one who owns them, and only when
+ * nothing keeps a view of them.
+ */
+export function recycle(bytes: Buffer): void {
+  const capacity = bytes.buffer.byteLength;
+  let spares = SPARES.get(capacity);
+  if (spares === undefined) {
+    spares = [];
+    SPARES.set(capacity, spares);
+  }
+  if (bytes.byteOffset === 0 && spares.length < MAX_SPARES) spares.push(Buffer.from(bytes.buffer as ArrayBuffer));
+}
+
+function takeSpare(capacity: number): Buffer {
+  return SPARES.get(capacity)?.pop() ?? Buffer.allocUnsafeSlow(capacity);
 }

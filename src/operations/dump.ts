@@ -1,4 +1,5 @@
 import type { Writable } from "node:stream";
+import { recycle } from "../base/bytes.ts";
 import { NotFoundError, UsageError } from "../base/errors.ts";
 import type { Snapshot } from "../engines/engine.ts";
 import { openStore } from "../engines/registry.ts";
@@ -141,7 +142,11 @@ async function write(
       },
       result,
     );
-    for await (const piece of document) await output.write(piece);
+    for await (const piece of document) {
+      await output.write(piece);
+      // A compressor still works on what it took; a file or stream has let go of it.
+      if (output.compression === "none") recycle(piece);
+    }
     await output.commit();
   } catch (error) {
     await output.abort();

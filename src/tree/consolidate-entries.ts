@@ -18,30 +18,31 @@ import { isTrashInode, ROOT_INODE, TRASH_INODE, TRASH_INODE_HIGH } from "../volu
 import { printablePath } from "../volume/path.ts";
 import type { RecordBatch } from "../volume/records.ts";
 import {
+  attributeOffset,
   CHUNKS_LIST,
-  ENTRY_ATTRIBUTE_SIZE,
-  ENTRY_CHUNKS_SIZE,
+  chunksOffset,
   ENTRY_FLAGS,
   ENTRY_INODE,
   ENTRY_MORE_CHUNKS,
   ENTRY_NAME,
-  ENTRY_NAME_SIZE,
   ENTRY_NODE_MISSING,
   ENTRY_REPEATED,
   ENTRY_ROOT,
   ENTRY_SYMLINK_SIZE,
   ENTRY_TRASH_ROOT,
   ENTRY_TYPE,
-  ENTRY_XATTRS_SIZE,
   ITEM_TAG,
   KEEP_ACL_ID,
   LEAVE_ACCESS_ACL,
   LEAVE_DEFAULT_ACL,
   LEAVE_XATTRS,
+  symlinkOffset,
   TREE_CHUNKS,
   TREE_ENTRY,
+  xattrsOffset,
 } from "../volume/tree-item.ts";
 import { AclTable } from "./acl-table.ts";
+import { DirectoryFrame } from "./directory-frame.ts";
 import type { FlatWriter } from "./flat-writer.ts";
 import { hashBytes } from "./hash-bytes.ts";
 import { InodeKeys } from "./inode-key.ts";
@@ -55,24 +56,6 @@ export interface EntryConsolidatorOptions {
   readonly findings: FindingList;
   readonly links: LinkTable;
   readonly quotas: QuotaUsage;
-}
-
-/** A directory that is open. Space is in blocks of 4096 bytes, lengths in blocks and rest, so that numbers stay exact. */
-interface Frame {
-  readonly inode: Buffer;
-  /** Root directories have none. */
-  readonly name: Buffer | undefined;
-  attribute: Buffer;
-  readonly inTrash: boolean;
-  readonly isRoot: boolean;
-  subdirectories: number;
-  children: number;
-  childBlocks: number;
-  lengthBlocks: number;
-  lengthRest: number;
-  /** Of everything below. */
-  treeBlocks: number;
-  treeInodes: number;
 }
 
 /** A place of a file with several, waiting for the rest of its chunks. */
@@ -99,7 +82,7 @@ export class EntryConsolidator {
   readonly #keys: InodeKeys = new InodeKeys();
   readonly #seen: InodeSet = new InodeSet(this.#keys);
   readonly #directories: InodeSet = new InodeSet(this.#keys);
-  readonly #frames: Frame[] = [];
+  readonly #frames: DirectoryFrame[] = [];
   /** Depth of directories that are being left out. */
   #skipping = 0;
   #usedBlocks = 0;
@@ -165,6 +148,13 @@ export class EntryConsolidator {
     if (bytes[at + ENTRY_TYPE] !== FileType.directory) {
       throw this.#damage(bytes, at, "The root of the tree is not a directory");
     }
+    if (inTrash && isRounded(inode)) {
+      throw this.#damage(
+        bytes,
+        at,
+        `The numbers of this dump were rounded: the trash has inode ${inode}, not ${TRASH_INODE}`,
+      );
+    }
     if (inode !== expected) findings.add(inTrash ? "trash-renumbered" : "root-renumbered", () => `inode ${inode}`);
     if (inTrash) this.hasTrash = true;
     const inodeBytes = Buffer.alloc(8);
@@ -172,8 +162,8 @@ export class EntryConsolidator {
     this.#seen.add(inodeBytes, 0);
     this.#directories.add(inodeBytes, 0);
     this.directories++;
-    this.#frames.push(this.#frame(bytes, at, inodeBytes, undefined, inTrash));
-    this.#xattrs(bytes, at, inodeBytes);
+    this.#frames.push(new DirectoryFrame(inodeBytes, undefined, this.#attribute(bytes, at), inTrash));
+    this.#options.writer.xattrs(bytes, xattrsOffset(bytes, at), chunksOffset(bytes, at), inodeBytes, 0);
   }
 
   #isTrashRoot(bytes: Buffer, at: number): boolean {
@@ -181,27 +171,10 @@ export class EntryConsolidator {
     return marked || isTrashInode(bytes.readBigUInt64BE(at + ENTRY_INODE));
   }
 
-  #frame(bytes: Buffer, at: number, inode: Buffer, name: Buffer | undefined, inTrash: boolean): Frame {
-    return {
-      inode,
-      name,
-      attribute: this.#attribute(bytes, at),
-      inTrash,
-      isRoot: name === undefined,
-      subdirectories: 0,
-      children: 0,
-      childBlocks: 0,
-      lengthBlocks: 0,
-      lengthRest: 0,
-      treeBlocks: 0,
-      treeInodes: 0,
-    };
-  }
-
   /** The attribute record in canonical length, to be changed freely. */
   #attribute(bytes: Buffer, at: number): Buffer {
-    const start = at + ENTRY_NAME + bytes.readUInt16BE(at + ENTRY_NAME_SIZE);
-    const size = bytes.readUInt16BE(at + ENTRY_ATTRIBUTE_SIZE);
+    const start = attributeOffset(bytes, at);
+    const size = symlinkOffset(bytes, at) - start;
     if ((bytes[at + ENTRY_FLAGS]! & ENTRY_NODE_MISSING) !== 0) {
       this.#options.findings.add("missing-node", () => this.#path(bytes, at));
       const type = bytes[at + ENTRY_TYPE]!;
@@ -222,7 +195,7 @@ export class EntryConsolidator {
       : encodeAttribute(decodeAttribute(bytes, start, start + size));
   }
 
-  #checkInode(bytes: Buffer, at: number, parent: Frame): void {
+  #checkInode(bytes: Buffer, at: number, parent: DirectoryFrame): void {
     const high = bytes.readUInt32BE(at + ENTRY_INODE);
     const low = bytes.readUInt32BE(at + ENTRY_INODE + 4);
     if (high === 0 && low <= 1 && (bytes[at + ENTRY_FLAGS]! & ENTRY_REPEATED) === 0) {
@@ -246,7 +219,7 @@ export class EntryConsolidator {
     }
   }
 
-  #directory(bytes: Buffer, at: number, parent: Frame): void {
+  #directory(bytes: Buffer, at: number, parent: DirectoryFrame): void {
     if (this.#seen.add(bytes, at + ENTRY_INODE)) {
       if (!this.#directories.has(bytes, at + ENTRY_INODE)) throw this.#twoTypes(bytes, at);
       this.#options.findings.add("directory-repeated", () => this.#path(bytes, at));
@@ -256,18 +229,15 @@ export class EntryConsolidator {
     this.#directories.add(bytes, at + ENTRY_INODE);
     this.directories++;
     this.#options.writer.edge(parent.inode, bytes, at, FileType.directory);
-    parent.subdirectories++;
-    parent.children++;
-    parent.childBlocks++;
+    parent.addDirectory();
     this.#usedBlocks++;
     this.#totalInodes++;
     const inode = Buffer.from(bytes.subarray(at + ENTRY_INODE, at + ENTRY_INODE + 8));
-    const nameEnd = at + ENTRY_NAME + bytes.readUInt16BE(at + ENTRY_NAME_SIZE);
-    const name = Buffer.from(bytes.subarray(at + ENTRY_NAME, nameEnd));
-    const frame = this.#frame(bytes, at, inode, name, parent.inTrash);
+    const name = Buffer.from(bytes.subarray(at + ENTRY_NAME, attributeOffset(bytes, at)));
+    const frame = new DirectoryFrame(inode, name, this.#attribute(bytes, at), parent.inTrash);
     this.#usage(parent).add(frame.attribute.readUInt32BE(ATTR_UID), frame.attribute.readUInt32BE(ATTR_GID), 1, 1);
     this.#frames.push(frame);
-    this.#xattrs(bytes, at, inode);
+    this.#options.writer.xattrs(bytes, xattrsOffset(bytes, at), chunksOffset(bytes, at), inode, 0);
   }
 
   #leave(bytes: Buffer, at: number): void {
@@ -295,16 +265,12 @@ export class EntryConsolidator {
       0,
       this.#renumberAcls(attribute, () => printablePath(this.#names(frame.name))),
     );
-    this.#options.writer.dirStat({
-      inode: frame.inode.readBigUInt64BE(0),
-      dataLength: BigInt(frame.lengthBlocks) * 4096n + BigInt(frame.lengthRest),
-      usedSpace: BigInt(frame.childBlocks) * 4096n,
-      usedInodes: BigInt(frame.children),
-    });
-    this.#account(frame, parent);
+    this.#options.writer.dirStat(frame.statistics());
+    frame.addTo(parent);
+    this.#options.quotas.account(frame.inode.readBigUInt64BE(0), frame.inTrash ? NOTHING : frame.below);
   }
 
-  #lateMembers(bytes: Buffer, at: number, frame: Frame): void {
+  #lateMembers(bytes: Buffer, at: number, frame: DirectoryFrame): void {
     const accessAclId = bytes.readUInt32BE(at + LEAVE_ACCESS_ACL);
     const defaultAclId = bytes.readUInt32BE(at + LEAVE_DEFAULT_ACL);
     if (accessAclId !== KEEP_ACL_ID || defaultAclId !== KEEP_ACL_ID) {
@@ -316,26 +282,14 @@ export class EntryConsolidator {
     this.#options.writer.xattrs(bytes, at + LEAVE_XATTRS, at + bytes.readUInt32BE(at), frame.inode, 0);
   }
 
-  /** Sums go up: recursive ones for quotas, whose directories do not count themselves. */
-  #account(frame: Frame, parent: Frame | undefined): void {
-    frame.treeBlocks += frame.childBlocks;
-    frame.treeInodes += frame.children;
-    if (parent !== undefined) {
-      parent.treeBlocks += frame.treeBlocks;
-      parent.treeInodes += frame.treeInodes;
-    }
-    const below = { blocks: frame.treeBlocks, inodes: frame.treeInodes };
-    this.#options.quotas.account(frame.inode.readBigUInt64BE(0), frame.inTrash ? NOTHING : below);
-  }
-
-  #file(bytes: Buffer, at: number, parent: Frame): void {
+  #file(bytes: Buffer, at: number, parent: DirectoryFrame): void {
     const type = bytes[at + ENTRY_TYPE]!;
     const repeated = this.#seen.add(bytes, at + ENTRY_INODE);
     if (repeated && this.#directories.has(bytes, at + ENTRY_INODE)) throw this.#twoTypes(bytes, at);
     this.#options.writer.edge(parent.inode, bytes, at, type);
     const attribute = this.#attribute(bytes, at);
     const sourceLinks = attribute.readUInt32BE(ATTR_NLINK);
-    const blocks = this.#addChild(attribute, type, parent);
+    const blocks = parent.addFile(attribute, type);
     const inodeAt = at + ENTRY_INODE;
     if (!repeated) {
       this.#usedBlocks += blocks;
@@ -358,34 +312,14 @@ export class EntryConsolidator {
     if (!repeated) this.#contents(bytes, at, type);
   }
 
-  /** Adds a child to its directory's sums; returns its blocks. */
-  #addChild(attribute: Buffer, type: number, parent: Frame): number {
-    parent.children++;
-    let blocks = 1;
-    if (type === FileType.regular) {
-      const high = attribute.readUInt32BE(ATTR_LENGTH);
-      const low = attribute.readUInt32BE(ATTR_LENGTH + 4);
-      const whole = high * 0x10_0000 + (low >>> 12);
-      const rest = low & 4095;
-      blocks = Math.max(1, whole + (rest > 0 ? 1 : 0));
-      parent.lengthBlocks += whole;
-      parent.lengthRest += rest;
-    } else if (type !== FileType.symlink) {
-      attribute.fill(0, ATTR_LENGTH, ATTR_LENGTH + 8);
-    }
-    parent.childBlocks += blocks;
-    return blocks;
-  }
-
   #symlinkLength(bytes: Buffer, at: number, type: number, attribute: Buffer): void {
     if (type !== FileType.symlink) return;
     attribute.writeBigUInt64BE(BigInt(bytes.readUInt32BE(at + ENTRY_SYMLINK_SIZE)), ATTR_LENGTH);
   }
 
   /** A file that has, or says it has, more than one place: its node record waits until all are known. */
-  #place(bytes: Buffer, at: number, parent: Frame, attribute: Buffer, repeated: boolean): void {
-    const contents =
-      at + ENTRY_NAME + bytes.readUInt16BE(at + ENTRY_NAME_SIZE) + bytes.readUInt16BE(at + ENTRY_ATTRIBUTE_SIZE);
+  #place(bytes: Buffer, at: number, parent: DirectoryFrame, attribute: Buffer, repeated: boolean): void {
+    const contents = symlinkOffset(bytes, at);
     const sourceLinks = attribute.readUInt32BE(ATTR_NLINK);
     const attributeHash = hashBytes(0x9747_b28c, attribute, 0, attribute.length);
     this.#symlinkLength(bytes, at, bytes[at + ENTRY_TYPE]!, attribute);
@@ -411,17 +345,13 @@ export class EntryConsolidator {
 
   /** Symlink target, xattrs and chunks: stored once per inode, at its first place. */
   #contents(bytes: Buffer, at: number, type: number): void {
-    const symlinkSize = bytes.readUInt32BE(at + ENTRY_SYMLINK_SIZE);
-    const symlink =
-      at + ENTRY_NAME + bytes.readUInt16BE(at + ENTRY_NAME_SIZE) + bytes.readUInt16BE(at + ENTRY_ATTRIBUTE_SIZE);
-    const inodeAt = at + ENTRY_INODE;
     const { writer } = this.#options;
-    if (type === FileType.symlink) writer.symlink(bytes, inodeAt, symlink, symlink + symlinkSize);
-    const xattrs = symlink + symlinkSize;
-    const chunks = xattrs + bytes.readUInt32BE(at + ENTRY_XATTRS_SIZE);
+    const inodeAt = at + ENTRY_INODE;
+    const xattrs = xattrsOffset(bytes, at);
+    const chunks = chunksOffset(bytes, at);
+    if (type === FileType.symlink) writer.symlink(bytes, inodeAt, symlinkOffset(bytes, at), xattrs);
     writer.xattrs(bytes, xattrs, chunks, bytes, inodeAt);
-    const chunksSize = bytes.readUInt32BE(at + ENTRY_CHUNKS_SIZE);
-    writer.chunks(bytes, chunks, chunks + chunksSize, bytes, inodeAt);
+    writer.chunks(bytes, chunks, at + bytes.readUInt32BE(at), bytes, inodeAt);
     if ((bytes[at + ENTRY_FLAGS]! & ENTRY_MORE_CHUNKS) !== 0) {
       this.#chunksOf = Buffer.from(bytes.subarray(inodeAt, inodeAt + 8));
     }
@@ -433,18 +363,6 @@ export class EntryConsolidator {
       this.#openPlace.contentHash = hashBytes(this.#openPlace.contentHash, bytes, at + CHUNKS_LIST, end);
     }
     if (this.#chunksOf !== undefined) this.#options.writer.chunks(bytes, at + CHUNKS_LIST, end, this.#chunksOf, 0);
-  }
-
-  #xattrs(bytes: Buffer, at: number, inode: Buffer): void {
-    const size = bytes.readUInt32BE(at + ENTRY_XATTRS_SIZE);
-    if (size === 0) return;
-    const start =
-      at +
-      ENTRY_NAME +
-      bytes.readUInt16BE(at + ENTRY_NAME_SIZE) +
-      bytes.readUInt16BE(at + ENTRY_ATTRIBUTE_SIZE) +
-      bytes.readUInt32BE(at + ENTRY_SYMLINK_SIZE);
-    this.#options.writer.xattrs(bytes, start, start + size, inode, 0);
   }
 
   #renumberAcls(attribute: Buffer, path: () => string): Buffer {
@@ -463,7 +381,7 @@ export class EntryConsolidator {
     return attribute;
   }
 
-  #usage(parent: Frame): OwnerUsage {
+  #usage(parent: DirectoryFrame): OwnerUsage {
     return parent.inTrash ? this.trashUsage : this.treeUsage;
   }
 
@@ -473,7 +391,7 @@ export class EntryConsolidator {
   }
 
   #path(bytes: Buffer, at: number): string {
-    const end = at + ENTRY_NAME + bytes.readUInt16BE(at + ENTRY_NAME_SIZE);
+    const end = attributeOffset(bytes, at);
     return printablePath(this.#names(bytes.subarray(at + ENTRY_NAME, end)));
   }
 
@@ -492,6 +410,11 @@ export class EntryConsolidator {
       hint: "The dump cannot be loaded as it is; correct the entry by hand, or use a dump from before the damage",
     });
   }
+}
+
+/** Tools that hold numbers as doubles (jq before 1.7) print the trash root's inode with zeros at its end. */
+function isRounded(inode: bigint): boolean {
+  return inode !== TRASH_INODE && Number(inode) === Number(TRASH_INODE);
 }
 
 const TRASH_NAME = Buffer.from(".trash");

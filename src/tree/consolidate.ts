@@ -1,3 +1,4 @@
+import { recycle } from "../base/bytes.ts";
 import { encodeAttribute, newDirectoryAttribute } from "../volume/attribute.ts";
 import type { FindingList } from "../volume/findings.ts";
 import { TRASH_INODE } from "../volume/inode.ts";
@@ -73,6 +74,7 @@ export async function* consolidate(
     for await (const batch of records) {
       if (batch.kind === "tree") {
         entries.write(batch);
+        recycle(batch.bytes);
         yield* writer.takeFull();
       } else if (batch.kind === "acl") {
         for (const { id, rule } of unpackBatch("acl", batch)) entries.acls.define(id, rule);

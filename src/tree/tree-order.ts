@@ -1,12 +1,13 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { ByteWriter } from "../base/bytes.ts";
+import { ByteWriter, recycle } from "../base/bytes.ts";
 import type { PhaseProgress } from "../base/progress.ts";
 import { FileType } from "../volume/file-type.ts";
 import { BATCH_BYTES, packBatch, type RecordBatch, type RecordStream } from "../volume/records.ts";
 import {
+  attributeOffset,
   CHUNKS_ITEM_BYTES,
   CHUNKS_LIST,
-  ENTRY_ATTRIBUTE_SIZE,
+  chunksOffset,
   ENTRY_CHUNKS_SIZE,
   ENTRY_FLAGS,
   ENTRY_INODE,
@@ -15,13 +16,13 @@ import {
   ENTRY_NAME_SIZE,
   ENTRY_REPEATED,
   ENTRY_ROOT,
-  ENTRY_SYMLINK_SIZE,
   ENTRY_TYPE,
-  ENTRY_XATTRS_SIZE,
   ITEM_TAG,
   LEAVE_XATTRS,
+  symlinkOffset,
   TREE_CHUNKS,
   TREE_LEAVE,
+  xattrsOffset,
 } from "../volume/tree-item.ts";
 import { BlockStore } from "./block-store.ts";
 import { type DirectoryBlock, DirectoryIndex } from "./directory-index.ts";
@@ -62,6 +63,7 @@ export async function* treeOrder(records: RecordStream, options: TreeOrderOption
     for await (const batch of records) {
       if (RecordIndex.takes(batch)) {
         index.add(batch);
+        recycle(batch.bytes);
         if (options.progress !== undefined) options.progress.reading.records += batch.count;
       } else {
         yield batch;
@@ -353,7 +355,7 @@ function openFrame(block: DirectoryBlock): Frame {
   return { address: block.address, end: block.end, window: undefined, windowAt: 0, windowEnd: 0 };
 }
 
-/** Sizes of an entry's parts, read from its head. For code that is not hot. */
+/** The parts of an entry. For code that is not hot. */
 export interface EntryParts {
   readonly name: Buffer;
   readonly attribute: Buffer;
@@ -364,16 +366,11 @@ export interface EntryParts {
 
 /** Cuts an entry into its parts: views of `bytes`. */
 export function entryParts(bytes: Buffer, at: number): EntryParts {
-  let from = at + ENTRY_NAME;
-  const cut = (size: number): Buffer => {
-    from += size;
-    return bytes.subarray(from - size, from);
-  };
   return {
-    name: cut(bytes.readUInt16BE(at + ENTRY_NAME_SIZE)),
-    attribute: cut(bytes.readUInt16BE(at + ENTRY_ATTRIBUTE_SIZE)),
-    symlink: cut(bytes.readUInt32BE(at + ENTRY_SYMLINK_SIZE)),
-    xattrs: cut(bytes.readUInt32BE(at + ENTRY_XATTRS_SIZE)),
-    chunks: cut(bytes.readUInt32BE(at + ENTRY_CHUNKS_SIZE)),
+    name: bytes.subarray(at + ENTRY_NAME, attributeOffset(bytes, at)),
+    attribute: bytes.subarray(attributeOffset(bytes, at), symlinkOffset(bytes, at)),
+    symlink: bytes.subarray(symlinkOffset(bytes, at), xattrsOffset(bytes, at)),
+    xattrs: bytes.subarray(xattrsOffset(bytes, at), chunksOffset(bytes, at)),
+    chunks: bytes.subarray(chunksOffset(bytes, at), at + bytes.readUInt32BE(at)),
   };
 }

@@ -16,7 +16,7 @@ export function printableName(name: Buffer): string {
 function needsEscape(text: string): boolean {
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
-    if (code < 0x20 || code === 0x7f || code === 0x25) return true;
+    if (code < 0x20 || (code >= 0x7f && code < 0xa0) || code === 0x25) return true;
   }
   return false;
 }

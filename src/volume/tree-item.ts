@@ -54,3 +54,20 @@ export const ENTRY_TRASH_ROOT = 16;
 
 /** An entry's chunk list is cut into items of about this size. */
 export const CHUNKS_ITEM_BYTES: number = 64 * 1024;
+
+/** Where the parts of the entry at `bytes[at..)` begin; each ends where the next one begins, the last at the item's end. */
+export function attributeOffset(bytes: Buffer, at: number): number {
+  return at + ENTRY_NAME + bytes.readUInt16BE(at + ENTRY_NAME_SIZE);
+}
+
+export function symlinkOffset(bytes: Buffer, at: number): number {
+  return attributeOffset(bytes, at) + bytes.readUInt16BE(at + ENTRY_ATTRIBUTE_SIZE);
+}
+
+export function xattrsOffset(bytes: Buffer, at: number): number {
+  return symlinkOffset(bytes, at) + bytes.readUInt32BE(at + ENTRY_SYMLINK_SIZE);
+}
+
+export function chunksOffset(bytes: Buffer, at: number): number {
+  return xattrsOffset(bytes, at) + bytes.readUInt32BE(at + ENTRY_XATTRS_SIZE);
+}

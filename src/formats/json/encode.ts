@@ -1,3 +1,4 @@
+import { recycle } from "../../base/bytes.ts";
 import {
   type CounterRecord,
   type DelFileRecord,
@@ -35,7 +36,7 @@ const PIECE_BYTES = 512 * 1024;
 
 /**
  * Encodes a JSON dump (docs/spec/json-dump.md §2-7), byte for byte what the reference writes. `records` must be in tree
- * order, with all other kinds before the first `tree` batch. The pieces belong to whoever takes them.
+ * order, with all other kinds before the first `tree` batch. The pieces belong to whoever takes them, who may `recycle` them.
  */
 export async function* encodeJsonDump(
   records: RecordStream,
@@ -51,6 +52,7 @@ export async function* encodeJsonDump(
     }
     tree ??= startTree(head, options);
     tree.write(batch);
+    recycle(batch.bytes);
     if (tree.out.length >= PIECE_BYTES && !tree.pending) yield handOn(tree, options, result);
   }
   tree ??= startTree(head, options);
