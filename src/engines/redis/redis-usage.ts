@@ -92,7 +92,9 @@ async function delayedSlices(connection: RespConnection, key: KeyOf): Promise<Ta
   const total = { count: 0n, bytes: 0n };
   for await (const page of hashPages(connection, key("delSlices"), new Notes(silentLogger))) {
     for (const [, slices] of copyPairs(page)) {
-      for (let at = 0; at + DELAYED_SLICE_BYTES <= slices.length; at += DELAYED_SLICE_BYTES) {
+      // A damaged list is left out as a whole, as the reference does it.
+      if (slices.length % DELAYED_SLICE_BYTES !== 0) continue;
+      for (let at = 0; at < slices.length; at += DELAYED_SLICE_BYTES) {
         total.count++;
         total.bytes += BigInt(slices.readUInt32BE(at + 8));
       }
