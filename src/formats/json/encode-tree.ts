@@ -30,7 +30,8 @@ import {
   writeMissingAttribute,
   writeXattrs,
 } from "./entry-text.ts";
-import { ascii, readUint32, TextWriter } from "./text-writer.ts";
+import { readUint32 } from "./put-text.ts";
+import { ascii, TextWriter } from "./text-writer.ts";
 
 /** Something in the volume that the dump cannot show as it is. */
 export type TreeFindingKind =

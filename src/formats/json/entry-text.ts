@@ -15,7 +15,8 @@ import {
 } from "../../volume/attribute.ts";
 import { FILE_TYPE_NAMES, FileType } from "../../volume/file-type.ts";
 import { SLICE_BYTES } from "../../volume/slices.ts";
-import { ascii, readUint32, type TextWriter } from "./text-writer.ts";
+import { putAscii, putInt64, putUint, putUint64, readUint32 } from "./put-text.ts";
+import { ascii, type TextWriter } from "./text-writer.ts";
 
 /** The one-line members of a tree entry (docs/spec/json-dump.md §6): compact JSON without blanks. */
 
@@ -57,33 +58,36 @@ function makeOwnerText(key: Buffer): Buffer {
   );
 }
 
+/** More than any attributes take. */
+const ATTRIBUTE_BYTES = 512;
+
 /** The attributes of the record at `bytes[at..end)` from the inode on; `inodeAt` is where the inode's eight bytes stand. */
 export function writeAttribute(out: TextWriter, bytes: Buffer, inodeAt: number, at: number, end: number): void {
-  const type = bytes[at + 1]! >> 4;
-  out.writeUint64(bytes, inodeAt);
-  out.writeAscii(ownerText(bytes, at));
-  out.writeInt64(bytes, at + ATTR_ATIME);
-  out.writeAscii(MTIME);
-  out.writeInt64(bytes, at + ATTR_MTIME);
-  out.writeAscii(CTIME);
-  out.writeInt64(bytes, at + ATTR_CTIME);
-  writeOptional(out, ATIMENSEC, readUint32(bytes, at + ATTR_ATIMENSEC));
-  writeOptional(out, MTIMENSEC, readUint32(bytes, at + ATTR_MTIMENSEC));
-  writeOptional(out, CTIMENSEC, readUint32(bytes, at + ATTR_CTIMENSEC));
-  out.writeAscii(NLINK);
-  out.writeUint(readUint32(bytes, at + ATTR_NLINK));
-  out.writeAscii(LENGTH);
-  if (type === FileType.regular) out.writeUint64(bytes, at + ATTR_LENGTH);
-  else out.writeU8(ZERO);
-  writeOptional(out, RDEV, readUint32(bytes, at + ATTR_RDEV));
-  writeOptional(out, TIER, tierOf(bytes, at, end));
-  out.writeU8(CLOSE);
+  let to = out.reserve(ATTRIBUTE_BYTES);
+  const buffer = out.buffer;
+  to = putUint64(buffer, to, bytes, inodeAt);
+  to = putAscii(buffer, to, ownerText(bytes, at));
+  to = putInt64(buffer, to, bytes, at + ATTR_ATIME);
+  to = putAscii(buffer, to, MTIME);
+  to = putInt64(buffer, to, bytes, at + ATTR_MTIME);
+  to = putAscii(buffer, to, CTIME);
+  to = putInt64(buffer, to, bytes, at + ATTR_CTIME);
+  to = putOptional(buffer, to, ATIMENSEC, readUint32(bytes, at + ATTR_ATIMENSEC));
+  to = putOptional(buffer, to, MTIMENSEC, readUint32(bytes, at + ATTR_MTIMENSEC));
+  to = putOptional(buffer, to, CTIMENSEC, readUint32(bytes, at + ATTR_CTIMENSEC));
+  to = putAscii(buffer, to, NLINK);
+  to = putUint(buffer, to, readUint32(bytes, at + ATTR_NLINK));
+  to = putAscii(buffer, to, LENGTH);
+  if (bytes[at + 1]! >> 4 === FileType.regular) to = putUint64(buffer, to, bytes, at + ATTR_LENGTH);
+  else buffer[to++] = ZERO;
+  to = putOptional(buffer, to, RDEV, readUint32(bytes, at + ATTR_RDEV));
+  to = putOptional(buffer, to, TIER, tierOf(bytes, at, end));
+  buffer[to] = CLOSE;
+  out.length = to + 1;
 }
 
-function writeOptional(out: TextWriter, name: Buffer, value: number): void {
-  if (value === 0) return;
-  out.writeAscii(name);
-  out.writeUint(value);
+function putOptional(buffer: Buffer, to: number, name: Buffer, value: number): number {
+  return value === 0 ? to : putUint(buffer, putAscii(buffer, to, name), value);
 }
 
 function tierOf(bytes: Buffer, at: number, end: number): number {
@@ -94,13 +98,11 @@ function tierOf(bytes: Buffer, at: number, end: number): number {
 
 /** The attributes of an entry whose inode has no record: all 0, and the link count that the reference assumes. */
 export function writeMissingAttribute(out: TextWriter, bytes: Buffer, inodeAt: number, type: number): void {
-  out.writeUint64(bytes, inodeAt);
-  out.writeLatin1(`,"type":"${FILE_TYPE_NAMES[type] ?? "unknown"}","mode":`);
-  out.writeLatin1('0,"uid":0,"gid":0,"atime":0,"mtime":0,"ctime":0,"nlink":');
-  out.writeUint(type === FileType.directory ? 2 : 1);
-  out.writeAscii(LENGTH);
-  out.writeU8(ZERO);
-  out.writeU8(CLOSE);
+  const links = type === FileType.directory ? 2 : 1;
+  out.writeLatin1(
+    `${bytes.readBigUInt64BE(inodeAt)},"type":"${FILE_TYPE_NAMES[type] ?? "unknown"}","mode":0,"uid":0,"gid":0,` +
+      `"atime":0,"mtime":0,"ctime":0,"nlink":${links},"length":0}`,
+  );
 }
 
 /**
@@ -145,23 +147,25 @@ const OFF = ascii(',"off":');
 const LEN = ascii(',"len":');
 const COMMA = 0x2c;
 
+/** More than one slice's text takes. */
+const SLICE_TEXT_BYTES = 128;
+
 /** `{"index":...}` of one chunk, `bytes[at..)` being u32 index, u32 size, slices. */
 export function writeChunk(out: TextWriter, bytes: Buffer, at: number): void {
-  out.writeAscii(INDEX);
-  out.writeUint(readUint32(bytes, at));
-  out.writeAscii(SLICES);
-  const end = at + 8 + readUint32(bytes, at + 4);
+  const size = readUint32(bytes, at + 4);
+  let to = out.reserve(((size / SLICE_BYTES) | 0) * SLICE_TEXT_BYTES + SLICE_TEXT_BYTES);
+  const buffer = out.buffer;
+  to = putUint(buffer, putAscii(buffer, to, INDEX), readUint32(bytes, at));
+  to = putAscii(buffer, to, SLICES);
+  const end = at + 8 + size;
   for (let slice = at + 8; slice < end; slice += SLICE_BYTES) {
-    if (slice > at + 8) out.writeU8(COMMA);
-    out.writeAscii(ID);
-    out.writeUint64(bytes, slice + 4);
-    writeOptional(out, POS, readUint32(bytes, slice));
-    out.writeAscii(SIZE);
-    out.writeUint(readUint32(bytes, slice + 12));
-    writeOptional(out, OFF, readUint32(bytes, slice + 16));
-    out.writeAscii(LEN);
-    out.writeUint(readUint32(bytes, slice + 20));
-    out.writeU8(CLOSE);
+    if (slice > at + 8) buffer[to++] = COMMA;
+    to = putUint64(buffer, putAscii(buffer, to, ID), bytes, slice + 4);
+    to = putOptional(buffer, to, POS, readUint32(bytes, slice));
+    to = putUint(buffer, putAscii(buffer, to, SIZE), readUint32(bytes, slice + 12));
+    to = putOptional(buffer, to, OFF, readUint32(bytes, slice + 16));
+    to = putUint(buffer, putAscii(buffer, to, LEN), readUint32(bytes, slice + 20));
+    buffer[to++] = CLOSE;
   }
-  out.writeAscii(SLICES_END);
+  out.length = putAscii(buffer, to, SLICES_END);
 }

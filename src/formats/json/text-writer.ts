@@ -1,5 +1,6 @@
 import { ByteWriter } from "../../base/bytes.ts";
 import { utf8SequenceLength } from "./escape.ts";
+import { putAscii, putLatin1 } from "./put-text.ts";
 
 const PERCENT = 0x25;
 const QUOTE = 0x22;
@@ -14,23 +15,12 @@ PLAIN[PERCENT] = 0;
 PLAIN[QUOTE] = 0;
 PLAIN[BACKSLASH] = 0;
 
-/** The two decimal digits of 0..99. */
-const DIGITS: Uint8Array = new Uint8Array(200);
-for (let i = 0; i < 100; i++) {
-  DIGITS[i * 2] = 48 + Math.floor(i / 10);
-  DIGITS[i * 2 + 1] = 48 + (i % 10);
-}
-
 /** Writes the text of a JSON dump byte by byte; nothing goes through JavaScript strings but the rare large number. */
 export class TextWriter extends ByteWriter {
   /** ASCII text. Callers keep constants as buffers: `ascii("...")`. */
-  writeAscii(text: Buffer): void {
-    const size = text.length;
-    const at = this.reserve(size);
-    const buffer = this.buffer;
-    if (size > 24) buffer.set(text, at);
-    else for (let i = 0; i < size; i++) buffer[at + i] = text[i]!;
-    this.length = at + size;
+  writeAscii(text: Uint8Array): void {
+    const to = this.reserve(text.length);
+    this.length = putAscii(this.buffer, to, text);
   }
 
   /** LF and `count` blanks. */
@@ -42,69 +32,10 @@ export class TextWriter extends ByteWriter {
     this.length = at + count + 1;
   }
 
-  /** An unsigned integer below 2^32. */
-  writeUint(value: number): void {
-    const at = this.reserve(10);
-    const buffer = this.buffer;
-    if (value < 10) {
-      buffer[at] = 48 + value;
-      this.length = at + 1;
-      return;
-    }
-    const size = decimalSize(value);
-    this.length = at + size;
-    let to = at + size;
-    // Halves below 2^31 keep the divisions in integers.
-    let rest = value;
-    if (value >= 100_000_000) {
-      rest = (value / 10_000) >>> 0;
-      const low = (value - rest * 10_000) | 0;
-      const pair = (low / 100) | 0;
-      to = this.#putPair(to, low - pair * 100);
-      to = this.#putPair(to, pair);
-    }
-    let left = rest | 0;
-    while (to - at > 1) {
-      const high = (left / 100) | 0;
-      to = this.#putPair(to, left - high * 100);
-      left = high;
-    }
-    if (to > at) buffer[at] = 48 + left;
-  }
-
-  #putPair(to: number, pair: number): number {
-    const buffer = this.buffer;
-    buffer[to - 1] = DIGITS[pair * 2 + 1]!;
-    buffer[to - 2] = DIGITS[pair * 2]!;
-    return to - 2;
-  }
-
-  /** An unsigned 64-bit integer from its big-endian bytes. */
-  writeUint64(source: Buffer, at: number): void {
-    if (source[at] === 0 && source[at + 1] === 0 && source[at + 2] === 0 && source[at + 3] === 0) {
-      this.writeUint(readUint32(source, at + 4));
-    } else {
-      this.writeDecimal(source.readBigUInt64BE(at));
-    }
-  }
-
-  /** A signed 64-bit integer from its big-endian bytes. */
-  writeInt64(source: Buffer, at: number): void {
-    if (source[at] === 0 && source[at + 1] === 0 && source[at + 2] === 0 && source[at + 3] === 0) {
-      this.writeUint(readUint32(source, at + 4));
-    } else {
-      this.writeDecimal(source.readBigInt64BE(at));
-    }
-  }
-
-  writeDecimal(value: bigint): void {
-    this.writeLatin1(value.toString());
-  }
-
   /** ASCII text from a string: for rare values. */
   writeLatin1(text: string): void {
-    const at = this.reserve(text.length);
-    this.length = at + this.buffer.write(text, at, "latin1");
+    const to = this.reserve(text.length);
+    this.length = putLatin1(this.buffer, to, text);
   }
 
   /**
@@ -191,20 +122,4 @@ function isReplacementCharacter(source: Buffer, at: number): boolean {
 /** Constant ASCII text as bytes. */
 export function ascii(text: string): Buffer {
   return Buffer.from(text, "latin1");
-}
-
-/** Faster than Buffer's method in hot code: no bounds message to prepare. */
-export function readUint32(bytes: Buffer, at: number): number {
-  return bytes[at]! * 0x100_0000 + ((bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!);
-}
-
-function decimalSize(value: number): number {
-  if (value < 100_000) {
-    if (value < 100) return value < 10 ? 1 : 2;
-    if (value < 1000) return 3;
-    return value < 10_000 ? 4 : 5;
-  }
-  if (value < 10_000_000) return value < 1_000_000 ? 6 : 7;
-  if (value < 100_000_000) return 8;
-  return value < 1_000_000_000 ? 9 : 10;
 }
