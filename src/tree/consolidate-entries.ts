@@ -47,7 +47,7 @@ import type { FlatWriter } from "./flat-writer.ts";
 import { hashBytes } from "./hash-bytes.ts";
 import { InodeKeys } from "./inode-key.ts";
 import { InodeSet } from "./inode-set.ts";
-import type { LinkTable } from "./link-table.ts";
+import { hashAttribute, type LinkTable } from "./link-table.ts";
 import { OwnerUsage } from "./owner-usage.ts";
 import type { QuotaUsage } from "./quota-usage.ts";
 
@@ -321,14 +321,15 @@ export class EntryConsolidator {
   #place(bytes: Buffer, at: number, parent: DirectoryFrame, attribute: Buffer, repeated: boolean): void {
     const contents = symlinkOffset(bytes, at);
     const sourceLinks = attribute.readUInt32BE(ATTR_NLINK);
-    const attributeHash = hashBytes(0x9747_b28c, attribute, 0, attribute.length);
     this.#symlinkLength(bytes, at, bytes[at + ENTRY_TYPE]!, attribute);
+    const attributeHash = hashAttribute(attribute);
+    const tailHash = hashBytes(attributeHash, attribute, ATTR_TAIL, attribute.length);
     const inode = Buffer.from(bytes.subarray(at + ENTRY_INODE, at + ENTRY_INODE + 8));
     this.#openPlace = {
       inode,
       parent: parent.inode.readBigUInt64BE(0),
       attributeHash,
-      contentHash: hashBytes(attributeHash, bytes, contents, at + bytes.readUInt32BE(at)),
+      contentHash: hashBytes(tailHash, bytes, contents, at + bytes.readUInt32BE(at)),
       sourceLinks,
       attribute: repeated ? undefined : this.#renumberAcls(attribute, () => this.#path(bytes, at)),
     };

@@ -1,7 +1,7 @@
 import { recycle } from "../base/bytes.ts";
 import { encodeAttribute, newDirectoryAttribute } from "../volume/attribute.ts";
 import type { FindingList } from "../volume/findings.ts";
-import { TRASH_INODE } from "../volume/inode.ts";
+import { isTrashInode, TRASH_INODE } from "../volume/inode.ts";
 import { packBatch, type QuotaRecord, type RecordBatch, type RecordStream, unpackBatch } from "../volume/records.ts";
 import { EntryConsolidator } from "./consolidate-entries.ts";
 import { FlatWriter } from "./flat-writer.ts";
@@ -153,7 +153,9 @@ function countCounters(
   };
   result.loaded.set("usedSpace", entries.usedSpace);
   result.loaded.set("totalInodes", entries.totalInodes);
-  result.loaded.set("nextInode", atLeast("nextInode", entries.largestInode + 1n));
+  let { largestInode } = entries;
+  if (head.largestDelFile > largestInode) largestInode = head.largestDelFile;
+  result.loaded.set("nextInode", atLeast("nextInode", largestInode + 1n));
   result.loaded.set("nextChunk", atLeast("nextChunk", slices.largestId + 1n));
   result.loaded.set("nextSession", 0n);
   result.loaded.set("nextTrash", atLeast("nextTrash", entries.largestTrash));
@@ -166,6 +168,8 @@ class HeadRecords {
   readonly quotas: Map<bigint, QuotaRecord>;
   readonly userQuotas: QuotaRecord[] = [];
   readonly groupQuotas: QuotaRecord[] = [];
+  /** Largest inode of the files waiting for deletion: a new file must not get it, or it would lose its data with them. */
+  largestDelFile = 0n;
   readonly #findings: FindingList;
 
   constructor(findings: FindingList, counters: Map<string, bigint>, quotas: Map<bigint, QuotaRecord>) {
@@ -193,6 +197,9 @@ class HeadRecords {
         return;
       case "delFile":
         this.#findings.add("pending-deletion", undefined, batch.count);
+        for (const { inode } of unpackBatch("delFile", batch)) {
+          if (inode > this.largestDelFile && !isTrashInode(inode)) this.largestDelFile = inode;
+        }
         return;
       case "changeLog":
         this.#findings.add("change-log-dropped", undefined, batch.count);

@@ -1,6 +1,7 @@
-import { ATTR_NLINK, ATTR_PARENT } from "../volume/attribute.ts";
+import { ATTR_LENGTH, ATTR_NLINK, ATTR_PARENT } from "../volume/attribute.ts";
 import type { FindingList } from "../volume/findings.ts";
 import { BatchBuilder, type NodeRecord, packBatch, packRecord, type RecordBatch } from "../volume/records.ts";
+import { hashBytes } from "./hash-bytes.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
 import { compareWhole, keyOfLeadingUint64, RecordSorter } from "./record-sorter.ts";
 import type { SpillFile } from "./spill-file.ts";
@@ -9,7 +10,7 @@ import type { SpillFile } from "./spill-file.ts";
  * One place of a file that has, or may have, several.
  *
  *   0 u32 size   4 u64 inode   12 u64 number of the place, in document order   20 u64 parent
- *   28 u32 hash of attributes   32 u32 hash of contents   36 u32 link count in the source   40 attribute record
+ *   28 u32 `hashAttribute`   32 u32 hash of the rest of its description   36 u32 link count in the source   40 attribute record
  *
  * Only a first place that was not written yet has the attribute record: its link count and parent are open.
  */
@@ -125,6 +126,9 @@ export class LinkTable {
     const [attribute] = await repair.readNodes([group.inode]);
     this.#findings.add("link-count", () => `inode ${group.inode}`);
     if (attribute === undefined) return; // Nothing is written in a dry run.
+    if (hashAttribute(attribute) !== Number(group.hashes >> 32n)) {
+      this.#findings.add("file-differs", () => `inode ${group.inode} in directory ${[...group.parents.keys()][0]}`);
+    }
     const first = attribute.readBigUInt64BE(ATTR_PARENT);
     group.links++;
     group.parents.set(first, (group.parents.get(first) ?? 0n) + 1n);
@@ -134,6 +138,14 @@ export class LinkTable {
     const node: NodeRecord = { inode: group.inode, attribute: corrected };
     await repair.replaceNodes(packBatch("node", [node]));
   }
+}
+
+/**
+ * A hash of what a file's places must agree on and a stored record still has as it was read: everything but link count and
+ * parent, which are computed, and what follows, where ACL ids are renumbered.
+ */
+export function hashAttribute(attribute: Buffer): number {
+  return hashBytes(hashBytes(0x9747_b28c, attribute, 0, ATTR_NLINK), attribute, ATTR_LENGTH, ATTR_PARENT);
 }
 
 function newGroup(bytes: Buffer, start: number, inode: bigint): Group {

@@ -156,7 +156,10 @@ export function parseSetting(json: Buffer | string): Setting {
   try {
     value = parseJson(source);
   } catch (cause) {
-    throw new DataError("DECANT_E_SETTING", `Cannot read the volume setting: ${(cause as Error).message}`, { cause });
+    throw new DataError("DECANT_E_SETTING", `Cannot read the volume setting: ${(cause as Error).message}`, {
+      cause,
+      hint: SETTING_HINT,
+    });
   }
   return settingFromJson(value);
 }
@@ -233,8 +236,12 @@ function isObject(value: JsonValue): value is { readonly [member: string]: JsonV
 
 function wrongType(name: string, wanted: string, value: JsonValue): DataError {
   const got = typeof value === "string" ? "a text" : formatJson(value).slice(0, 40);
-  return new DataError("DECANT_E_SETTING", `Cannot read the volume setting: ${name} must be ${wanted}, got ${got}`);
+  return new DataError("DECANT_E_SETTING", `Cannot read the volume setting: ${name} must be ${wanted}, got ${got}`, {
+    hint: SETTING_HINT,
+  });
 }
+
+const SETTING_HINT = "It was edited or damaged: correct the Setting by hand, or use a dump from before";
 
 /** The tiers as clients see them: tier 0 with the old storage class where none are stored (docs/spec/settings.md §2). */
 export function effectiveTiers(setting: Setting): ReadonlyMap<string, Tier> {
