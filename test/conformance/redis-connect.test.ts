@@ -103,6 +103,9 @@ describe.skipIf(!isAvailable)("connecting to Redis", () => {
       expect(await readSetting(cluster.url(db))).toBeUndefined();
       expect(await readSetting(`redis://127.0.0.1:${cluster.port}/${db}`)).toBeUndefined();
     }
+    const opened = await openStore(cluster.url(7), { logger: silentLogger, signal, env: {} });
+    expect(await opened.listSessions(signal)).toEqual([]);
+    expect(await opened.readUsage({ more: true, signal })).toMatchObject({ totalInodes: 0n });
   });
 
   test("says in time what is wrong, without the password", async () => {

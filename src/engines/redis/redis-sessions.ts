@@ -14,7 +14,8 @@ const LOCK_KEY = /^lock([fp])([0-9]+)$/;
 /** Registered sessions, ascending by number. */
 export async function readSessions(connection: RespConnection, prefix: Buffer): Promise<SessionSummary[]> {
   const sessions = new Map<bigint, bigint>();
-  for (const [member, score] of await readScores(connection, LEGACY_KEY)) {
+  // In a cluster the unprefixed key is on another node, if there is one at all.
+  for (const [member, score] of prefix.length > 0 ? [] : await readScores(connection, LEGACY_KEY)) {
     addSession(sessions, member, wholeSeconds(score) + LEGACY_LIFETIME_SECONDS);
   }
   for (const [member, score] of await readScores(connection, keyOf(prefix, "allSessions"))) {
@@ -36,8 +37,13 @@ async function readScores(connection: RespConnection, key: Buffer): Promise<[Buf
 }
 
 function addSession(sessions: Map<bigint, bigint>, member: Buffer, expire: bigint): void {
+  for (const sid of parseNumber(member)) sessions.set(sid, expire);
+}
+
+/** The number, or nothing for what is none. */
+function parseNumber(text: Buffer): bigint[] {
   const number: U64 = { hi: 0, lo: 0 };
-  if (parseUnsigned(member, 0, member.length, number)) sessions.set(toBigInt(number.hi, number.lo), expire);
+  return parseUnsigned(text, 0, text.length, number) ? [toBigInt(number.hi, number.lo)] : [];
 }
 
 /** One session and what it holds. */
@@ -49,7 +55,7 @@ export async function findSession(
   const summary = (await readSessions(connection, prefix)).find((session) => session.sid === sid);
   if (summary === undefined) return undefined;
   const members = (await connection.call(["SMEMBERS", keyOf(prefix, `session${sid}`)])) as Buffer[];
-  const sustained = members.map((member) => BigInt(member.toString())).sort((a, b) => (a < b ? -1 : 1));
+  const sustained = members.flatMap(parseNumber).sort((a, b) => (a < b ? -1 : 1));
   return { ...summary, sustained, ...(await readLocks(connection, prefix, sid)) };
 }
 
