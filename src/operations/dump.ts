@@ -75,6 +75,12 @@ function settingToDump(stored: Setting, request: DumpRequest, context: Operation
   if (stored.sessionToken !== "" && stored.sessionToken !== REMOVED) {
     context.logger.warn("Session token is removed for the sake of safety");
   }
+  if (stored.encryptKey !== "" && stored.encryptKey !== REMOVED) {
+    // Data could not be read without it, and the reference keeps it too (docs/spec/json-dump.md §13.12).
+    context.logger.warn(
+      "The encryption key stays in the dump, as in those of juicefs: only its pass phrase protects it",
+    );
+  }
   return removeSecrets(stored, "dump");
 }
 

@@ -21,6 +21,7 @@ export type FindingKind =
   | "missing-symlink"
   | "xattr-name"
   | "unknown-type"
+  | "impossible-length"
   | "damaged-node"
   | "node-without-entry"
   | "unreachable-directory"
@@ -56,6 +57,10 @@ const KINDS: Readonly<Record<FindingKind, { readonly text: string; readonly loss
   },
   "unknown-type": {
     text: 'An inode has a type that is not known: it was written as "unknown", which cannot be loaded',
+    loss: true,
+  },
+  "impossible-length": {
+    text: "A file's length is negative or greater than any file's: the dump has it as it is, and cannot be loaded",
     loss: true,
   },
   "damaged-node": { text: "An inode's record is too short to be read: it was left out", loss: true },

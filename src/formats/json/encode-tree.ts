@@ -40,6 +40,7 @@ export type TreeFindingKind =
   | "missing-symlink"
   | "xattr-name"
   | "directory-repeated"
+  | "impossible-length"
   | "unknown-type";
 
 export type OnTreeFinding = (kind: TreeFindingKind, path: () => string) => void;
@@ -237,6 +238,7 @@ export class TreeEncoder {
   #startFile(bytes: Buffer, at: number, attribute: number, type: number): void {
     this.#openFile = true;
     if (type !== FileType.regular || (bytes[at + ENTRY_FLAGS]! & ENTRY_NODE_MISSING) !== 0) return;
+    if (bytes[attribute + ATTR_LENGTH]! >= 0x80) this.#find("impossible-length", bytes, at);
     const chunksSize = readUint32(bytes, at + ENTRY_CHUNKS_SIZE);
     const more = (bytes[at + ENTRY_FLAGS]! & ENTRY_MORE_CHUNKS) !== 0;
     if (chunksSize === 0 && !more) return;
