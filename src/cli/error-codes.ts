@@ -18,6 +18,14 @@ export function errorCodeTable(sources: Iterable<string>): string {
       const [, kind = "", name = ""] = match;
       rows.set(`${name} ${kind}`, { name, kind, exit: EXIT_CODE_BY_CLASS[kind] ?? 1 });
     }
+    // The JSON decoder's tokens add the place to their errors, which are all of one class.
+    for (const [, name = ""] of source.matchAll(/\.error\(\s*"(DECANT_E_\w+)"/g)) {
+      rows.set(`${name} DataError`, { name, kind: "DataError", exit: 6 });
+    }
+    // Engines keep what their servers answer in tables.
+    for (const [, name = ""] of source.matchAll(/\bcode: "(DECANT_E_\w+)"/g)) {
+      rows.set(`${name} EngineError`, { name, kind: "EngineError", exit: 7 });
+    }
   }
   const sorted = [...rows.values()].sort((a, b) => a.exit - b.exit || (a.name < b.name ? -1 : 1));
   const lines = sorted.map(({ name, kind, exit }) => `| \`${name}\` | \`${kind}\` | ${exit} |`);

@@ -167,7 +167,9 @@ export function nextStepsAfterLoad(setting: Setting, targetAddress: string): str
       flags.length === 2
         ? "The secret key and the session token were"
         : `The ${setting.secretKey === REMOVED ? "secret key" : "session token"} was`;
-    steps.push(`${what} removed from the dump; set them with: decant config ${targetAddress} ${flags.join(" ")}`);
+    steps.push(
+      `${what} removed from the dump; set ${flags.length === 2 ? "them" : "it"} with: decant config ${targetAddress} ${flags.join(" ")}`,
+    );
   }
   if (setting.encryptKey === REMOVED) {
     steps.push(

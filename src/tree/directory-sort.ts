@@ -59,6 +59,11 @@ export class DirectorySort implements JoinedSink {
     return this.#store.page;
   }
 
+  /** Bytes that wait to be sorted. */
+  get totalBytes(): number {
+    return this.#store.totalBytes;
+  }
+
   /** Sorts one partition and writes its directories. Call it for 0, 1, 2, ... when everything has been joined. */
   sortPartition(partition: number): void {
     const { pieceBytes, keys, index, blocks } = this.#options;

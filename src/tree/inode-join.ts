@@ -76,6 +76,11 @@ export class InodeJoin {
     this.#mask = options.partitions - 1;
   }
 
+  /** Bytes that wait to be joined. */
+  get totalBytes(): number {
+    return this.#store.totalBytes;
+  }
+
   /** Takes a batch of nodes, edges, chunks, symlinks or xattrs. */
   add(batch: RecordBatch): void {
     const { bytes, count } = batch;

@@ -48,6 +48,11 @@ export class PartitionStore {
     return at;
   }
 
+  /** Bytes in all partitions that were not drained yet. */
+  get totalBytes(): number {
+    return this.#bytes.reduce((sum, bytes) => sum + bytes, 0);
+  }
+
   /** Bytes in one partition. */
   sizeOf(partition: number): number {
     return this.#bytes[partition]!;

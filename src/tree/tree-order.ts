@@ -144,15 +144,19 @@ class RecordIndex {
 
   async build(): Promise<void> {
     const phase = this.#options.progress?.sorting();
+    const joining = this.#join.totalBytes;
+    if (phase !== undefined) phase.totalBytes = joining * 2;
     for (let partition = 0; partition < this.#partitions; partition++) {
       this.#join.joinPartition(partition);
       await this.#pause();
-      if (phase !== undefined) phase.records++;
+      if (phase !== undefined) phase.bytes = joining - this.#join.totalBytes;
     }
+    const sorting = this.#sort.totalBytes;
+    if (phase !== undefined) phase.totalBytes = joining + sorting;
     for (let partition = 0; partition < this.#partitions; partition++) {
       this.#sort.sortPartition(partition);
       await this.#pause();
-      if (phase !== undefined) phase.records++;
+      if (phase !== undefined) phase.bytes = joining + sorting - this.#sort.totalBytes;
     }
   }
 

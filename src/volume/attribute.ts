@@ -11,8 +11,8 @@ import { DataError } from "../base/errors.ts";
  *   71|79 u8 tier                                  only when not 0
  *   end u8 0                                       always
  *
- * In decant an attribute travels in this form; records of older clients, which may end earlier, are brought to it by
- * `normalizeAttribute`.
+ * In decant an attribute travels in this form; records of older clients may end earlier, at 63 bytes or after. Whoever
+ * writes new records decodes and encodes such a one.
  */
 export const ATTR_FLAGS = 0;
 export const ATTR_TYPE_MODE = 1;
