@@ -150,8 +150,8 @@ async function write(
     );
     for await (const piece of document) {
       await output.write(piece);
-      // A compressor still works on what it took; a file or stream has let go of it.
-      if (output.compression === "none") recycle(piece);
+      // A file has let go of what was written; a compressor, and whoever reads from a stream, may still hold it.
+      if (output.compression === "none" && "file" in request.target) recycle(piece);
     }
     await output.commit();
   } catch (error) {

@@ -50,6 +50,7 @@ import { InodeSet } from "./inode-set.ts";
 import { hashAttribute, type LinkTable } from "./link-table.ts";
 import { OwnerUsage } from "./owner-usage.ts";
 import type { QuotaUsage } from "./quota-usage.ts";
+import { newTrashRootAttribute } from "./trash-root.ts";
 
 export interface EntryConsolidatorOptions {
   readonly writer: FlatWriter;
@@ -162,8 +163,15 @@ export class EntryConsolidator {
     this.#seen.add(inodeBytes, 0);
     this.#directories.add(inodeBytes, 0);
     this.directories++;
-    this.#frames.push(new DirectoryFrame(inodeBytes, undefined, this.#attribute(bytes, at), inTrash));
+    this.#frames.push(new DirectoryFrame(inodeBytes, undefined, this.#rootAttribute(bytes, at, inTrash), inTrash));
     this.#options.writer.xattrs(bytes, xattrsOffset(bytes, at), chunksOffset(bytes, at), inodeBytes, 0);
+  }
+
+  /** Volumes that never had a trash have no record of its root: that is no damage. */
+  #rootAttribute(bytes: Buffer, at: number, inTrash: boolean): Buffer {
+    if (!inTrash || (bytes[at + ENTRY_FLAGS]! & ENTRY_NODE_MISSING) === 0) return this.#attribute(bytes, at);
+    this.#options.findings.add("trash-created");
+    return newTrashRootAttribute();
   }
 
   #isTrashRoot(bytes: Buffer, at: number): boolean {
@@ -201,7 +209,8 @@ export class EntryConsolidator {
     if (high === 0 && low <= 1 && (bytes[at + ENTRY_FLAGS]! & ENTRY_REPEATED) === 0) {
       throw this.#damage(bytes, at, `Inode ${low} cannot stand below the root`);
     }
-    if (high < TRASH_INODE_HIGH) {
+    const inTrashRange = high >= TRASH_INODE_HIGH && isTrashInode(bytes.readBigUInt64BE(at + ENTRY_INODE));
+    if (!inTrashRange) {
       if (high > this.#largestHigh || (high === this.#largestHigh && low > this.#largestLow)) {
         this.#largestHigh = high;
         this.#largestLow = low;
@@ -209,10 +218,7 @@ export class EntryConsolidator {
       return;
     }
     const inode = bytes.readBigUInt64BE(at + ENTRY_INODE);
-    if (!isTrashInode(inode)) {
-      this.#largestHigh = high;
-      this.#largestLow = low;
-    } else if (!parent.inTrash || inode === TRASH_INODE) {
+    if (!parent.inTrash || inode === TRASH_INODE) {
       throw this.#damage(bytes, at, `Inode ${inode} belongs to the trash and cannot stand here`);
     } else if (inode - TRASH_INODE > this.largestTrash) {
       this.largestTrash = inode - TRASH_INODE;

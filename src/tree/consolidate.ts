@@ -1,5 +1,4 @@
 import { recycle } from "../base/bytes.ts";
-import { encodeAttribute, newDirectoryAttribute } from "../volume/attribute.ts";
 import type { FindingList } from "../volume/findings.ts";
 import { isTrashInode, TRASH_INODE } from "../volume/inode.ts";
 import { packBatch, type QuotaRecord, type RecordBatch, type RecordStream, unpackBatch } from "../volume/records.ts";
@@ -12,6 +11,7 @@ import { QuotaUsage } from "./quota-usage.ts";
 import { compareWhole, keyOfLeadingUint64, RecordSorter } from "./record-sorter.ts";
 import { SliceReferences } from "./slice-references.ts";
 import { SpillFile } from "./spill-file.ts";
+import { newTrashRootAttribute } from "./trash-root.ts";
 
 export interface ConsolidateOptions {
   /** Ceiling of memory in bytes; what does not fit is spilled into `tmpDir`. */
@@ -103,13 +103,10 @@ export async function* consolidate(
   }
 }
 
-/** Without it every delete on the loaded volume would fail (docs/spec/json-dump.md §11, partial dumps). */
 function writeTrashRoot(writer: FlatWriter, findings: FindingList): void {
-  const seconds = BigInt(Math.floor(Date.now() / 1000));
-  const attribute = encodeAttribute(newDirectoryAttribute(0o555, seconds));
   const inode = Buffer.alloc(8);
   inode.writeBigUInt64BE(TRASH_INODE);
-  writer.node(inode, 0, attribute);
+  writer.node(inode, 0, newTrashRootAttribute());
   findings.add("trash-created");
 }
 
