@@ -271,7 +271,7 @@ class VolumeModel {
   #addCounters(): void {
     const inodes = [...this.#inodes.values()].filter(({ inode }) => inode !== ROOT_INODE && inode !== TRASH_INODE);
     const ids = this.#out.sliceRef.map(({ id }) => id);
-    const ordinary = inodes.map(({ inode }) => inode).filter((inode) => inode < TRASH_INODE);
+    const ordinary = [...inodes, ...this.#out.delFile].map(({ inode }) => inode).filter((inode) => inode < TRASH_INODE);
     const hours = inodes.map(({ inode }) => inode - TRASH_INODE).filter((hour) => hour > 0n);
     this.#out.counter.push(
       { name: "usedSpace", value: sum(inodes, (model) => align4K(dataLength(model))) },

@@ -102,6 +102,26 @@ describe("links and parents", () => {
     expect(findings).toEqual(["link-count 1 inode 5"]);
   });
 
+  test("a symbolic link that says it has 1 link but stands in two places is the same at both", async () => {
+    const tree = new TreeBuilder()
+      .root((tree) => {
+        tree.file("a", 5n, { target: "t" }, FileType.symlink).file("b", 5n, { target: "t" }, FileType.symlink);
+      })
+      .trash();
+    const { nodes, findings } = await consolidated(tree);
+    expect(nodes).toContain("5: 2 0 1");
+    expect(findings).toEqual(["link-count 1 inode 5"]);
+  });
+
+  test("a file that says it has 1 link but is described differently in a second place is noticed", async () => {
+    const tree = new TreeBuilder()
+      .root((tree) => tree.file("a", 5n, { attribute: { uid: 1 } }).file("b", 5n, { attribute: { uid: 2 } }))
+      .trash();
+    const { node, findings } = await consolidated(tree);
+    expect(node(5n).uid).toBe(1);
+    expect(findings).toEqual(["link-count 1 inode 5", "file-differs 1 inode 5 in directory 1"]);
+  });
+
   test("a file that says it has several places but has one gets its parent, and no parent record", async () => {
     const tree = new TreeBuilder().root((tree) => tree.file("a", 5n, { attribute: { nlink: 3 } })).trash();
     const { nodes, all, findings } = await consolidated(tree);
