@@ -7,6 +7,7 @@ import { FlatWriter } from "./flat-writer.ts";
 import { LinkTable, type NodeRepair } from "./link-table.ts";
 import { MemoryBudget } from "./memory-budget.ts";
 import { OwnerUsage } from "./owner-usage.ts";
+import { MAX_PIECE_BYTES } from "./piece-sorter.ts";
 import { QuotaUsage } from "./quota-usage.ts";
 import { compareWhole, keyOfLeadingUint64, RecordSorter } from "./record-sorter.ts";
 import { SliceReferences } from "./slice-references.ts";
@@ -53,7 +54,7 @@ export async function* consolidate(
 ): AsyncGenerator<RecordBatch> {
   const { maxBytes, tmpDir, findings } = options;
   const budget = new MemoryBudget(maxBytes);
-  const pieceBytes = Math.max(1024 * 1024, Math.floor(maxBytes / 4));
+  const pieceBytes = Math.min(MAX_PIECE_BYTES, Math.max(1024 * 1024, Math.floor(maxBytes / 4)));
   const linkSpill = new SpillFile(tmpDir);
   const sliceSpill = new SpillFile(tmpDir);
   const totalSpill = new SpillFile(tmpDir);

@@ -7,6 +7,9 @@ export type CompareRecords = (a: Buffer, aStart: number, b: Buffer, bStart: numb
  */
 export type WriteKey = (piece: Buffer, start: number, words: Uint32Array, at: number) => void;
 
+/** Larger pieces could hold more records than ordinals can number, however much memory there is. */
+export const MAX_PIECE_BYTES: number = 512 * 1024 * 1024;
+
 /** Low bits of a key that hold the ordinal of the record: a piece has at most 2^26 records. */
 export const ORDINAL_BITS = 26;
 const ORDINAL_MASK = (1 << ORDINAL_BITS) - 1;

@@ -30,6 +30,7 @@ import { DirectorySort } from "./directory-sort.ts";
 import { InodeJoin } from "./inode-join.ts";
 import { InodeKeys } from "./inode-key.ts";
 import { MemoryBudget, PAGE_BYTES } from "./memory-budget.ts";
+import { MAX_PIECE_BYTES } from "./piece-sorter.ts";
 import { SpillFile } from "./spill-file.ts";
 import type { TreeFindings } from "./tree-findings.ts";
 
@@ -107,7 +108,7 @@ class RecordIndex {
     const budget = new MemoryBudget(options.maxBytes);
     // Each partition keeps one page open in two stores: a quarter of the ceiling at the most.
     this.#partitions = Math.min(256, 2 ** Math.max(2, Math.floor(Math.log2(options.maxBytes / (PAGE_BYTES * 8)))));
-    const pieceBytes = Math.max(PAGE_BYTES * 4, Math.floor(options.maxBytes / 8));
+    const pieceBytes = Math.min(MAX_PIECE_BYTES, Math.max(PAGE_BYTES * 4, Math.floor(options.maxBytes / 8)));
     const [joinSpill, sortSpill, blockSpill] = [0, 1, 2].map(() => new SpillFile(options.tmpDir));
     this.#spills = [joinSpill!, sortSpill!, blockSpill!];
     this.#blocks = new BlockStore(budget, blockSpill!, Math.floor(options.maxBytes / 2));
