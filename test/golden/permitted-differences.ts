@@ -12,7 +12,7 @@ export interface PermittedDifference {
 }
 
 /** A real U+FFFD is cut to one byte by the reference: the names `/names/<U+FFFD>` and `/names/<U+FFFD><U+FFFD>x`. */
-const REPLACEMENT_CHARACTERS: readonly PermittedDifference[] = [
+export const REPLACEMENT_CHARACTERS: readonly PermittedDifference[] = [
   { section: "13.2", why: "a real U+FFFD", reference: '"%EF": {', decant: '"%EF%BF%BD": {', count: 1 },
   { section: "13.2", why: "two of them", reference: '"%EF%EFx": {', decant: '"%EF%BF%BD%EF%BF%BDx": {', count: 1 },
 ];
