@@ -10,7 +10,10 @@ const TEXT_MEMORY = 64 * 1024 * 1024;
 
 /** Records of a volume with `files` files of one slice each, so many in each directory. */
 export function wideVolume(files: number, perDirectory: number = 1000): RecordSet {
-  const node: RecordTypes["node"][] = [ROOT_INODE, TRASH_INODE].map((inode) => directoryNode(inode));
+  const node: RecordTypes["node"][] = [
+    directoryNode(ROOT_INODE, 2 + Math.ceil(files / perDirectory)),
+    directoryNode(TRASH_INODE),
+  ];
   const edge: RecordTypes["edge"][] = [];
   const chunk: RecordTypes["chunk"][] = [];
   const directories = Math.ceil(files / perDirectory);
@@ -32,7 +35,14 @@ export function wideVolume(files: number, perDirectory: number = 1000): RecordSe
     edge.push({ parent, inode, type: FileType.regular, name: Buffer.from(`a file with the number ${i}`) });
     chunk.push({ inode, index: 0, slices: encodeSlices([{ pos: 0, id: BigInt(i + 1), size: 10, off: 0, len: 10 }]) });
   }
-  return { node, edge, chunk };
+  const inodes = BigInt(directories + files);
+  const counter = [
+    { name: "usedSpace", value: inodes * 4096n },
+    { name: "totalInodes", value: inodes },
+    { name: "nextInode", value: inodes + 2n },
+    { name: "nextChunk", value: BigInt(files + 1) },
+  ];
+  return { counter, node, edge, chunk };
 }
 
 /** The dump of such a volume. */
@@ -40,6 +50,6 @@ export function wideVolumeText(files: number, perDirectory?: number): Promise<Bu
   return encodeRecords(wideVolume(files, perDirectory), TEXT_MEMORY);
 }
 
-function directoryNode(inode: bigint): RecordTypes["node"] {
-  return { inode, attribute: encodeAttribute(newDirectoryAttribute(0o755, 1_700_000_000n)) };
+function directoryNode(inode: bigint, nlink: number = 2): RecordTypes["node"] {
+  return { inode, attribute: encodeAttribute({ ...newDirectoryAttribute(0o755, 1_700_000_000n), nlink }) };
 }

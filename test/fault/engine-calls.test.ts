@@ -1,0 +1,132 @@
+import type { Redis } from "ioredis";
+import { afterAll, describe, expect, test } from "vitest";
+import { silentLogger } from "../../src/base/logger.ts";
+import type { MetadataStore } from "../../src/engines/engine.ts";
+import { openStore } from "../../src/engines/registry.ts";
+import { loadVolume } from "../../src/operations/load-volume.ts";
+import { snapshotTree } from "../../src/operations/snapshot-tree.ts";
+import { FindingList } from "../../src/volume/findings.ts";
+import { packBatch, type RecordStream } from "../../src/volume/records.ts";
+import { FaultPlan, faulty, InjectedFault } from "../support/faults.ts";
+import { type RedisServer, startRedis } from "../support/redis-server.ts";
+import { requireRedisServer } from "../support/require-server.ts";
+import { dumpText, loadText, newSqlite, quietContext } from "../support/volume-files.ts";
+import { decodeText } from "../support/volume-streams.ts";
+import { wideVolumeText } from "../support/wide-volume.ts";
+
+const redis: RedisServer | undefined = (await requireRedisServer("faults of Redis")) ? await startRedis() : undefined;
+const control: Redis | undefined = redis?.client();
+const text: Buffer = await wideVolumeText(12_000);
+
+afterAll(async () => {
+  control?.disconnect();
+  await redis?.stop();
+});
+
+/** A place for a volume, and how to see that nothing is in it. */
+interface Target {
+  readonly url: string;
+  content(): Promise<unknown>;
+}
+
+const TARGETS: Record<string, () => Promise<Target>> = {
+  SQLite: async () => {
+    const { url, files } = newSqlite();
+    return { url, content: async () => files() };
+  },
+  Redis: async () => {
+    await control!.flushall();
+    return { url: redis!.url(0), content: async () => control!.keys("*") };
+  },
+};
+
+async function withStore<T>(url: string, work: (store: MetadataStore) => Promise<T>): Promise<T> {
+  const signal = new AbortController().signal;
+  const store = await openStore(url, { logger: silentLogger, signal, env: {}, create: true });
+  try {
+    return await work(store);
+  } finally {
+    await store.close();
+  }
+}
+
+async function load(records: RecordStream, target: MetadataStore): Promise<unknown> {
+  const options = { target, dryRun: false, findings: new FindingList(), context: quietContext() };
+  return loadVolume(records, options).then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+}
+
+/** Runs `attempt` with a fault at call 0, 1, 2, ... until none is left. */
+async function forEachFault(attempt: (plan: FaultPlan) => Promise<void>): Promise<string[]> {
+  for (let failAt = 0; ; failAt++) {
+    const plan = new FaultPlan(failAt);
+    await attempt(plan);
+    if (!plan.hasFailed) return plan.calls;
+  }
+}
+
+describe.each(Object.keys(TARGETS))("%s", (name) => {
+  const skip = name === "Redis" && redis === undefined;
+
+  test.skipIf(skip)("is empty again after a load whose engine fails, at whatever call", async () => {
+    const calls = await forEachFault(async (plan) => {
+      const target = await TARGETS[name]!();
+      const error = await withStore(target.url, (store) => load(decodeText(text), faulty(store, plan)));
+      if (!plan.hasFailed) return expect(error).toBeUndefined();
+      expect(error).toBeInstanceOf(InjectedFault);
+      // An answer that is lost after the setting was written does not undo the volume: it is whole.
+      if (plan.calls.at(-1) === "finish") expect((await dumpText(target.url)).text.equals(text)).toBe(true);
+      else expect(await target.content()).toEqual([]);
+    });
+    expect(new Set(calls)).toEqual(new Set(["openLoader", "write", "finish"]));
+    expect(calls.length).toBeGreaterThan(10);
+  });
+
+  test.skipIf(skip)("is empty again after a load whose source fails, at whatever batch", async () => {
+    const calls = await forEachFault(async (plan) => {
+      const target = await TARGETS[name]!();
+      const source = faulty({ records: () => decodeText(text) }, plan);
+      const error = await withStore(target.url, (store) => load(source.records(), store));
+      if (!plan.hasFailed) return expect(error).toBeUndefined();
+      expect(error).toBeInstanceOf(InjectedFault);
+      expect(await target.content()).toEqual([]);
+    });
+    expect(calls.length).toBeGreaterThan(5);
+  });
+
+  test.skipIf(skip)("takes a load after one that failed", async () => {
+    const target = await TARGETS[name]!();
+    const error = await withStore(target.url, (store) => load(decodeText(text), faulty(store, new FaultPlan(5))));
+    expect(error).toBeInstanceOf(InjectedFault);
+    await loadText(target.url, text);
+    expect((await dumpText(target.url)).text.equals(text)).toBe(true);
+  });
+
+  test.skipIf(skip)("leaves the target of a migration empty when reading it fails, at whatever batch", async () => {
+    const source = await TARGETS[name]!();
+    await loadText(source.url, text);
+    const calls = await forEachFault(async (plan) => {
+      const target = newSqlite();
+      const error = await withStore(source.url, (from) =>
+        withStore(target.url, (to) => load(migrated(faulty(from, plan)), to)),
+      );
+      if (!plan.hasFailed) return expect(error).toBeUndefined();
+      expect(error).toBeInstanceOf(InjectedFault);
+      expect(target.files()).toEqual([]);
+    });
+    expect(new Set(calls)).toEqual(new Set(["openSnapshot", "records[]"]));
+  });
+});
+
+async function* migrated(source: MetadataStore): RecordStream {
+  const signal = new AbortController().signal;
+  const snapshot = await source.openSnapshot({ signal, logger: silentLogger });
+  try {
+    yield packBatch("setting", [{ json: snapshot.setting }]);
+    yield* snapshotTree(snapshot, quietContext(), { withTrash: true, findings: new FindingList() });
+  } finally {
+    await snapshot.close();
+  }
+}
