@@ -1,0 +1,46 @@
+import { spawn } from "node:child_process";
+import { DECANT_MAIN, NODE } from "./decant.ts";
+
+export interface DecantEnd {
+  /** Exit code, null when a signal ended it. */
+  readonly code: number | null;
+  readonly signalName: NodeJS.Signals | null;
+  readonly err: string;
+}
+
+/** A command that is running. */
+export interface RunningDecant {
+  kill(signal: NodeJS.Signals): void;
+  /** Its standard input, for `load` without a file. */
+  readonly input: NodeJS.WritableStream;
+  /** Resolves when stderr contains the text. */
+  waitFor(text: string): Promise<void>;
+  readonly ended: Promise<DecantEnd>;
+}
+
+/** Starts the command line in a process of its own; what it prints on stdout is dropped. */
+export function startDecant(args: readonly string[]): RunningDecant {
+  const child = spawn(NODE, [DECANT_MAIN, ...args], { stdio: ["pipe", "ignore", "pipe"] });
+  child.stdin.on("error", () => undefined); // it may end without reading its input
+  let err = "";
+  const waiting: { text: string; resolve: () => void }[] = [];
+  child.stderr.on("data", (chunk: Buffer) => {
+    err += chunk.toString();
+    for (const { text, resolve } of waiting) if (err.includes(text)) resolve();
+  });
+  return {
+    kill: (signal) => child.kill(signal),
+    input: child.stdin,
+    waitFor: (text) =>
+      new Promise((resolve) => {
+        if (err.includes(text)) resolve();
+        else waiting.push({ text, resolve });
+      }),
+    ended: new Promise((resolve) => {
+      child.on("close", (code, signalName) => resolve({ code, signalName, err }));
+    }),
+  };
+}
+
+/** A line of a stack trace. */
+export const STACK_TRACE: RegExp = /^\s+at .+:\d+:\d+/m;
