@@ -5,13 +5,13 @@ import { describe, expect, test } from "vitest";
 import { DataError } from "../../src/base/errors.ts";
 import { silentLogger } from "../../src/base/logger.ts";
 import { type PhaseProgress, Progress } from "../../src/base/progress.ts";
-import { isIncomplete } from "../../src/cli/report-json.ts";
 import { config } from "../../src/operations/config.ts";
 import { createContext } from "../../src/operations/context.ts";
 import { dump } from "../../src/operations/dump.ts";
 import { load } from "../../src/operations/load.ts";
 import { migrate } from "../../src/operations/migrate.ts";
 import type { LoadReport } from "../../src/operations/report.ts";
+import { runDecant } from "../support/decant.ts";
 import { readRedisJsonl, restoreRedisJsonl } from "../support/redis-fixture.ts";
 import { startRedis } from "../support/redis-server.ts";
 import { fixture } from "../support/repository.ts";
@@ -121,7 +121,7 @@ describe("what a dump of the reference does wrong", () => {
     const { report } = await dumpVolume(source.url);
     expect(report.findings).toContainEqual(expect.objectContaining({ kind: "xattr-name", count: 1, loss: true }));
     expect(report.findings.find(({ kind }) => kind === "xattr-name")!.examples[0]).toMatch(/^\//);
-    expect(isIncomplete(report)).toBe(true);
+    expect((await runDecant(["dump", source.url, join(temporaryDirectory(), "dump.json")])).code).toBe(3);
     const target = newSqliteTarget();
     const migrated = await migrate({ source: source.url, target: target.url }, createContext());
     expect(losses(migrated)).toEqual([]);
@@ -165,6 +165,16 @@ describe("what a dump of the reference does wrong", () => {
     expect(report.consistency.pointInTime).toBe(true);
     expect(readFileSync(file).equals(before.bytes)).toBe(true);
     expect((await dumpVolume(source.url)).bytes.equals(before.bytes)).toBe(false);
+  });
+
+  test.skipIf(redis === undefined)("13.17 a dump of Redis ends with exit code 3 unless it is one instant", async () => {
+    const url = await redisTarget();
+    await restoreRedisJsonl(url, fixture("golden/engines/golden.redis.jsonl"));
+    const file = join(temporaryDirectory(), "dump.json");
+    const { code, out } = await runDecant(["dump", url, file, "--json"]);
+    const { consistency } = JSON.parse(out) as { consistency: { pointInTime: boolean; method: string } };
+    expect([code, consistency.pointInTime]).toEqual(consistency.pointInTime ? [0, true] : [3, false]);
+    expect(consistency.method).toMatch(/^[A-Z].{10,}[^.]$/);
   });
 
   test("13.19 a dump that is stopped leaves no file behind", async () => {
