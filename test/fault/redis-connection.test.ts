@@ -166,6 +166,38 @@ describe.skipIf(!hasRedis)("a connection to Redis that breaks", () => {
     if (operation === "load") expect(await control.dbsize()).toBe(0);
   });
 
+  test("because the load is interrupted, at whatever moment, leaves an empty database that stays empty", async () => {
+    const large = await wideVolumeText(30_000);
+    for (let i = 0; i < 6; i++) {
+      await control.flushall();
+      const abort = new AbortController();
+      const running = errorOf(loadText(redis.url(0), large, quietContext({ signal: abort.signal })));
+      while ((await control.dbsize()) < 1 + i * 4000) await sleep(1);
+      abort.abort();
+      expect(await running).toMatchObject({ name: "AbortError" });
+      await sleep(100); // commands that were under way when the connection was closed may still arrive
+      expect(await control.keys("*")).toEqual([]);
+    }
+  });
+
+  test("because the load is interrupted while the server hangs leaves an empty database that stays empty", async () => {
+    const large = await wideVolumeText(30_000);
+    for (let i = 0; i < 4; i++) {
+      await control.flushall();
+      const abort = new AbortController();
+      const running = errorOf(loadText(redis.url(0), large, quietContext({ signal: abort.signal })));
+      while ((await control.dbsize()) < 1000 + i * 5000) await sleep(1);
+      process.kill(redis.pid, "SIGSTOP");
+      await sleep(200); // what is sent now waits in the server's socket
+      abort.abort();
+      await sleep(50);
+      process.kill(redis.pid, "SIGCONT");
+      expect(await running).toMatchObject({ name: "AbortError" });
+      await sleep(200);
+      expect(await control.keys("*")).toEqual([]);
+    }
+  });
+
   test("because an operator kills it ends a load with an error and leaves an empty database", async () => {
     await control.flushall();
     const running = errorOf(loadText(redis.url(0), await wideVolumeText(60_000)));
