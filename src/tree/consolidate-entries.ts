@@ -111,6 +111,11 @@ export class EntryConsolidator {
     return (BigInt(this.#largestHigh) << 32n) | BigInt(this.#largestLow);
   }
 
+  /** Whether an entry names the inode whose big-endian bytes begin at `at`. */
+  has(bytes: Buffer, at: number): boolean {
+    return this.#seen.has(bytes, at);
+  }
+
   write(batch: RecordBatch): void {
     const { bytes } = batch;
     for (let at = 0; at < bytes.length; at += bytes.readUInt32BE(at)) {

@@ -1,7 +1,14 @@
 import { recycle } from "../base/bytes.ts";
 import type { FindingList } from "../volume/findings.ts";
 import { isTrashInode, TRASH_INODE } from "../volume/inode.ts";
-import { packBatch, type QuotaRecord, type RecordBatch, type RecordStream, unpackBatch } from "../volume/records.ts";
+import {
+  type DelFileRecord,
+  packBatch,
+  type QuotaRecord,
+  type RecordBatch,
+  type RecordStream,
+  unpackBatch,
+} from "../volume/records.ts";
 import { EntryConsolidator } from "./consolidate-entries.ts";
 import { FlatWriter } from "./flat-writer.ts";
 import { LinkTable, type NodeRepair } from "./link-table.ts";
@@ -79,9 +86,6 @@ export async function* consolidate(
         yield* writer.takeFull();
       } else if (batch.kind === "acl") {
         for (const { id, rule } of unpackBatch("acl", batch)) entries.acls.define(id, rule);
-      } else if (batch.kind === "delFile") {
-        head.add(batch);
-        yield batch;
       } else {
         head.add(batch);
       }
@@ -91,6 +95,7 @@ export async function* consolidate(
     yield* writer.takeRest();
     yield* links.drain(options.repair);
     yield* slices.drain();
+    yield* pendingDeletions(head, entries, findings);
     yield* summary(head, entries, quotas, options, result);
     countCounters(result, head, entries, slices, findings);
     yield packBatch(
@@ -109,6 +114,27 @@ function writeTrashRoot(writer: FlatWriter, findings: FindingList): void {
   inode.writeBigUInt64BE(TRASH_INODE);
   writer.node(inode, 0, newTrashRootAttribute());
   findings.add("trash-created");
+}
+
+/**
+ * Files waiting for deletion, without those that stand in the tree: clients delete the data of every inode in this list, so
+ * a file in both, from a dump that mixed two moments, would lose its contents soon after the load.
+ */
+function* pendingDeletions(
+  head: HeadRecords,
+  entries: EntryConsolidator,
+  findings: FindingList,
+): Generator<RecordBatch> {
+  const inodeBytes = Buffer.alloc(8);
+  for (const batch of head.delFiles) {
+    const kept: DelFileRecord[] = [];
+    for (const record of unpackBatch("delFile", batch)) {
+      inodeBytes.writeBigUInt64BE(record.inode);
+      if (entries.has(inodeBytes, 0)) findings.add("deletion-of-entry", () => `inode ${record.inode}`);
+      else kept.push(record);
+    }
+    if (kept.length > 0) yield packBatch("delFile", kept);
+  }
 }
 
 /** ACL rules, quotas: what is complete only at the end. */
@@ -166,6 +192,7 @@ class HeadRecords {
   readonly quotas: Map<bigint, QuotaRecord>;
   readonly userQuotas: QuotaRecord[] = [];
   readonly groupQuotas: QuotaRecord[] = [];
+  readonly delFiles: RecordBatch[] = [];
   /** Largest inode of the files waiting for deletion: a new file must not get it, or it would lose its data with them. */
   largestDelFile = 0n;
   readonly #findings: FindingList;
@@ -195,6 +222,7 @@ class HeadRecords {
         return;
       case "delFile":
         this.#findings.add("pending-deletion", undefined, batch.count);
+        this.delFiles.push(batch);
         for (const { inode } of unpackBatch("delFile", batch)) {
           if (inode > this.largestDelFile && !isTrashInode(inode)) this.largestDelFile = inode;
         }

@@ -31,6 +31,7 @@ export type FindingKind =
   | "root-renumbered"
   | "sustained-dropped"
   | "pending-deletion"
+  | "deletion-of-entry"
   | "change-log-dropped"
   | "counter-ignored"
   | "quota-without-directory"
@@ -86,6 +87,10 @@ const KINDS: Readonly<Record<FindingKind, { readonly text: string; readonly loss
   "pending-deletion": {
     text: "Files waiting for deletion come without their chunks: their blocks stay in the object storage until `juicefs gc --delete`",
     loss: false,
+  },
+  "deletion-of-entry": {
+    text: "A file that waits for deletion still stands in the tree: the file was kept and is not deleted, but its data may be gone already",
+    loss: true,
   },
   "change-log-dropped": { text: "Entries of the change log are not loaded", loss: false },
   "counter-ignored": { text: "A counter in the dump cannot be right and was computed anew", loss: false },

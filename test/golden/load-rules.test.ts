@@ -123,6 +123,17 @@ describe("a load accepts", () => {
     ]);
   });
 
+  test("a file that waits for deletion and still has its entry, and keeps its data from being deleted", async () => {
+    const both = '"DelFiles": [{"inode":4,"length":5,"expire":1}, {"inode":900,"length":5,"expire":2}]';
+    const { path, url } = newSqliteTarget();
+    const report = await loadVolumeFile(url, edit(['"DelFiles": []', both]));
+    expect(query(path, "SELECT inode FROM jfs_delfile")).toEqual(["900"]);
+    expect(report.findings).toEqual([
+      expect.objectContaining({ kind: "pending-deletion", count: 2 }),
+      expect.objectContaining({ kind: "deletion-of-entry", count: 1, examples: ["inode 4"], loss: true }),
+    ]);
+  });
+
   test("the slice numbers of very old dumps", async () => {
     const { url } = newSqliteTarget();
     await loadVolumeFile(url, edit([CHUNK, CHUNK.replace('"id":1', '"chunkid":1')]));
