@@ -198,15 +198,24 @@ export class EntryConsolidator {
         length: 0n,
       });
     }
-    const canonical =
-      size === ATTR_BASE_BYTES ||
-      size === ATTR_BASE_BYTES + 1 ||
-      size === ATTR_MAX_BYTES - 1 ||
-      size === ATTR_MAX_BYTES;
-    return canonical
+    return isCanonical(size)
       ? Buffer.from(bytes.subarray(start, start + size))
       : encodeAttribute(decodeAttribute(bytes, start, start + size));
   }
+
+  /** The same for a file, in a buffer that the next file uses again. */
+  #fileAttribute(bytes: Buffer, at: number): Buffer {
+    const start = attributeOffset(bytes, at);
+    const end = symlinkOffset(bytes, at);
+    if (!isCanonical(end - start)) return this.#attribute(bytes, at);
+    const scratch = this.#scratch[end - start - ATTR_BASE_BYTES]!;
+    bytes.copy(scratch, 0, start, end);
+    return scratch;
+  }
+
+  readonly #scratch: readonly Buffer[] = Array.from({ length: ATTR_MAX_BYTES - ATTR_BASE_BYTES + 1 }, (_, i) =>
+    Buffer.alloc(ATTR_BASE_BYTES + i),
+  );
 
   #checkInode(bytes: Buffer, at: number, parent: DirectoryFrame): void {
     const high = bytes.readUInt32BE(at + ENTRY_INODE);
@@ -298,7 +307,7 @@ export class EntryConsolidator {
     const repeated = this.#seen.add(bytes, at + ENTRY_INODE);
     if (repeated && this.#directories.has(bytes, at + ENTRY_INODE)) throw this.#twoTypes(bytes, at);
     this.#options.writer.edge(parent.inode, bytes, at, type);
-    const attribute = this.#attribute(bytes, at);
+    const attribute = this.#fileAttribute(bytes, at);
     const sourceLinks = attribute.readUInt32BE(ATTR_NLINK);
     const blocks = parent.addFile(attribute, type);
     const inodeAt = at + ENTRY_INODE;
@@ -342,7 +351,7 @@ export class EntryConsolidator {
       attributeHash,
       contentHash: hashBytes(tailHash, bytes, contents, at + bytes.readUInt32BE(at)),
       sourceLinks,
-      attribute: repeated ? undefined : this.#renumberAcls(attribute, () => this.#path(bytes, at)),
+      attribute: repeated ? undefined : Buffer.from(this.#renumberAcls(attribute, () => this.#path(bytes, at))),
     };
     // The chunks of a later place are only looked at for their hash.
     if ((bytes[at + ENTRY_FLAGS]! & ENTRY_MORE_CHUNKS) === 0) this.#closePlace();
@@ -427,6 +436,12 @@ export class EntryConsolidator {
 /** Tools that hold numbers as doubles (jq before 1.7) print the trash root's inode with zeros at its end. */
 function isRounded(inode: bigint): boolean {
   return inode !== TRASH_INODE && Number(inode) === Number(TRASH_INODE);
+}
+
+/** Whether an attribute record has one of the lengths that are written today. */
+function isCanonical(size: number): boolean {
+  const extra = size - ATTR_BASE_BYTES;
+  return extra === 0 || extra === 1 || extra === 8 || extra === 9;
 }
 
 const TRASH_NAME = Buffer.from(".trash");

@@ -69,9 +69,11 @@ export class InodeJoin {
   readonly #options: InodeJoinOptions;
   readonly #mask: number;
   readonly #sorter: PieceSorter = new PieceSorter();
+  readonly #group: GroupJoiner;
 
   constructor(options: InodeJoinOptions) {
     this.#options = options;
+    this.#group = new GroupJoiner(options);
     this.#store = new PartitionStore(options.partitions, options.budget, options.spill);
     this.#mask = options.partitions - 1;
   }
@@ -106,7 +108,7 @@ export class InodeJoin {
     const shift = this.#options.partitions;
     const writeKey = (piece: Buffer, start: number, words: Uint32Array, at: number) =>
       writeInodeKey(piece, start, words, at, shift);
-    const group = new GroupJoiner(this.#options);
+    const group = this.#group;
     if (this.#store.sizeOf(partition) <= pieceBytes) {
       for (const piece of this.#store.drain(partition, Number.POSITIVE_INFINITY)) {
         const order = this.#sorter.sort(piece, writeKey, compareRecords);

@@ -1,5 +1,5 @@
 import { DataError } from "../base/errors.ts";
-import { BatchBuilder, packRecord, type RecordBatch } from "../volume/records.ts";
+import { BatchBuilder, type RecordBatch } from "../volume/records.ts";
 import { SLICE_BYTES } from "../volume/slices.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
 import { compareWhole, keyOfLeadingUint64, RecordSorter } from "./record-sorter.ts";
@@ -55,38 +55,60 @@ export class SliceReferences {
   *drain(): Generator<RecordBatch> {
     const builder = new BatchBuilder("sliceRef");
     const uses = this.#uses;
-    const current = { id: 0n, size: 0, refs: 0n, inode: 0n };
+    const current: CurrentSlice = { high: 0, low: 0, size: 0, refs: 0, inode: Buffer.alloc(8) };
     for (let more = uses.next(); more; more = uses.next()) {
-      const id = uses.bytes.readBigUInt64BE(uses.start + 4);
-      const size = uses.bytes.readUInt32BE(uses.start + 12);
-      if (id === current.id) {
-        if (size !== current.size) throw twoSizes(current, size, uses.bytes.readBigUInt64BE(uses.start + 16));
+      const { bytes, start } = uses;
+      const high = bytes.readUInt32BE(start + 4);
+      const low = bytes.readUInt32BE(start + 8);
+      const size = bytes.readUInt32BE(start + 12);
+      if (low === current.low && high === current.high) {
+        if (size !== current.size) throw twoSizes(current, size, bytes.readBigUInt64BE(start + 16));
         current.refs++;
         continue;
       }
-      if (current.refs > 0n) packRecord("sliceRef", builder.writer, current);
-      if (current.refs > 0n && builder.commit()) yield builder.take()!;
-      current.id = id;
+      if (current.refs > 0 && writeReference(builder, current)) yield builder.take()!;
+      current.high = high;
+      current.low = low;
       current.size = size;
-      current.refs = 1n;
-      current.inode = uses.bytes.readBigUInt64BE(uses.start + 16);
+      current.refs = 1;
+      bytes.copy(current.inode, 0, start + 16, start + 24);
     }
-    if (current.refs > 0n) {
-      packRecord("sliceRef", builder.writer, current);
-      builder.commit();
-    }
+    if (current.refs > 0) writeReference(builder, current);
     const rest = builder.take();
     if (rest !== undefined) yield rest;
   }
 }
 
-function twoSizes(last: { id: bigint; size: number; inode: bigint }, size: number, inode: bigint): DataError {
+/** The slice whose uses are being counted: id in halves, inode of the first use. */
+interface CurrentSlice {
+  high: number;
+  low: number;
+  size: number;
+  refs: number;
+  readonly inode: Buffer;
+}
+
+/** A sliceRef record as in volume/records.ts: u64 id, u32 size, s64 refs. */
+function writeReference(builder: BatchBuilder, slice: CurrentSlice): boolean {
+  const { writer } = builder;
+  const to = writer.reserve(20);
+  writer.buffer.writeUInt32BE(slice.high, to);
+  writer.buffer.writeUInt32BE(slice.low, to + 4);
+  writer.buffer.writeUInt32BE(slice.size, to + 8);
+  writer.buffer.writeUInt32BE(Math.floor(slice.refs / 0x1_0000_0000), to + 12);
+  writer.buffer.writeUInt32BE(slice.refs % 0x1_0000_0000, to + 16);
+  writer.length = to + 20;
+  return builder.commit();
+}
+
+function twoSizes(last: CurrentSlice, size: number, inode: bigint): DataError {
+  const id = (BigInt(last.high) << 32n) | BigInt(last.low);
   return new DataError(
     "DECANT_E_SLICE_SIZE",
-    `Slice ${last.id} has two sizes: ${last.size} bytes in the file with inode ${last.inode}, ${size} bytes in that with inode ${inode}`,
+    `Slice ${id} has two sizes: ${last.size} bytes in the file with inode ${last.inode.readBigUInt64BE(0)}, ${size} bytes in that with inode ${inode}`,
     {
       hint: "One of the two files is described wrongly; take its chunks out of the dump, or correct them, and load again",
-      location: { key: `slice ${last.id}` },
+      location: { key: `slice ${id}` },
     },
   );
 }

@@ -21,7 +21,7 @@ import { Catalog, createIndexSql, createTableSql, quote } from "./sqlite-schema.
 const TURN_MS = 15;
 
 /** Page cache of the loading connection, also the memory for sorting each index. */
-const CACHE_KIB = 128 * 1024;
+const CACHE_KIB = 48 * 1024;
 
 /** Between the target's name and random digits in the name of the file in which it is built. */
 const TEMPORARY_MARK = ".decant-";

@@ -109,7 +109,7 @@ export class TreeEncoder {
 
   /** True while the text so far may still be changed and must not be handed on. */
   get pending(): boolean {
-    return this.#chunks !== undefined;
+    return this.#chunks !== undefined && this.#chunks.written < 2;
   }
 
   write(batch: RecordBatch): void {
@@ -248,6 +248,7 @@ export class TreeEncoder {
     this.#chunks = { limit: Math.ceil(length / 0x400_0000), firstAt: -1, written: 0 };
     const end = at + readUint32(bytes, at);
     this.#writeChunks(bytes, end - chunksSize, end);
+    if (!more) this.#closeChunks();
   }
 
   #continueChunks(bytes: Buffer, at: number): void {
@@ -285,14 +286,17 @@ export class TreeEncoder {
     out.length = end;
   }
 
+  #closeChunks(): void {
+    if (this.#chunks === undefined) return;
+    if (this.#chunks.written > 1) this.out.writeNewline(this.#indent + 2);
+    if (this.#chunks.written > 0) this.out.writeU8(BRACKET_CLOSE);
+    this.#chunks = undefined;
+  }
+
   #closeFile(): void {
     if (!this.#openFile) return;
     const out = this.out;
-    if (this.#chunks !== undefined) {
-      if (this.#chunks.written > 1) out.writeNewline(this.#indent + 2);
-      if (this.#chunks.written > 0) out.writeU8(BRACKET_CLOSE);
-      this.#chunks = undefined;
-    }
+    this.#closeChunks();
     out.writeAscii(this.#linesAt(this.#indent).end);
     this.#openFile = false;
     this.#hasSibling = true;
