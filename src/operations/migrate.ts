@@ -31,13 +31,15 @@ export async function migrate(request: MigrateRequest, context: OperationContext
       const snapshot = await source.openSnapshot({ signal, logger });
       try {
         const findings = new FindingList();
-        const tree = snapshotTree(snapshot, context, { withTrash: true, findings });
+        // Two record indexes stand side by side: one that makes the tree, one that consolidates it.
+        const halved = { ...context, memory: { ...context.memory, maxBytes: context.memory.maxBytes / 2 } };
+        const tree = snapshotTree(snapshot, halved, { withTrash: true, findings });
         const expectedNodes = snapshot.estimates.get("node");
         const loaded = await loadVolume(withSetting(snapshot.setting, tree), {
           target,
           dryRun,
           findings,
-          context,
+          context: halved,
           ...(expectedNodes === undefined ? {} : { expectedNodes }),
         });
         if (!snapshot.consistency.pointInTime) {

@@ -61,7 +61,7 @@ export async function* consolidate(
 ): AsyncGenerator<RecordBatch> {
   const { maxBytes, tmpDir, findings } = options;
   const budget = new MemoryBudget(maxBytes);
-  const pieceBytes = Math.min(MAX_PIECE_BYTES, Math.max(1024 * 1024, Math.floor(maxBytes / 4)));
+  const pieceBytes = Math.min(MAX_PIECE_BYTES, Math.max(1024 * 1024, Math.floor(maxBytes / 8)));
   const linkSpill = new SpillFile(tmpDir);
   const sliceSpill = new SpillFile(tmpDir);
   const totalSpill = new SpillFile(tmpDir);
@@ -106,6 +106,7 @@ export async function* consolidate(
     linkSpill.close();
     sliceSpill.close();
     totalSpill.close();
+    budget.close();
   }
 }
 

@@ -10,6 +10,8 @@ export class MemoryBudget {
   readonly limit: number;
   #used = 0;
   readonly #free: Buffer[] = [];
+  /** All buffers that are not freed yet. */
+  readonly #buffers: Set<Buffer> = new Set();
 
   constructor(limit: number) {
     this.limit = limit;
@@ -27,7 +29,7 @@ export class MemoryBudget {
   /** A page of PAGE_BYTES with undefined content. */
   takePage(): Buffer {
     this.#used += PAGE_BYTES;
-    return this.#free.pop() ?? Buffer.allocUnsafeSlow(PAGE_BYTES);
+    return this.#free.pop() ?? this.#allocate(PAGE_BYTES);
   }
 
   returnPage(page: Buffer): void {
@@ -37,8 +39,39 @@ export class MemoryBudget {
     this.#free.push(page);
   }
 
-  /** Counts memory that is no page: directory tables, large records. */
+  /** A buffer of another size, which counts until it is given to `free`. */
+  takeBuffer(bytes: number): Buffer {
+    this.#used += bytes;
+    return this.#allocate(bytes);
+  }
+
+  /** Ends a buffer of `takeBuffer`: nobody may use it any more. */
+  free(buffer: Buffer): void {
+    this.#used -= buffer.length;
+    this.#buffers.delete(buffer);
+    detach(buffer);
+  }
+
+  /** Counts memory that is no page: directory tables. */
   account(bytes: number): void {
     this.#used += bytes;
   }
+
+  /** Frees all memory at once: what comes next, such as building the indexes of a database, needs it. */
+  close(): void {
+    for (const buffer of this.#buffers) detach(buffer);
+    this.#buffers.clear();
+    this.#free.length = 0;
+  }
+
+  #allocate(bytes: number): Buffer {
+    const buffer = Buffer.allocUnsafeSlow(bytes);
+    this.#buffers.add(buffer);
+    return buffer;
+  }
+}
+
+/** Gives the memory back now: the collector, which does not see how much hangs on a buffer, would take its time. */
+function detach(buffer: Buffer): void {
+  (buffer.buffer as unknown as { transfer(bytes: number): unknown }).transfer(0);
 }

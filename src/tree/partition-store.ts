@@ -82,9 +82,8 @@ export class PartitionStore {
 
   #piece(size: number): Buffer {
     if (this.#scratch.length < size) {
-      this.#budget.account(-this.#scratch.length);
-      this.#scratch = Buffer.allocUnsafeSlow(Math.ceil((size * 1.25) / PAGE_BYTES) * PAGE_BYTES);
-      this.#budget.account(this.#scratch.length);
+      if (this.#scratch !== EMPTY) this.#budget.free(this.#scratch);
+      this.#scratch = this.#budget.takeBuffer(Math.ceil((size * 1.25) / PAGE_BYTES) * PAGE_BYTES);
     }
     return this.#scratch.subarray(0, size);
   }
@@ -104,7 +103,7 @@ export class PartitionStore {
     const page = segment.page!;
     segment.page = undefined;
     if (page.length === PAGE_BYTES) this.#budget.returnPage(page);
-    else this.#budget.account(-page.length);
+    else this.#budget.free(page);
   }
 
   #startSegment(partition: number, size: number): Segment {
@@ -112,8 +111,7 @@ export class PartitionStore {
     if (full !== undefined) this.#resident.push(full);
     const bytes = Math.max(size, PAGE_BYTES);
     if (!this.#budget.hasRoom(bytes)) this.#spillResident();
-    const page = bytes === PAGE_BYTES ? this.#budget.takePage() : Buffer.allocUnsafeSlow(bytes);
-    if (bytes !== PAGE_BYTES) this.#budget.account(bytes);
+    const page = bytes === PAGE_BYTES ? this.#budget.takePage() : this.#budget.takeBuffer(bytes);
     const segment: Segment = { page, used: 0, offset: 0 };
     this.#segments[partition]!.push(segment);
     this.#open[partition] = segment;

@@ -93,6 +93,7 @@ class RecordIndex {
   }
 
   readonly #options: TreeOrderOptions;
+  readonly #budget: MemoryBudget;
   readonly #spills: SpillFile[];
   readonly #keys: InodeKeys = new InodeKeys();
   readonly #blocks: BlockStore;
@@ -106,6 +107,7 @@ class RecordIndex {
   constructor(options: TreeOrderOptions) {
     this.#options = options;
     const budget = new MemoryBudget(options.maxBytes);
+    this.#budget = budget;
     // Each partition keeps one page open in two stores: a quarter of the ceiling at the most.
     this.#partitions = Math.min(256, 2 ** Math.max(2, Math.floor(Math.log2(options.maxBytes / (PAGE_BYTES * 8)))));
     const pieceBytes = Math.min(MAX_PIECE_BYTES, Math.max(PAGE_BYTES * 4, Math.floor(options.maxBytes / 8)));
@@ -141,6 +143,7 @@ class RecordIndex {
 
   close(): void {
     for (const spill of this.#spills) spill.close();
+    this.#budget.close();
   }
 
   async build(): Promise<void> {

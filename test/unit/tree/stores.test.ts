@@ -81,6 +81,21 @@ function catchError(work: () => unknown): unknown {
   }
 }
 
+describe("MemoryBudget", () => {
+  test("gives memory back at once when a buffer is freed or the index is closed", () => {
+    const budget = new MemoryBudget(4 * PAGE_BYTES);
+    const page = budget.takePage();
+    budget.returnPage(page);
+    expect(budget.takePage()).toBe(page);
+    const large = budget.takeBuffer(3 * PAGE_BYTES);
+    expect(budget.hasRoom(1)).toBe(false);
+    budget.free(large);
+    expect([large.length, budget.used]).toEqual([0, PAGE_BYTES]);
+    budget.close();
+    expect(page.length).toBe(0);
+  });
+});
+
 describe("PartitionStore", () => {
   test("gives every partition back in order of arrival, whatever was spilled, in pieces of whole records", () => {
     const sizes = fc.oneof(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 1, max: 3 * PAGE_BYTES }));
