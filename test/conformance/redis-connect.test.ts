@@ -108,6 +108,24 @@ describe.skipIf(!isAvailable)("connecting to Redis", () => {
     expect(await opened.readUsage({ more: true, signal })).toMatchObject({ totalInodes: 0n });
   });
 
+  test("asks the next Sentinel or cluster node where one cannot be reached, and keeps the answer that says most", async () => {
+    const dead = `127.0.0.1:${await freePort()}`;
+    const sentinel = await start({ mode: "sentinel", password: PASSWORD });
+    await store(sentinel, 3);
+    expect(await readSetting(sentinel.url(3).replace("mymaster,", `mymaster,${dead},`))).toBe("in 3");
+    for (const sentinels of [`${dead},$1`, `$1,${dead}`]) {
+      const unknown = await failure(sentinel.url(3).replace(/mymaster,([^/]+)/, `nobody,${sentinels}`));
+      expect(unknown.message).toBe('No master named "nobody" is known to Sentinel');
+    }
+    const cluster = await start({ mode: "cluster", nodes: 1 });
+    const alive = `127.0.0.1:${cluster.port}`;
+    expect(await readSetting(`redis://${dead},${alive}/0`)).toBeUndefined();
+    for (const nodes of [`${dead},${alive}`, `${alive},${dead}`]) {
+      expect(await failure(`redis://:wr0ng@${nodes}/0`)).toMatchObject({ code: "DECANT_E_REDIS_AUTH" });
+    }
+    expect(await failure(`redis://${dead},${dead}/0`)).toMatchObject({ code: "DECANT_E_REDIS_CONNECT" });
+  });
+
   test("says in time what is wrong, without the password", async () => {
     const refused = await failure(`redis://u:${encodeURIComponent(PASSWORD)}@127.0.0.1:${await freePort()}/0`);
     expect(refused).toMatchObject({ code: "DECANT_E_REDIS_CONNECT", message: expect.stringContaining("ECONNREFUSED") });

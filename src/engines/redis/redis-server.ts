@@ -21,6 +21,8 @@ export interface RedisServer {
 /** Waits between attempts to connect; short, because whoever waits has often only mistyped. */
 const RETRY_DELAYS_MS: readonly number[] = [250, 750, 2000];
 
+const UNREACHABLE_CODES: ReadonlySet<string> = new Set(["DECANT_E_REDIS_CONNECT", "DECANT_E_REDIS_LOST"]);
+
 /**
  * Finds the node and checks that it answers, with a few attempts where that may help. Throws `EngineError` with the last
  * cause.
@@ -45,7 +47,7 @@ export async function findServer(address: RedisAddress, options: OpenOptions): P
 
 /** Opens a connection to the node and closes it after `work`. */
 export async function withConnection<T>(
-  server: RedisServer,
+  server: Pick<RedisServer, "node">,
   signal: AbortSignal,
   work: (connection: RespConnection) => Promise<T>,
 ): Promise<T> {
@@ -80,15 +82,12 @@ async function checked(
   signal: AbortSignal,
   mustBeMaster: boolean,
 ): Promise<RedisServer> {
-  const connection = await RespConnection.open({ ...node, db: 0 }, signal);
-  try {
+  return withConnection({ node: { ...node, db: 0 } }, signal, async (connection) => {
     if (await isCluster(connection)) return await slotOwner(address, connection, node, signal);
     await checkServer(connection, mustBeMaster);
     if (address.db !== 0) await connection.call(["SELECT", String(address.db)]);
     return { printable: address.printable, node, prefix: Buffer.alloc(0), cluster: false };
-  } finally {
-    connection.close();
-  }
+  });
 }
 
 /** A single host may be a node of a cluster: asked as the reference does it (docs/spec/redis.md §1.1). */
@@ -144,54 +143,50 @@ export async function readInfo(connection: RespConnection, section?: string): Pr
   }
 }
 
-async function askSentinels(
+function askSentinels(
   address: RedisAddress,
   master: string,
   sentinels: readonly HostPort[],
   signal: AbortSignal,
 ): Promise<HostPort> {
+  const nodes = sentinels.map((sentinel) => {
+    return { ...nodeSettings(address, sentinel), user: undefined, password: address.sentinelPassword, db: 0 };
+  });
+  return firstAnswer(nodes, signal, async (connection) => {
+    const reply = await connection.call(["SENTINEL", "GET-MASTER-ADDR-BY-NAME", master]);
+    if (Array.isArray(reply)) return { host: String(reply[0]), port: Number(String(reply[1])) };
+    throw new EngineError("DECANT_E_REDIS_SENTINEL", `No master named "${master}" is known to Sentinel`);
+  });
+}
+
+function resolveCluster(address: RedisAddress, seeds: readonly HostPort[], signal: AbortSignal): Promise<RedisServer> {
+  const nodes = seeds.map((seed) => ({ ...nodeSettings(address, seed), db: 0 }));
+  return firstAnswer(nodes, signal, (connection, node) => slotOwner(address, connection, node, signal));
+}
+
+/**
+ * Asks one node after the other until one answers. Where none does, the first that said something says more about what is
+ * wrong than one that could not be reached.
+ */
+async function firstAnswer<T>(
+  nodes: readonly NodeSettings[],
+  signal: AbortSignal,
+  ask: (connection: RespConnection, node: NodeSettings) => Promise<T>,
+): Promise<T> {
   let failure: unknown;
-  for (const sentinel of sentinels) {
-    const base = nodeSettings(address, sentinel);
-    const node = { ...base, user: undefined, password: address.sentinelPassword, db: 0 };
+  for (const node of nodes) {
     try {
-      const connection = await RespConnection.open(node, signal);
-      try {
-        const reply = await connection.call(["SENTINEL", "GET-MASTER-ADDR-BY-NAME", master]);
-        if (Array.isArray(reply)) return { host: String(reply[0]), port: Number(String(reply[1])) };
-        failure = new EngineError("DECANT_E_REDIS_SENTINEL", `No master named "${master}" is known to Sentinel`);
-      } finally {
-        connection.close();
-      }
+      return await withConnection({ node }, signal, (connection) => ask(connection, node));
     } catch (error) {
       signal.throwIfAborted();
-      failure = error;
+      if (failure === undefined || (isUnreachable(failure) && !isUnreachable(error))) failure = error;
     }
   }
   throw failure;
 }
 
-async function resolveCluster(
-  address: RedisAddress,
-  seeds: readonly HostPort[],
-  signal: AbortSignal,
-): Promise<RedisServer> {
-  let failure: unknown;
-  for (const seed of seeds) {
-    const node = nodeSettings(address, seed);
-    try {
-      const connection = await RespConnection.open({ ...node, db: 0 }, signal);
-      try {
-        return await slotOwner(address, connection, node, signal);
-      } finally {
-        connection.close();
-      }
-    } catch (error) {
-      signal.throwIfAborted();
-      failure = error;
-    }
-  }
-  throw failure;
+function isUnreachable(error: unknown): boolean {
+  return error instanceof EngineError && UNREACHABLE_CODES.has(error.code);
 }
 
 /** The volume lives in one slot, that of its hash tag `{db}`, so one master has all of it (docs/spec/redis.md §1.4). */
