@@ -156,7 +156,7 @@ function hscan(argument: Buffer, cursor: string): Buffer {
 
 function perKey(keys: KeyList, head: Buffer): Buffer {
   const writer = new ByteWriter(keys.args.length + keys.count * head.length + 1);
-  writePerKey(writer, keys, head, undefined);
+  writePerKey(writer, keys, head);
   return writer.view();
 }
 

@@ -22,22 +22,16 @@ import {
 } from "./redis-keys.ts";
 import type { RespConnection } from "./resp-connection.ts";
 import { TOKEN_ARRAY, TOKEN_STRIDE } from "./resp-parser.ts";
+import { FAMILIES } from "./scan-page.ts";
 import { SeenSet } from "./seen-set.ts";
-import {
-  HGETALL_HEAD,
-  LRANGE_HEAD,
-  LRANGE_TAIL,
-  readMget,
-  readPerKey,
-  writeMget,
-  writePerKey,
-} from "./value-commands.ts";
+import { readValues, writeReads } from "./value-commands.ts";
 import { keepMissing, noteWrongTypes } from "./wrong-types.ts";
 
 /** Directories whose sizes are asked for at once. */
 const DIRECTORIES_PER_ROUND = 1000;
 const KEYS_PER_ROUND = 5000;
-const SYMLINKS_PER_CALL = 1000;
+/** What depends on the type of an inode. */
+const FAMILIES_BY_TYPE = [FAMILY_SYMLINK, FAMILY_CHUNK, FAMILY_PARENT];
 /**
  * A file with more chunks than this by its length (640 GiB) is not asked for chunk by chunk: a damaged or sparse one may
  * claim billions. All such files share one SCAN for the chunks that exist.
@@ -65,7 +59,7 @@ export class SubtreeReader {
     this.#kinds = kinds;
     this.#values = values;
     this.#hardLinks = hardLinks;
-    for (const family of [FAMILY_NODE, FAMILY_DIRECTORY, FAMILY_SYMLINK, FAMILY_CHUNK, FAMILY_XATTR, FAMILY_PARENT]) {
+    for (const family of FAMILIES) {
       this.#keys[family] = new KeyList();
       this.#prefixes[family] = Buffer.concat([context.prefix, Buffer.from([family])]);
     }
@@ -155,16 +149,17 @@ export class SubtreeReader {
       this.#addKey(FAMILY_NODE, this.#children.hi[i]!, this.#children.lo[i]!);
       if (this.#kinds.has("xattr")) this.#addKey(FAMILY_XATTR, this.#children.hi[i]!, this.#children.lo[i]!);
     }
+    const [nodes, xattrs] = [this.#keys[FAMILY_NODE]!, this.#keys[FAMILY_XATTR]!];
     const writer = new ByteWriter(65536);
-    writeMget(writer, this.#keys[FAMILY_NODE]!, KEYS_PER_ROUND);
-    writePerKey(writer, this.#keys[FAMILY_XATTR]!, HGETALL_HEAD, undefined);
+    writeReads(writer, FAMILY_NODE, nodes);
+    writeReads(writer, FAMILY_XATTR, xattrs);
     this.#values.send(writer.take());
-    for await (const raw of readMget(this.#values, FAMILY_NODE, this.#keys[FAMILY_NODE]!, KEYS_PER_ROUND)) {
-      for (let i = 0; i < raw.count; i++) this.#follow(raw, i, this.#children.tag[first + i]!);
+    for await (const raw of readValues(this.#values, FAMILY_NODE, nodes)) {
+      for (let i = 0; i < raw.count; i++) this.#follow(raw, i, this.#children.tag[first + raw.first + i]!);
       keepMissing(raw, this.#missing);
       if (this.#kinds.has("node")) mapper.map(raw);
     }
-    for await (const raw of readPerKey(this.#values, FAMILY_XATTR, this.#keys[FAMILY_XATTR]!)) mapper.map(raw);
+    for await (const raw of readValues(this.#values, FAMILY_XATTR, xattrs)) mapper.map(raw);
   }
 
   /** Decides by the types of the attribute and of the entry what else belongs to an inode; where they differ, both count. */
@@ -205,21 +200,12 @@ export class SubtreeReader {
   async *#readRest(): AsyncGenerator<RecordBatch> {
     const { mapper } = this.#context;
     const writer = new ByteWriter(65536);
-    const [symlinks, chunks, parents] = [FAMILY_SYMLINK, FAMILY_CHUNK, FAMILY_PARENT].map((f) => this.#keys[f]!);
-    writeMget(writer, symlinks!, SYMLINKS_PER_CALL);
-    writePerKey(writer, chunks!, LRANGE_HEAD, LRANGE_TAIL);
-    writePerKey(writer, parents!, HGETALL_HEAD, undefined);
+    for (const family of FAMILIES_BY_TYPE) writeReads(writer, family, this.#keys[family]!);
     if (writer.length === 0) return;
     this.#values.send(writer.take());
-    for await (const raw of readMget(this.#values, FAMILY_SYMLINK, symlinks!, SYMLINKS_PER_CALL)) {
-      keepMissing(raw, this.#missing);
-      mapper.map(raw);
-    }
-    for (const [family, keys] of [
-      [FAMILY_CHUNK, chunks!],
-      [FAMILY_PARENT, parents!],
-    ] as const) {
-      for await (const raw of readPerKey(this.#values, family, keys)) {
+    for (const family of FAMILIES_BY_TYPE) {
+      for await (const raw of readValues(this.#values, family, this.#keys[family]!)) {
+        if (family === FAMILY_SYMLINK) keepMissing(raw, this.#missing);
         mapper.map(raw);
         yield* mapper.takeFull();
       }

@@ -3,6 +3,7 @@ import { commandName, writeCommandHead } from "./command-writer.ts";
 import type { KeyList } from "./key-list.ts";
 import type { RawValues } from "./raw-values.ts";
 import { replyError } from "./redis-errors.ts";
+import { FAMILY_CHUNK, FAMILY_NODE, FAMILY_PARENT, FAMILY_SYMLINK, FAMILY_XATTR } from "./redis-keys.ts";
 import type { RespConnection } from "./resp-connection.ts";
 import { type ReplyBlock, TOKEN_ERROR } from "./resp-parser.ts";
 
@@ -10,10 +11,38 @@ import { type ReplyBlock, TOKEN_ERROR } from "./resp-parser.ts";
 export const BLOCK_BYTES: number = 512 * 1024;
 
 const MGET = commandName("MGET");
-export const LRANGE_HEAD: Buffer = Buffer.from("*4\r\n$6\r\nLRANGE\r\n");
-export const LRANGE_TAIL: Buffer = Buffer.from("$1\r\n0\r\n$2\r\n-1\r\n");
+const LRANGE_HEAD: Buffer = Buffer.from("*4\r\n$6\r\nLRANGE\r\n");
+const LRANGE_TAIL: Buffer = Buffer.from("$1\r\n0\r\n$2\r\n-1\r\n");
 export const HGETALL_HEAD: Buffer = Buffer.from("*2\r\n$7\r\nHGETALL\r\n");
 export const HLEN_HEAD: Buffer = Buffer.from("*2\r\n$4\r\nHLEN\r\n");
+
+/** Families whose values are strings, with the keys per MGET: a symlink target may have 4096 bytes. */
+const KEYS_PER_MGET: ReadonlyMap<number, number> = new Map([
+  [FAMILY_NODE, 10_000],
+  [FAMILY_SYMLINK, 1000],
+]);
+/** Families whose values are lists or hashes, each key read by a command of its own. */
+const COMMANDS: ReadonlyMap<number, { readonly head: Buffer; readonly tail?: Buffer }> = new Map([
+  [FAMILY_CHUNK, { head: LRANGE_HEAD, tail: LRANGE_TAIL }],
+  [FAMILY_XATTR, { head: HGETALL_HEAD }],
+  [FAMILY_PARENT, { head: HGETALL_HEAD }],
+]);
+
+/** What `writeReads` and `readValues` know: all families but directories, which have a reader of their own. */
+export const VALUE_FAMILIES: readonly number[] = [...KEYS_PER_MGET.keys(), ...COMMANDS.keys()];
+
+/** Appends the commands that read the values of these keys of one family; `readValues` takes their replies. */
+export function writeReads(writer: ByteWriter, family: number, keys: KeyList): void {
+  const perCall = KEYS_PER_MGET.get(family);
+  if (perCall !== undefined) return writeMget(writer, keys, perCall);
+  const { head, tail } = COMMANDS.get(family)!;
+  writePerKey(writer, keys, head, tail);
+}
+
+export function readValues(connection: RespConnection, family: number, keys: KeyList): AsyncGenerator<RawValues> {
+  const perCall = KEYS_PER_MGET.get(family);
+  return perCall === undefined ? readPerKey(connection, family, keys) : readMget(connection, family, keys, perCall);
+}
 
 /** For blocks that begin with the reply of a command that cannot fail for a single key. */
 export function throwIfError(block: ReplyBlock, connection: RespConnection, command: string): void {
@@ -23,7 +52,7 @@ export function throwIfError(block: ReplyBlock, connection: RespConnection, comm
 }
 
 /** `MGET` for every `perCall` keys of the list. */
-export function writeMget(writer: ByteWriter, keys: KeyList, perCall: number): void {
+function writeMget(writer: ByteWriter, keys: KeyList, perCall: number): void {
   for (let first = 0; first < keys.count; first += perCall) {
     const count = Math.min(perCall, keys.count - first);
     writeCommandHead(writer, MGET, count);
@@ -32,7 +61,7 @@ export function writeMget(writer: ByteWriter, keys: KeyList, perCall: number): v
 }
 
 /** One command for each key of the list. */
-export function writePerKey(writer: ByteWriter, keys: KeyList, head: Buffer, tail: Buffer | undefined): void {
+export function writePerKey(writer: ByteWriter, keys: KeyList, head: Buffer, tail?: Buffer): void {
   for (let i = 0; i < keys.count; i++) {
     const start = keys.argStart(i);
     const end = keys.ends[i]!;
@@ -45,7 +74,7 @@ export function writePerKey(writer: ByteWriter, keys: KeyList, head: Buffer, tai
   }
 }
 
-export async function* readMget(
+async function* readMget(
   connection: RespConnection,
   family: number,
   keys: KeyList,
@@ -58,11 +87,7 @@ export async function* readMget(
   }
 }
 
-export async function* readPerKey(
-  connection: RespConnection,
-  family: number,
-  keys: KeyList,
-): AsyncGenerator<RawValues> {
+async function* readPerKey(connection: RespConnection, family: number, keys: KeyList): AsyncGenerator<RawValues> {
   for (let first = 0; first < keys.count; ) {
     const block = await connection.read(keys.count - first, BLOCK_BYTES);
     yield { family, keys, first, count: block.replies, block };

@@ -22,7 +22,7 @@ export function keepMissing(raw: RawValues, missing: KeyList): void {
 export async function noteWrongTypes(connection: RespConnection, keys: KeyList, notes: Notes): Promise<void> {
   const writer = new ByteWriter(4096);
   if (keys.count === 0) return;
-  writePerKey(writer, keys, TYPE_HEAD, undefined);
+  writePerKey(writer, keys, TYPE_HEAD);
   connection.send(writer.take());
   for (let done = 0; done < keys.count; ) {
     const block = await connection.read(Math.min(KEYS_PER_CALL, keys.count - done));
