@@ -9,26 +9,21 @@ export interface DirectoryBlock {
 }
 
 /**
- * Directory inode → block of entries: 17 bytes per directory that has entries. Filled partition by partition, in any order
+ * Directory inode → block of entries: 25 bytes per directory that has entries. Filled partition by partition, in any order
  * within one; looked up by binary search in the partition of the key.
  */
 export class DirectoryIndex {
   readonly #budget: MemoryBudget;
-  readonly #partitions: number;
   readonly #starts: number[] = [0];
   #keys: Float64Array = new Float64Array(1024);
   #addresses: Float64Array = new Float64Array(1024);
+  #ends: Float64Array = new Float64Array(1024);
   #visited: Uint8Array = new Uint8Array(1024);
   #count = 0;
   #partition = 0;
 
-  constructor(partitions: number, budget: MemoryBudget) {
-    this.#partitions = partitions;
+  constructor(budget: MemoryBudget) {
     this.#budget = budget;
-  }
-
-  get size(): number {
-    return this.#count;
   }
 
   /** Adds a directory of the current partition; `address` must grow from call to call. */
@@ -74,8 +69,6 @@ export class DirectoryIndex {
     }
   }
 
-  #ends: Float64Array = new Float64Array(1024);
-
   #sortPartition(from: number, end: number): void {
     const count = this.#count - from;
     for (let i = from; i < this.#count; i++) this.#ends[i] = i + 1 < this.#count ? this.#addresses[i + 1]! : end;
@@ -108,9 +101,5 @@ export class DirectoryIndex {
     const visited = new Uint8Array(size);
     visited.set(this.#visited);
     this.#visited = visited;
-  }
-
-  get partitions(): number {
-    return this.#partitions;
   }
 }

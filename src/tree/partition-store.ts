@@ -13,7 +13,6 @@ interface Segment {
  * file when the budget is used up. A record never spans two segments.
  */
 export class PartitionStore {
-  readonly partitions: number;
   /** Where the record reserved last belongs: write at the offset that `reserve` returned. */
   page: Buffer = EMPTY;
   readonly #budget: MemoryBudget;
@@ -27,7 +26,6 @@ export class PartitionStore {
   #scratch: Buffer = EMPTY;
 
   constructor(partitions: number, budget: MemoryBudget, spill: SpillFile) {
-    this.partitions = partitions;
     this.#budget = budget;
     this.#spill = spill;
     this.#segments = Array.from({ length: partitions }, () => []);

@@ -114,7 +114,7 @@ class RecordIndex {
     const [joinSpill, sortSpill, blockSpill] = [0, 1, 2].map(() => new SpillFile(options.tmpDir));
     this.#spills = [joinSpill!, sortSpill!, blockSpill!];
     this.#blocks = new BlockStore(budget, blockSpill!, Math.floor(options.maxBytes / 2));
-    this.#index = new DirectoryIndex(this.#partitions, budget);
+    this.#index = new DirectoryIndex(budget);
     const shared = { partitions: this.#partitions, budget, pieceBytes, findings: options.findings };
     this.#sort = new DirectorySort({
       ...shared,
