@@ -3,7 +3,6 @@ import {
   constants,
   createCipheriv,
   createDecipheriv,
-  createPrivateKey,
   createPublicKey,
   type KeyObject,
   privateDecrypt,
@@ -11,6 +10,7 @@ import {
   randomBytes,
 } from "node:crypto";
 import { DataError, errorText, UsageError } from "../base/errors.ts";
+import { parsePrivateKey } from "../base/private-key.ts";
 import type { ObjectStorage } from "./object-storage.ts";
 
 const NONCE_BYTES = 12;
@@ -29,26 +29,18 @@ export interface ObjectKey {
   readonly algorithm: string;
 }
 
-/** Reads a PEM. Throws `UsageError` for a missing or wrong pass phrase, a key that is no RSA key and a cipher not known. */
-export function openObjectKey(pem: string, passphrase: string | undefined, algorithm: string): ObjectKey {
+/**
+ * Takes over the private key that a volume keeps in its setting. Throws `UsageError` for a missing or wrong passphrase, a
+ * key that is no RSA key and a cipher not known.
+ */
+export function openObjectKey(
+  pem: string,
+  algorithm: string,
+  env: Readonly<Record<string, string | undefined>>,
+): ObjectKey {
   const name = algorithm === "" ? "aes256gcm-rsa" : algorithm;
   if (!Object.hasOwn(CIPHERS, name)) throw new UsageError("DECANT_E_CIPHER", `unsupport cipher: ${algorithm}`);
-  if (/ENCRYPTED/.test(pem) && (passphrase ?? "") === "") {
-    throw new UsageError(
-      "DECANT_E_KEY_PASSPHRASE",
-      "passphrase is required to private key: please set the 'JFS_RSA_PASSPHRASE' environment variable",
-    );
-  }
-  let key: KeyObject;
-  try {
-    key = createPrivateKey({ key: pem, passphrase: passphrase ?? "" });
-  } catch (cause) {
-    throw new UsageError("DECANT_E_KEY", `parse private key: ${errorText(cause)}`, { cause });
-  }
-  if (key.asymmetricKeyType !== "rsa") {
-    throw new UsageError("DECANT_E_KEY", `parse private key: expected RSA, got ${key.asymmetricKeyType}`);
-  }
-  return { key, algorithm: name };
+  return { key: parsePrivateKey(pem, env, "the volume's EncryptKey"), algorithm: name };
 }
 
 /** u16 length of the wrapped key, u8 length of the nonce, wrapped key, nonce, ciphertext, tag. */

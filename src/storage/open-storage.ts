@@ -33,7 +33,7 @@ export function openStorage(setting: Setting, env: Readonly<Record<string, strin
   }
   const storage = setting.shards > 1n ? openShards(setting) : new FileStorage(setting.bucket, setting.name);
   if (setting.encryptKey === "") return storage;
-  const key = openObjectKey(setting.encryptKey, env.JFS_RSA_PASSPHRASE, setting.encryptAlgo);
+  const key = openObjectKey(setting.encryptKey, setting.encryptAlgo, env);
   return new EncryptedStorage(storage, key);
 }
 

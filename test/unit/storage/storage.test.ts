@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -77,12 +78,13 @@ describe("shards", () => {
 
 describe("encrypted objects", () => {
   const pem = readFileSync(fixture("encrypted/key-traditional-encrypted.pem"), "utf8");
+  const env = { JFS_RSA_PASSPHRASE: "correct horse" };
 
   test.each([
     ["encaes", "aes256gcm-rsa"],
     ["encchacha", "chacha20-rsa"],
   ])("of the reference are read (%s)", (name, algorithm) => {
-    const key = openObjectKey(pem, "correct horse", algorithm);
+    const key = openObjectKey(pem, algorithm, env);
     const objects = `encrypted/objects/${name}`;
     const plain = decryptObject(readFileSync(fixture(`${objects}/juicefs_uuid`)), key);
     const dump = JSON.parse(readFileSync(fixture(`encrypted/${name}.json`), "utf8")) as { Setting: { UUID: string } };
@@ -91,7 +93,7 @@ describe("encrypted objects", () => {
   });
 
   test.each(["aes256gcm-rsa", "chacha20-rsa", "sm4gcm", ""])("written by us are read again (%s)", (algorithm) => {
-    const key = openObjectKey(pem, "correct horse", algorithm);
+    const key = openObjectKey(pem, algorithm, env);
     const plain = Buffer.from("some bytes");
     const encrypted = encryptObject(plain, key);
     expect(decryptObject(encrypted, key)).toEqual(plain);
@@ -100,14 +102,24 @@ describe("encrypted objects", () => {
     expect(() => decryptObject(encrypted.subarray(0, 100), key)).toThrow("malformed ciphertext");
   });
 
-  test("need the pass phrase of their key and a cipher that exists", () => {
-    expect(() => openObjectKey(pem, undefined, "")).toThrow("passphrase is required to private key");
-    expect(() => openObjectKey(pem, "wrong", "")).toThrow("parse private key: ");
-    expect(() => openObjectKey(pem, "correct horse", "foo")).toThrow("unsupport cipher: foo");
+  test("need an RSA key, its passphrase and a cipher that exists", () => {
+    const { privateKey } = generateKeyPairSync("ed25519");
+    const edwards = privateKey.export({ format: "pem", type: "pkcs8" }).toString();
+    expect(() => openObjectKey(pem, "", {})).toThrow("passphrase is required to private key: the volume's EncryptKey");
+    expect(() => openObjectKey(pem, "", { JFS_RSA_PASSPHRASE: "wrong" })).toThrow(
+      "parse private key: x509: decryption password incorrect",
+    );
+    expect(() => openObjectKey("removed", "", env)).toThrow(
+      "parse private key: the volume's EncryptKey holds no key in PEM format",
+    );
+    expect(() => openObjectKey(edwards, "", env)).toThrow(
+      "the key in the volume's EncryptKey is of type ed25519, not RSA",
+    );
+    expect(() => openObjectKey(pem, "foo", env)).toThrow("unsupport cipher: foo");
   });
 
   test("an encrypted volume's storage is probed through its encryption", async () => {
-    const storage = openStorage(volume({ encryptKey: pem }), { JFS_RSA_PASSPHRASE: "correct horse" });
+    const storage = openStorage(volume({ encryptKey: pem }), env);
     await probeStorage(storage, PROBE);
     expect(storage.displayName).toMatch(/\(encrypted\)$/);
   });
