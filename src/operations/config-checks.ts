@@ -87,7 +87,10 @@ function versionRefusal(client: string, setting: Setting): string | undefined {
   return undefined;
 }
 
-/** Directory quotas rest on directory statistics. */
+/**
+ * Directory quotas rest on directory statistics: without these the reference does not even list them. It has the sentence,
+ * but never says it (docs/spec/settings.md §6). Paths instead of inodes would take a scan of all entries.
+ */
 async function refuseWithQuotas(store: MetadataStore, context: OperationContext): Promise<void> {
   const { signal, logger } = context;
   const snapshot = await store.openSnapshot({ signal, logger });
@@ -105,7 +108,7 @@ async function refuseWithQuotas(store: MetadataStore, context: OperationContext)
     throw new ConflictError(
       "DECANT_E_DIR_QUOTAS",
       `cannot disable dir stats when there are still ${directories.length} dir quotas: [${directories.slice(0, 10).join(", ")}]`,
-      { hint: "Delete the quotas first, or give --force" },
+      { hint: `\`juicefs quota list ${store.address}\` shows their paths; delete them first, or give --force` },
     );
   }
 }

@@ -182,6 +182,19 @@ describe("format and config", () => {
     expect((await runDecant(["config", url])).out).toContain('"TrashDays": 0');
   });
 
+  test("directory statistics stay on while directory quotas need them", async () => {
+    const { url } = copySqliteFixture(VOLUME);
+    const refused = await runDecant(["config", url, "--dir-stats=false", "--yes"]);
+    expect(refused.code).toBe(5);
+    expect(refused.err).toContain(
+      "decant: error: cannot disable dir stats when there are still 1 dir quotas: [inode 3]\n" +
+        `  hint: \`juicefs quota list ${url}\` shows their paths; delete them first, or give --force\n`,
+    );
+    expect((await runDecant(["config", url])).out).toContain('"DirStats": true');
+    const forced = await runDecant(["config", url, "--dir-stats=false", "--force"]);
+    expect([forced.code, forced.out]).toEqual([0, " dir-stats: true -> false\n"]);
+  });
+
   test("after a dump without secrets, all of them must be given", async () => {
     const directory = temporaryDirectory();
     const url = `sqlite3://${join(directory, "v.db")}`;
