@@ -157,7 +157,10 @@ export interface LoaderOptions {
  * `finish` throws, it is as it was before.
  */
 export interface Loader {
-  /** Stores records of any kind but `setting`, `tree` and `changeLog`, exactly as they are. Await it before the next call. */
+  /**
+   * Stores records of any kind but `setting`, `tree` and `changeLog`, exactly as they are, and takes over the batch: its bytes
+   * may be written again. Await it before the next call.
+   */
   write(batch: RecordBatch): Promise<void>;
 
   /** The attribute records written so far for these inodes, undefined for those that were not. For rare repairs. */

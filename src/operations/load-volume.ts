@@ -68,10 +68,10 @@ export async function loadVolume(records: RecordStream, options: LoadVolumeOptio
     );
     for await (const batch of flat) {
       context.signal.throwIfAborted();
-      await loader.write(batch);
       counts.set(batch.kind, (counts.get(batch.kind) ?? 0) + batch.count);
       writing.records += batch.count;
       writing.bytes += batch.bytes.length;
+      await loader.write(batch);
     }
     const setting = head.require();
     await loader.finish(Buffer.from(formatSetting(setting, { form: "stored" })));

@@ -1,4 +1,4 @@
-import { ByteWriter } from "../../base/bytes.ts";
+import { ByteWriter, recycle } from "../../base/bytes.ts";
 import { replyError } from "./redis-errors.ts";
 import type { RespConnection } from "./resp-connection.ts";
 import { type ReplyBlock, TOKEN_ERROR, TOKEN_STRIDE } from "./resp-parser.ts";
@@ -85,6 +85,8 @@ export class CommandPipe {
     }
     this.#sent.shift();
     this.#inFlight -= bytes.length;
+    // Answered, so the socket has let go of it.
+    recycle(bytes);
   }
 
   #checkGuard({ bytes, tokens }: ReplyBlock): void {

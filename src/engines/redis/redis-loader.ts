@@ -1,3 +1,4 @@
+import { recycle } from "../../base/bytes.ts";
 import { EngineError, errorText, InternalError } from "../../base/errors.ts";
 import type { RecordBatch } from "../../volume/records.ts";
 import type { Loader, LoaderOptions } from "../engine.ts";
@@ -61,6 +62,11 @@ export class RedisLoader implements Loader {
 
   async write(batch: RecordBatch): Promise<void> {
     this.#options.signal.throwIfAborted();
+    await this.#encode(batch);
+    recycle(batch.bytes);
+  }
+
+  #encode(batch: RecordBatch): Promise<void> {
     switch (batch.kind) {
       case "node":
         return this.#records.nodes(batch);

@@ -54,7 +54,8 @@ export async function* decompress(
 async function* counted(source: AsyncIterable<Buffer>, counter: { fed: number }): AsyncGenerator<Buffer> {
   for await (const chunk of source) {
     counter.fed += chunk.length;
-    yield chunk;
+    // The decompressor works on pieces while it fetches the next.
+    yield Buffer.from(chunk);
   }
 }
 

@@ -19,7 +19,7 @@ export interface InputOptions {
 
 /** An opened input. Close it in any case. */
 export interface Input {
-  /** The document, decrypted and decompressed. To be iterated once. */
+  /** The document, decrypted and decompressed. To be iterated once; a piece is valid until the next is asked for. */
   readonly bytes: AsyncIterable<Buffer>;
   /** Bytes taken from the file or stream so far. */
   readBytes(): number;
@@ -80,7 +80,7 @@ interface RawInput {
   readonly totalBytes: number | undefined;
   /** True when `read` may be called again. */
   readonly isRepeatable: boolean;
-  /** Reads from the beginning. */
+  /** Reads from the beginning. A piece is valid until the next is asked for. */
   read(): AsyncGenerator<Buffer>;
   readBytes(): number;
   close(): Promise<void>;
@@ -112,26 +112,44 @@ async function openFile(path: string, signal: AbortSignal): Promise<RawInput> {
     throw fileError("read", path, error);
   }
   let position = 0;
-  async function* read(): AsyncGenerator<Buffer> {
-    position = 0;
+  const readAt = async (buffer: Buffer, at: number | null): Promise<Buffer> => {
+    const { bytesRead } = await handle.read(buffer, 0, READ_BYTES, at).catch((error: unknown) => {
+      throw fileError("read", path, error);
+    });
+    return buffer.subarray(0, bytesRead);
+  };
+  /** Asked for a piece too early, a pipe that stands still could not be closed. */
+  async function* readPipe(): AsyncGenerator<Buffer> {
+    const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
     for (;;) {
       signal.throwIfAborted();
-      const chunk = Buffer.allocUnsafeSlow(READ_BYTES);
-      const { bytesRead } = await handle
-        .read(chunk, 0, READ_BYTES, isRegular ? position : null)
-        .catch((error: unknown) => {
-          throw fileError("read", path, error);
-        });
-      if (bytesRead === 0) return;
-      position += bytesRead;
-      yield chunk.subarray(0, bytesRead);
+      const piece = await readAt(buffer, null);
+      if (piece.length === 0) return;
+      position += piece.length;
+      yield piece;
+    }
+  }
+  /** Reads the next piece while one is being used. */
+  async function* readRegular(): AsyncGenerator<Buffer> {
+    position = 0;
+    let [used, free] = [Buffer.allocUnsafeSlow(READ_BYTES), Buffer.allocUnsafeSlow(READ_BYTES)];
+    for (let pending = readAt(free, 0); ; ) {
+      signal.throwIfAborted();
+      const piece = await pending;
+      if (piece.length === 0) return;
+      position += piece.length;
+      [used, free] = [free, used];
+      pending = readAt(free, position);
+      // Whoever stops here does not hear of it.
+      pending.catch(() => undefined);
+      yield piece;
     }
   }
   return {
     name: path,
     totalBytes: isRegular ? size : undefined,
     isRepeatable: isRegular,
-    read,
+    read: isRegular ? readRegular : readPipe,
     readBytes: () => position,
     close,
   };
@@ -180,7 +198,7 @@ async function peek(content: AsyncGenerator<Buffer>): Promise<{ head: Buffer; wh
   while (size < MAGIC_BYTES) {
     const next = await content.next();
     if (next.done) break;
-    chunks.push(next.value);
+    chunks.push(Buffer.from(next.value));
     size += next.value.length;
   }
   async function* whole(): AsyncGenerator<Buffer> {
