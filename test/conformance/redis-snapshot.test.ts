@@ -127,6 +127,25 @@ describe.skipIf(!isAvailable)("a Redis snapshot", () => {
     expect(more("counter")).toEqual(["name=nextInode value=1", "name=usedSpace value=0"]);
   });
 
+  test("of incomplete directory statistics has those with a length, as the reference's binary dump has", async () => {
+    await restore("golden/engines/golden");
+    await client.del("dirDataLength", "dirUsedSpace", "dirUsedInodes");
+    await client.hset("dirDataLength", { 1: "0", 2: "12", 3: "5", 4: "-7", 99: "5", word: "5" });
+    await client.hset("dirUsedSpace", { 2: "4096", 77: "5" });
+    await client.hset("dirUsedInodes", { 3: "9", 88: "6" });
+    const { records, notes } = await read({ kinds: new Set<RecordKind>(["dirStat"]) });
+    expect(lines(records.get("dirStat"))).toEqual([
+      "dataLength=-7 inode=4 usedInodes=0 usedSpace=0",
+      "dataLength=0 inode=1 usedInodes=0 usedSpace=0",
+      "dataLength=12 inode=2 usedInodes=0 usedSpace=4096",
+      "dataLength=5 inode=3 usedInodes=9 usedSpace=0",
+      "dataLength=5 inode=99 usedInodes=0 usedSpace=0",
+    ]);
+    expect(notes).toEqual([
+      { text: "Directory statistics under a key that is no number were left out", count: 1, loss: true },
+    ]);
+  });
+
   test("reads the same whole and from the root, but for what no entry reaches", async () => {
     await restore("golden/engines/golden");
     const kinds = new Set<RecordKind>(["node", "edge", "symlink", "xattr", "parent"]);
