@@ -1,15 +1,36 @@
+/** For numbers in `bytes`: in hot code several times as fast as the methods of Buffer. Make one per buffer, not per record. */
+export function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/**
+ * Copies `source[start..end)` to `target[to..)`, which do not overlap, in words of eight bytes. For the short pieces of
+ * records: a call of `Buffer.copy` costs as much as copying two hundred bytes this way.
+ */
+export function copyBytes(source: DataView, start: number, end: number, target: DataView, to: number): void {
+  const last = end - 8;
+  if (last < start) {
+    for (let i = start; i < end; i++) target.setUint8(to + i - start, source.getUint8(i));
+    return;
+  }
+  for (let i = start; i < last; i += 8) target.setBigInt64(to + i - start, source.getBigInt64(i));
+  target.setBigInt64(to + last - start, source.getBigInt64(last));
+}
+
 /**
  * A growable byte buffer for packed records and text. Numbers are big-endian, as everywhere in JuiceFS metadata.
  *
- * Hot code may reserve once and then write into `buffer` directly; `buffer` changes identity whenever it grows, so take it
- * after `reserve`, never before.
+ * Hot code may reserve once and then write into `buffer` or its `view` directly; both change identity whenever it grows,
+ * so take them after `reserve`, never before.
  */
 export class ByteWriter {
   buffer: Buffer;
+  view: DataView;
   length = 0;
 
   constructor(capacity: number = 65536) {
     this.buffer = Buffer.allocUnsafeSlow(capacity);
+    this.view = viewOf(this.buffer);
   }
 
   /** Makes room for `size` more bytes and returns the offset at which they start; `length` is not changed. */
@@ -21,6 +42,7 @@ export class ByteWriter {
       const grown = Buffer.allocUnsafeSlow(capacity);
       this.buffer.copy(grown, 0, 0, this.length);
       this.buffer = grown;
+      this.view = viewOf(grown);
     }
     return this.length;
   }
@@ -66,12 +88,13 @@ export class ByteWriter {
   take(): Buffer {
     const taken = this.buffer.subarray(0, this.length);
     this.buffer = takeSpare(this.buffer.length);
+    this.view = viewOf(this.buffer);
     this.length = 0;
     return taken;
   }
 
   /** The written bytes, borrowed until the next write. */
-  view(): Buffer {
+  written(): Buffer {
     return this.buffer.subarray(0, this.length);
   }
 }

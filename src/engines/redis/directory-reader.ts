@@ -157,7 +157,7 @@ function hscan(argument: Buffer, cursor: string): Buffer {
 function perKey(keys: KeyList, head: Buffer): Buffer {
   const writer = new ByteWriter(keys.args.length + keys.count * head.length + 1);
   writePerKey(writer, keys, head);
-  return writer.view();
+  return writer.written();
 }
 
 /** The integer reply `at` of a block of one-token replies; 0 for an error. */

@@ -64,7 +64,7 @@ async function readScan(connection: RespConnection): Promise<ReplyBlock> {
 function valueCommands(writer: ByteWriter, page: ScanPage): Buffer {
   for (const family of VALUE_FAMILIES) writeReads(writer, family, page.list(family));
   // A copy of the right size: the writer's own buffer stays.
-  const commands = Buffer.from(writer.view());
+  const commands = Buffer.from(writer.written());
   writer.length = 0;
   return commands;
 }

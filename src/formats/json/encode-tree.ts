@@ -1,4 +1,5 @@
-import { ATTR_LENGTH, readAttributeTail } from "../../volume/attribute.ts";
+import { viewOf } from "../../base/bytes.ts";
+import { ATTR_LENGTH, ATTR_TAIL, readAttributeTail } from "../../volume/attribute.ts";
 import { FileType } from "../../volume/file-type.ts";
 import { TRASH_INODE } from "../../volume/inode.ts";
 import { printablePath } from "../../volume/path.ts";
@@ -30,8 +31,8 @@ import {
   writeMissingAttribute,
   writeXattrs,
 } from "./entry-text.ts";
-import { readUint32 } from "./put-text.ts";
-import { ascii, TextWriter } from "./text-writer.ts";
+import { type ConstantText, constantText } from "./put-text.ts";
+import { TextWriter } from "./text-writer.ts";
 
 /** Something in the volume that the dump cannot show as it is. */
 export type TreeFindingKind =
@@ -45,11 +46,11 @@ export type TreeFindingKind =
 
 export type OnTreeFinding = (kind: TreeFindingKind, path: () => string) => void;
 
-const ENTRIES = ascii('"entries": {');
-const SYMLINK = ascii('"symlink": "');
-const ACL_ACCESS = ascii('"posix_acl_access": ');
-const ACL_DEFAULT = ascii('"posix_acl_default": ');
-const CHUNKS = ascii('"chunks": [');
+const ENTRIES = constantText('"entries": {');
+const SYMLINK = constantText('"symlink": "');
+const ACL_ACCESS = constantText('"posix_acl_access": ');
+const ACL_DEFAULT = constantText('"posix_acl_default": ');
+const CHUNKS = constantText('"chunks": [');
 const COMMA = 0x2c;
 const QUOTE = 0x22;
 const BRACE_CLOSE = 0x7d;
@@ -57,22 +58,36 @@ const BRACKET_CLOSE = 0x5d;
 
 /** Constant text around an entry, by its indent: a line break and blanks are the larger part of it. */
 interface Lines {
-  readonly firstName: Buffer;
-  readonly nextName: Buffer;
-  readonly attribute: Buffer;
-  readonly member: Buffer;
-  readonly end: Buffer;
+  readonly firstName: ConstantText;
+  readonly nextName: ConstantText;
+  readonly attribute: ConstantText;
+  readonly member: ConstantText;
+  readonly end: ConstantText;
 }
 
 function makeLines(indent: number): Lines {
   const line = `\n${" ".repeat(indent)}`;
   return {
-    firstName: ascii(`${line}"`),
-    nextName: ascii(`,${line}"`),
-    attribute: ascii(`": {${line}  ${ATTRIBUTE_HEAD}`),
-    member: ascii(`,${line}  `),
-    end: ascii(`${line}}`),
+    firstName: constantText(`${line}"`),
+    nextName: constantText(`,${line}"`),
+    attribute: constantText(`": {${line}  ${ATTRIBUTE_HEAD}`),
+    member: constantText(`,${line}  `),
+    end: constantText(`${line}}`),
   };
+}
+
+/** Kept for the depths that real volumes have: at greater ones, the texts of all depths together would fill the memory. */
+const LINES: Lines[] = [];
+const MAX_KEPT_INDENT = 512;
+
+function linesAt(indent: number): Lines {
+  if (indent > MAX_KEPT_INDENT) return makeLines(indent);
+  let lines = LINES[indent];
+  if (lines === undefined) {
+    lines = makeLines(indent);
+    LINES[indent] = lines;
+  }
+  return lines;
 }
 
 /** What is open while chunks of one file are written. */
@@ -90,12 +105,16 @@ export class TreeEncoder {
   entries = 0;
   directories = 0;
   readonly #acls: ReadonlyMap<number, Buffer>;
-  readonly #aclTexts: Map<number, Buffer> = new Map();
+  readonly #aclTexts: Map<number, ConstantText> = new Map();
   readonly #onFinding: OnTreeFinding;
   /** Names of the open directories below the root, for findings. */
   readonly #path: Buffer[] = [];
+  /** The batch that is being written. */
+  #bytes: Buffer = Buffer.alloc(0);
+  #source: DataView = viewOf(this.#bytes);
   /** Blanks before a name at this depth; the members of the entry are 2 further in. */
   #indent = 2;
+  #lines: Lines = linesAt(this.#indent);
   /** Whether a sibling stands before the next entry. */
   #hasSibling = false;
   /** The last entry is a file that is not closed yet: chunks may follow. */
@@ -113,11 +132,13 @@ export class TreeEncoder {
   }
 
   write(batch: RecordBatch): void {
-    const { bytes } = batch;
-    for (let at = 0; at < bytes.length; at += readUint32(bytes, at)) {
-      const tag = bytes[at + ITEM_TAG];
-      if (tag === TREE_ENTRY) this.#entry(bytes, at);
-      else if (tag === TREE_CHUNKS) this.#continueChunks(bytes, at);
+    const source = viewOf(batch.bytes);
+    this.#bytes = batch.bytes;
+    this.#source = source;
+    for (let at = 0; at < source.byteLength; at += source.getUint32(at)) {
+      const tag = source.getUint8(at + ITEM_TAG);
+      if (tag === TREE_ENTRY) this.#entry(at);
+      else if (tag === TREE_CHUNKS) this.#continueChunks(at);
       else this.#leave();
     }
   }
@@ -127,105 +148,105 @@ export class TreeEncoder {
     this.#closeFile();
   }
 
-  #entry(bytes: Buffer, at: number): void {
+  #entry(at: number): void {
     this.#closeFile();
     const out = this.out;
-    const indent = this.#indent;
-    const flags = bytes[at + ENTRY_FLAGS]!;
+    const source = this.#source;
+    const flags = source.getUint8(at + ENTRY_FLAGS);
+    const type = source.getUint8(at + ENTRY_TYPE);
     const name = at + ENTRY_NAME;
-    const attribute = name + bytes.readUInt16BE(at + ENTRY_NAME_SIZE);
-    const attributeEnd = attribute + bytes.readUInt16BE(at + ENTRY_ATTRIBUTE_SIZE);
-    const lines = this.#linesAt(indent);
-    out.writeAscii(this.#hasSibling ? lines.nextName : lines.firstName);
-    if ((flags & ENTRY_ROOT) !== 0) this.#rootName(bytes, at);
-    else out.writeEscaped(bytes, name, attribute);
-    out.writeAscii(lines.attribute);
-    const type = bytes[at + ENTRY_TYPE]!;
+    const attribute = name + source.getUint16(at + ENTRY_NAME_SIZE);
+    const attributeEnd = attribute + source.getUint16(at + ENTRY_ATTRIBUTE_SIZE);
+    const lines = this.#lines;
+    out.writeText(this.#hasSibling ? lines.nextName : lines.firstName);
+    if ((flags & ENTRY_ROOT) !== 0) out.writeAscii(this.#inodeAt(at) === TRASH_INODE ? "Trash" : "FSTree");
+    else out.writeEscaped(this.#bytes, name, attribute);
+    out.writeText(lines.attribute);
     if ((flags & ENTRY_NODE_MISSING) !== 0) {
-      writeMissingAttribute(out, bytes, at + ENTRY_INODE, type);
-      if (bytes.readBigUInt64BE(at + ENTRY_INODE) !== TRASH_INODE) this.#find("missing-node", bytes, at);
+      writeMissingAttribute(out, source, at + ENTRY_INODE, type);
+      if (this.#inodeAt(at) !== TRASH_INODE) this.#find("missing-node", at);
     } else {
-      writeAttribute(out, bytes, at + ENTRY_INODE, attribute, attributeEnd);
+      writeAttribute(out, source, at + ENTRY_INODE, attribute, attributeEnd);
     }
-    if (type > FileType.socket) this.#find("unknown-type", bytes, at);
+    if (type > FileType.socket) this.#find("unknown-type", at);
     this.entries++;
-    this.#members(bytes, at, attributeEnd);
-    if (type === FileType.directory) this.#enter(bytes, at);
-    else this.#startFile(bytes, at, attribute, type);
+    this.#members(at, attribute, attributeEnd);
+    if (type === FileType.directory) this.#enter(at);
+    else this.#startFile(at, attribute, type);
   }
 
-  #rootName(bytes: Buffer, at: number): void {
-    this.out.writeLatin1(bytes.readBigUInt64BE(at + ENTRY_INODE) === TRASH_INODE ? "Trash" : "FSTree");
+  #inodeAt(at: number): bigint {
+    return this.#source.getBigUint64(at + ENTRY_INODE);
   }
 
   #member(): void {
-    this.out.writeAscii(this.#linesAt(this.#indent).member);
+    this.out.writeText(this.#lines.member);
   }
 
-  readonly #lines: Lines[] = [];
+  #moveIn(): void {
+    this.#indent += 4;
+    this.#lines = linesAt(this.#indent);
+  }
 
-  #linesAt(indent: number): Lines {
-    let lines = this.#lines[indent];
-    if (lines === undefined) {
-      lines = makeLines(indent);
-      this.#lines[indent] = lines;
-    }
-    return lines;
+  #moveOut(): void {
+    this.#indent -= 4;
+    this.#lines = linesAt(this.#indent);
   }
 
   /** Symlink, xattrs and ACLs: the order of a file; a directory has no symlink. */
-  #members(bytes: Buffer, at: number, symlink: number): void {
+  #members(at: number, attribute: number, attributeEnd: number): void {
     const out = this.out;
-    const xattrs = symlink + readUint32(bytes, at + ENTRY_SYMLINK_SIZE);
-    const chunks = xattrs + readUint32(bytes, at + ENTRY_XATTRS_SIZE);
-    if (bytes[at + ENTRY_TYPE] === FileType.symlink) {
-      if (xattrs > symlink) {
+    const source = this.#source;
+    const bytes = this.#bytes;
+    const xattrs = attributeEnd + source.getUint32(at + ENTRY_SYMLINK_SIZE);
+    const chunks = xattrs + source.getUint32(at + ENTRY_XATTRS_SIZE);
+    if (source.getUint8(at + ENTRY_TYPE) === FileType.symlink) {
+      if (xattrs > attributeEnd) {
         this.#member();
-        out.writeAscii(SYMLINK);
-        out.writeEscaped(bytes, symlink, xattrs);
+        out.writeText(SYMLINK);
+        out.writeEscaped(bytes, attributeEnd, xattrs);
         out.writeU8(QUOTE);
       } else {
-        this.#find("missing-symlink", bytes, at);
+        this.#find("missing-symlink", at);
       }
     }
     if (chunks > xattrs) {
       this.#member();
-      if (!writeXattrs(out, bytes, xattrs, chunks)) this.#find("xattr-name", bytes, at);
+      if (!writeXattrs(out, bytes, xattrs, chunks)) this.#find("xattr-name", at);
     }
-    const attributeSize = bytes.readUInt16BE(at + ENTRY_ATTRIBUTE_SIZE);
-    if (attributeSize < 79) return;
-    const { accessAclId, defaultAclId } = readAttributeTail(bytes, symlink - attributeSize, symlink);
-    if (accessAclId !== 0) this.#acl(ACL_ACCESS, accessAclId, bytes, at);
-    if (defaultAclId !== 0) this.#acl(ACL_DEFAULT, defaultAclId, bytes, at);
+    if (attributeEnd - attribute < ATTR_TAIL + 8) return;
+    const { accessAclId, defaultAclId } = readAttributeTail(bytes, attribute, attributeEnd);
+    if (accessAclId !== 0) this.#acl(ACL_ACCESS, accessAclId, at);
+    if (defaultAclId !== 0) this.#acl(ACL_DEFAULT, defaultAclId, at);
   }
 
-  #acl(member: Buffer, id: number, bytes: Buffer, at: number): void {
+  #acl(member: ConstantText, id: number, at: number): void {
     let text = this.#aclTexts.get(id);
     if (text === undefined) {
       const rule = this.#acls.get(id);
-      if (rule === undefined) return this.#find("missing-acl", bytes, at);
+      if (rule === undefined) return this.#find("missing-acl", at);
       text = aclText(rule);
       this.#aclTexts.set(id, text);
     }
     this.#member();
-    this.out.writeAscii(member);
-    this.out.writeBytes(text);
+    this.out.writeText(member);
+    this.out.writeText(text);
   }
 
-  #enter(bytes: Buffer, at: number): void {
-    const flags = bytes[at + ENTRY_FLAGS]!;
-    if ((flags & ENTRY_REPEATED) !== 0) this.#find("directory-repeated", bytes, at);
+  #enter(at: number): void {
+    const flags = this.#source.getUint8(at + ENTRY_FLAGS);
+    if ((flags & ENTRY_REPEATED) !== 0) this.#find("directory-repeated", at);
     this.directories++;
     this.#member();
-    this.out.writeAscii(ENTRIES);
-    this.#indent += 4;
+    this.out.writeText(ENTRIES);
+    this.#moveIn();
     this.#hasSibling = false;
-    if ((flags & ENTRY_ROOT) === 0) this.#path.push(entryName(bytes, at));
+    if ((flags & ENTRY_ROOT) === 0) this.#path.push(entryName(this.#bytes, at));
   }
 
   #leave(): void {
     this.#closeFile();
-    this.#indent -= 4;
+    this.#moveOut();
     const out = this.out;
     out.writeNewline(this.#indent + 2);
     out.writeU8(BRACE_CLOSE);
@@ -235,41 +256,44 @@ export class TreeEncoder {
     this.#path.pop();
   }
 
-  #startFile(bytes: Buffer, at: number, attribute: number, type: number): void {
+  #startFile(at: number, attribute: number, type: number): void {
     this.#openFile = true;
-    if (type !== FileType.regular || (bytes[at + ENTRY_FLAGS]! & ENTRY_NODE_MISSING) !== 0) return;
-    if (bytes[attribute + ATTR_LENGTH]! >= 0x80) this.#find("impossible-length", bytes, at);
-    const chunksSize = readUint32(bytes, at + ENTRY_CHUNKS_SIZE);
-    const more = (bytes[at + ENTRY_FLAGS]! & ENTRY_MORE_CHUNKS) !== 0;
+    const source = this.#source;
+    const flags = source.getUint8(at + ENTRY_FLAGS);
+    if (type !== FileType.regular || (flags & ENTRY_NODE_MISSING) !== 0) return;
+    const lengthHigh = source.getUint32(attribute + ATTR_LENGTH);
+    if (lengthHigh >= 0x8000_0000) this.#find("impossible-length", at);
+    const chunksSize = source.getUint32(at + ENTRY_CHUNKS_SIZE);
+    const more = (flags & ENTRY_MORE_CHUNKS) !== 0;
     if (chunksSize === 0 && !more) return;
     // Chunk n counts when n * 64 MiB < length: the number of chunks, rounded up.
-    const length =
-      readUint32(bytes, attribute + ATTR_LENGTH) * 0x1_0000_0000 + readUint32(bytes, attribute + ATTR_LENGTH + 4);
+    const length = lengthHigh * 0x1_0000_0000 + source.getUint32(attribute + ATTR_LENGTH + 4);
     this.#chunks = { limit: Math.ceil(length / 0x400_0000), firstAt: -1, written: 0 };
-    const end = at + readUint32(bytes, at);
-    this.#writeChunks(bytes, end - chunksSize, end);
+    const end = at + source.getUint32(at);
+    this.#writeChunks(end - chunksSize, end);
     if (!more) this.#closeChunks();
   }
 
-  #continueChunks(bytes: Buffer, at: number): void {
-    if (this.#chunks !== undefined) this.#writeChunks(bytes, at + CHUNKS_LIST, at + readUint32(bytes, at));
+  #continueChunks(at: number): void {
+    if (this.#chunks !== undefined) this.#writeChunks(at + CHUNKS_LIST, at + this.#source.getUint32(at));
   }
 
-  #writeChunks(bytes: Buffer, start: number, end: number): void {
+  #writeChunks(start: number, end: number): void {
     const open = this.#chunks!;
     const out = this.out;
-    for (let at = start; at < end; at += 8 + readUint32(bytes, at + 4)) {
-      if (readUint32(bytes, at) >= open.limit) continue;
+    const source = this.#source;
+    for (let at = start; at < end; at += 8 + source.getUint32(at + 4)) {
+      if (source.getUint32(at) >= open.limit) continue;
       if (open.written === 0) {
         this.#member();
-        out.writeAscii(CHUNKS);
+        out.writeText(CHUNKS);
         open.firstAt = out.length;
       } else {
         if (open.written === 1) this.#moveFirstChunkDown(open.firstAt);
         out.writeU8(COMMA);
         out.writeNewline(this.#indent + 4);
       }
-      writeChunk(out, bytes, at);
+      writeChunk(out, source, at);
       open.written++;
     }
   }
@@ -297,13 +321,13 @@ export class TreeEncoder {
     if (!this.#openFile) return;
     const out = this.out;
     this.#closeChunks();
-    out.writeAscii(this.#linesAt(this.#indent).end);
+    out.writeText(this.#lines.end);
     this.#openFile = false;
     this.#hasSibling = true;
   }
 
-  #find(kind: TreeFindingKind, bytes: Buffer, at: number): void {
-    this.#onFinding(kind, () => printablePath([...this.#path, entryName(bytes, at)]));
+  #find(kind: TreeFindingKind, at: number): void {
+    this.#onFinding(kind, () => printablePath([...this.#path, entryName(this.#bytes, at)]));
   }
 }
 

@@ -57,7 +57,7 @@ export async function* encodeJsonDump(
   }
   tree ??= startTree(head, options);
   tree.end();
-  tree.out.writeLatin1("\n}\n");
+  tree.out.writeAscii("\n}\n");
   yield handOn(tree, options, result);
 }
 
@@ -128,7 +128,7 @@ class HeadCollector {
       writeQuotas(out, "UserQuotas", this.#userQuotas.filter(limited));
       writeQuotas(out, "GroupQuotas", this.#groupQuotas.filter(limited));
     }
-    out.writeLatin1(",");
+    out.writeAscii(",");
   }
 
   #writeCounters(out: TextWriter): void {
@@ -142,9 +142,7 @@ class HeadCollector {
       ["nextTrash", counter("nextTrash")],
     ];
     if (counter("lastChangelog") !== 0n) members.push(["lastChangelog", counter("lastChangelog")]);
-    out.writeLatin1(
-      `,\n  "Counters": {\n${members.map(([name, value]) => `    "${name}": ${value}`).join(",\n")}\n  }`,
-    );
+    out.writeAscii(`,\n  "Counters": {\n${members.map(([name, value]) => `    "${name}": ${value}`).join(",\n")}\n  }`);
   }
 
   /** By session, inodes ascending: the reference's order is random or that of its server (docs/spec/json-dump.md §5). */
@@ -177,12 +175,12 @@ class HeadCollector {
 }
 
 function writeList(out: TextWriter, name: string, elements: readonly string[]): void {
-  if (elements.length === 0) return out.writeLatin1(`,\n  "${name}": []`);
-  out.writeLatin1(`,\n  "${name}": [`);
+  if (elements.length === 0) return out.writeAscii(`,\n  "${name}": []`);
+  out.writeAscii(`,\n  "${name}": [`);
   elements.forEach((element, i) => {
-    out.writeLatin1(`${i > 0 ? "," : ""}\n${element}`);
+    out.writeAscii(`${i > 0 ? "," : ""}\n${element}`);
   });
-  out.writeLatin1("\n  ]");
+  out.writeAscii("\n  ]");
 }
 
 /** Keys sort as text. */
@@ -190,12 +188,12 @@ function writeQuotas(out: TextWriter, name: string, quotas: readonly QuotaRecord
   if (quotas.length === 0) return;
   const members = quotas.map((quota) => ({ key: quota.key.toString(), quota }));
   members.sort((a, b) => (a.key < b.key ? -1 : 1));
-  out.writeLatin1(`,\n  "${name}": {`);
+  out.writeAscii(`,\n  "${name}": {`);
   members.forEach(({ key, quota }, i) => {
     const limits = `      "maxSpace": ${quota.maxSpace},\n      "maxInodes": ${quota.maxInodes}`;
-    out.writeLatin1(`${i > 0 ? "," : ""}\n    "${key}": {\n${limits}\n    }`);
+    out.writeAscii(`${i > 0 ? "," : ""}\n    "${key}": {\n${limits}\n    }`);
   });
-  out.writeLatin1("\n  }");
+  out.writeAscii("\n  }");
 }
 
 function compareBigInt(a: bigint, b: bigint): number {

@@ -1,6 +1,6 @@
 import { ByteWriter } from "../../base/bytes.ts";
 import { utf8SequenceLength } from "./escape.ts";
-import { putAscii, putLatin1 } from "./put-text.ts";
+import { type ConstantText, putString, putText, SLACK_BYTES } from "./put-text.ts";
 
 const PERCENT = 0x25;
 const QUOTE = 0x22;
@@ -17,10 +17,9 @@ PLAIN[BACKSLASH] = 0;
 
 /** Writes the text of a JSON dump byte by byte; nothing goes through JavaScript strings but the rare large number. */
 export class TextWriter extends ByteWriter {
-  /** ASCII text. Callers keep constants as buffers: `ascii("...")`. */
-  writeAscii(text: Uint8Array): void {
-    const to = this.reserve(text.length);
-    this.length = putAscii(this.buffer, to, text);
+  writeText(text: ConstantText): void {
+    const to = this.reserve(text.size + SLACK_BYTES);
+    this.length = putText(this.view, to, text);
   }
 
   /** LF and `count` blanks. */
@@ -33,9 +32,9 @@ export class TextWriter extends ByteWriter {
   }
 
   /** ASCII text from a string: for rare values. */
-  writeLatin1(text: string): void {
+  writeAscii(text: string): void {
     const to = this.reserve(text.length);
-    this.length = putLatin1(this.buffer, to, text);
+    this.length = putString(this.view, to, text);
   }
 
   /**
@@ -85,12 +84,12 @@ export class TextWriter extends ByteWriter {
       const byte = source[from]!;
       const size = utf8SequenceLength(source, from, end);
       if (size === 0) {
-        this.writeLatin1("\\ufffd");
+        this.writeAscii("\\ufffd");
         complete = false;
         from++;
       } else if (size > 1) {
         const separator = byte === 0xe2 && source[from + 1] === 0x80 && (source[from + 2]! & 0xfe) === 0xa8;
-        if (separator) this.writeLatin1(source[from + 2] === 0xa8 ? "\\u2028" : "\\u2029");
+        if (separator) this.writeAscii(source[from + 2] === 0xa8 ? "\\u2028" : "\\u2029");
         else this.writeSlice(source, from, from + size);
         from += size;
       } else {
@@ -102,13 +101,13 @@ export class TextWriter extends ByteWriter {
   }
 
   #writeJsonAscii(byte: number): void {
-    if (byte === QUOTE) this.writeLatin1('\\"');
-    else if (byte === BACKSLASH) this.writeLatin1("\\\\");
-    else if (byte === 0x0a) this.writeLatin1("\\n");
-    else if (byte === 0x0d) this.writeLatin1("\\r");
-    else if (byte === 0x09) this.writeLatin1("\\t");
+    if (byte === QUOTE) this.writeAscii('\\"');
+    else if (byte === BACKSLASH) this.writeAscii("\\\\");
+    else if (byte === 0x0a) this.writeAscii("\\n");
+    else if (byte === 0x0d) this.writeAscii("\\r");
+    else if (byte === 0x09) this.writeAscii("\\t");
     else if (byte < 0x20 || byte === 0x3c || byte === 0x3e || byte === 0x26) {
-      this.writeLatin1("\\u00");
+      this.writeAscii("\\u00");
       this.writeU8(HEX_LOWER[byte >> 4]!);
       this.writeU8(HEX_LOWER[byte & 15]!);
     } else this.writeU8(byte);
@@ -117,9 +116,4 @@ export class TextWriter extends ByteWriter {
 
 function isReplacementCharacter(source: Buffer, at: number): boolean {
   return source[at] === 0xef && source[at + 1] === 0xbf && source[at + 2] === 0xbd;
-}
-
-/** Constant ASCII text as bytes. */
-export function ascii(text: string): Buffer {
-  return Buffer.from(text, "latin1");
 }

@@ -35,7 +35,7 @@ describe("decimal numbers in keys", () => {
         const writer = new ByteWriter(16);
         writeNumberArgument(writer, Buffer.from("i"), high(a), low(a));
         writePairArgument(writer, Buffer.from("{12}c"), high(a), low(a), 0x5f, high(b), low(b));
-        expect(writer.view().toString()).toBe(bulk(`i${a}`) + bulk(`{12}c${a}_${b}`));
+        expect(writer.written().toString()).toBe(bulk(`i${a}`) + bulk(`{12}c${a}_${b}`));
       }),
     );
   });
@@ -50,7 +50,7 @@ describe("decimal numbers in keys", () => {
         expect(signedOrZero(text)).toBe(value);
         const writer = new ByteWriter(16);
         writeSignedArgument(writer, out.hi, out.lo);
-        expect(writer.view().toString()).toBe(bulk(String(value)));
+        expect(writer.written().toString()).toBe(bulk(String(value)));
       }),
     );
   });
