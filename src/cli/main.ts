@@ -8,11 +8,20 @@ const abort = new AbortController();
 
 for (const signalName of ["SIGINT", "SIGTERM"] as const) {
   process.on(signalName, () => {
-    // The second signal is an order: whatever the cleaning up waits for, it waits no longer.
-    if (abort.signal.aborted) process.exit(signalName === "SIGTERM" ? ExitCode.terminated : ExitCode.interrupted);
+    if (abort.signal.aborted) endAtOnce(signalName);
     process.stderr.write(`decant: ${signalName} received, cleaning up; once more to exit at once\n`);
     abort.abort(new Interruption(signalName));
   });
+}
+
+/**
+ * The second signal is an order: whatever the cleaning up waits for, it waits no longer. The end comes from the signal
+ * itself, as an exit waits for every thread, also for one that hangs in a file; process 1 alone cannot end that way.
+ */
+function endAtOnce(signalName: "SIGINT" | "SIGTERM"): void {
+  process.removeAllListeners(signalName);
+  process.kill(process.pid, signalName);
+  process.exit(signalName === "SIGTERM" ? ExitCode.terminated : ExitCode.interrupted);
 }
 
 process.on("uncaughtException", (error) => {

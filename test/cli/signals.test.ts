@@ -1,41 +1,27 @@
-import { spawn } from "node:child_process";
-import { readdirSync } from "node:fs";
-import { join } from "node:path";
+import { closeSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
-import { DECANT_MAIN, NODE } from "../support/decant.ts";
+import { makeNamedPipe, openPipeWriter, writePipe } from "../support/named-pipe.ts";
+import { startRedis } from "../support/redis-server.ts";
+import { fixture } from "../support/repository.ts";
+import { requireRedisServer } from "../support/require-server.ts";
+import { type DecantEnd, type RunningDecant, startDecant } from "../support/running-decant.ts";
 import { copySqliteFixture } from "../support/sqlite-fixture.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
-interface Running {
-  readonly kill: (signal: NodeJS.Signals) => void;
-  readonly ended: Promise<{ code: number | null; err: string }>;
-  /** Resolves when stderr or stdout contains the text. */
-  waitFor(text: string): Promise<void>;
-}
+const DUMP = fixture("golden/dumps/golden.json");
+/** From the start of a command until it waits for its input. */
+const START_MS = 1500;
 
-function start(args: readonly string[]): Running {
-  const child = spawn(NODE, [DECANT_MAIN, ...args], { stdio: ["pipe", "pipe", "pipe"] });
-  let err = "";
-  let seen = "";
-  const waiting: { text: string; resolve: () => void }[] = [];
-  const collect = (chunk: Buffer): void => {
-    seen += chunk.toString();
-    for (const { text, resolve } of waiting) if (seen.includes(text)) resolve();
-  };
-  child.stderr.on("data", (chunk: Buffer) => {
-    err += chunk.toString();
-    collect(chunk);
-  });
-  child.stdout.on("data", collect);
-  const ended = new Promise<{ code: number | null; err: string }>((resolve) => {
-    child.on("close", (code) => resolve({ code, err }));
-  });
-  const waitFor = (text: string): Promise<void> =>
-    new Promise((resolve) => {
-      if (seen.includes(text)) resolve();
-      else waiting.push({ text, resolve });
-    });
-  return { kill: (signal) => child.kill(signal), ended, waitFor };
+const hasRedis = await requireRedisServer("a second signal during a load into Redis");
+
+/** Sends the signal and tells how the command ended, and how soon. */
+async function endOf(running: RunningDecant, signal: NodeJS.Signals): Promise<DecantEnd & { afterMs: number }> {
+  const sent = Date.now();
+  running.kill(signal);
+  const end = await running.ended;
+  return { ...end, afterMs: Date.now() - sent };
 }
 
 describe("a signal", () => {
@@ -44,10 +30,9 @@ describe("a signal", () => {
     ["SIGTERM", 143],
   ] as const)("%s stops a load from stdin, which cleans up and ends with %i", async (signal, code) => {
     const directory = temporaryDirectory();
-    const load = start(["load", `sqlite3://${join(directory, "new.db")}`, "--verbose", "--tmp-dir", directory]);
-    await new Promise((resolve) => setTimeout(resolve, 1500)); // it waits for its input now
-    load.kill(signal);
-    const { code: ended, err } = await load.ended;
+    const load = startDecant(["load", `sqlite3://${join(directory, "new.db")}`, "--verbose", "--tmp-dir", directory]);
+    await sleep(START_MS);
+    const { code: ended, err } = await endOf(load, signal);
     expect(ended).toBe(code);
     expect(err).toContain(`decant: ${signal} received, cleaning up; once more to exit at once\n`);
     expect(err).toContain("decant: error: interrupted; ");
@@ -55,12 +40,68 @@ describe("a signal", () => {
     expect(readdirSync(directory)).toEqual([]);
   });
 
+  test.each([
+    ["on which nobody writes", undefined],
+    ["whose writer says nothing", 0],
+    ["whose writer stalls in the first bytes", 3],
+    ["whose writer stalls in the middle", 100_000],
+  ])("stops a load from a named pipe %s", async (_, bytes) => {
+    const pipe = makeNamedPipe();
+    const directory = dirname(pipe);
+    const target = `sqlite3://${join(directory, "new.db")}`;
+    const load = startDecant(["load", target, pipe, "--tmp-dir", directory]);
+    const writer = bytes === undefined ? undefined : openPipeWriter(pipe);
+    if (writer !== undefined) await writePipe(writer, readFileSync(DUMP).subarray(0, bytes));
+    await sleep(START_MS);
+    const { code, err, afterMs } = await endOf(load, "SIGINT");
+    if (writer !== undefined) closeSync(writer);
+    expect(code).toBe(130);
+    expect(err).toContain(`decant: error: interrupted; ${target} holds no volume\n`);
+    expect(afterMs).toBeLessThan(2000);
+    expect(readdirSync(directory)).toEqual(["pipe"]);
+  });
+
   test("stops at a question without writing", async () => {
-    const config = start(["config", copySqliteFixture("golden/native/natsqlite.sqlite.db").url, "--trash-days", "0"]);
+    const { url } = copySqliteFixture("golden/native/natsqlite.sqlite.db");
+    const config = startDecant(["config", url, "--trash-days", "0"]);
     await config.waitFor("Proceed anyway? [y/N]: ");
-    config.kill("SIGINT");
-    const { code, err } = await config.ended;
+    const { code, err } = await endOf(config, "SIGINT");
     expect(code).toBe(130);
     expect(err).toContain("decant: error: interrupted; ");
+  });
+});
+
+/** The first signal does not end the command within a second, the second one does. */
+async function expectSecondSignalEnds(running: RunningDecant, signal: NodeJS.Signals): Promise<void> {
+  running.kill(signal);
+  await running.waitFor(`decant: ${signal} received, cleaning up; once more to exit at once\n`);
+  const early = await Promise.race([running.ended, sleep(1000)]);
+  const { afterMs, code, signalName } = await endOf(running, signal);
+  expect({ early, code, signalName }).toEqual({ early: undefined, code: null, signalName: signal });
+  expect(afterMs).toBeLessThan(1000);
+}
+
+describe("a second signal", () => {
+  test.skipIf(!hasRedis)("ends a load at once whose clean-up waits for a server", async () => {
+    const redis = await startRedis();
+    const control = redis.client();
+    const load = startDecant(["load", redis.url()]);
+    load.input.write(readFileSync(DUMP).subarray(0, 100_000));
+    while ((await control.dbsize()) === 0) await sleep(20);
+    control.disconnect();
+    process.kill(redis.pid, "SIGSTOP");
+    try {
+      await expectSecondSignalEnds(load, "SIGINT");
+    } finally {
+      process.kill(redis.pid, "SIGCONT");
+      await redis.stop();
+    }
+  });
+
+  test.each(["SIGINT", "SIGTERM"] as const)("%s ends a command at once that hangs in a file", async (signal) => {
+    const target = `sqlite3://${join(temporaryDirectory(), "new.db")}`;
+    const load = startDecant(["load", target, DUMP, "--encrypt-rsa-key", makeNamedPipe()]);
+    await sleep(START_MS);
+    await expectSecondSignalEnds(load, signal);
   });
 });

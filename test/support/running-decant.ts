@@ -13,28 +13,36 @@ export interface RunningDecant {
   kill(signal: NodeJS.Signals): void;
   /** Its standard input, for `load` without a file. */
   readonly input: NodeJS.WritableStream;
-  /** Resolves when stderr contains the text. */
+  /** Resolves when stderr or stdout contains the text. */
   waitFor(text: string): Promise<void>;
   readonly ended: Promise<DecantEnd>;
 }
 
-/** Starts the command line in a process of its own; what it prints on stdout is dropped. */
+/** Starts the command line in a process of its own. */
 export function startDecant(args: readonly string[]): RunningDecant {
-  const child = spawn(NODE, [DECANT_MAIN, ...args], { stdio: ["pipe", "ignore", "pipe"] });
+  const child = spawn(NODE, [DECANT_MAIN, ...args], { stdio: ["pipe", "pipe", "pipe"] });
   child.stdin.on("error", () => undefined); // it may end without reading its input
   let err = "";
+  let out = "";
   const waiting: { text: string; resolve: () => void }[] = [];
+  const resolveWaiting = (): void => {
+    for (const { text, resolve } of waiting) if (err.includes(text) || out.includes(text)) resolve();
+  };
   child.stderr.on("data", (chunk: Buffer) => {
     err += chunk.toString();
-    for (const { text, resolve } of waiting) if (err.includes(text)) resolve();
+    resolveWaiting();
+  });
+  child.stdout.on("data", (chunk: Buffer) => {
+    out += chunk.toString();
+    resolveWaiting();
   });
   return {
     kill: (signal) => child.kill(signal),
     input: child.stdin,
     waitFor: (text) =>
       new Promise((resolve) => {
-        if (err.includes(text)) resolve();
-        else waiting.push({ text, resolve });
+        waiting.push({ text, resolve });
+        resolveWaiting();
       }),
     ended: new Promise((resolve) => {
       child.on("close", (code, signalName) => resolve({ code, signalName, err }));

@@ -1,10 +1,11 @@
 import type { KeyObject } from "node:crypto";
-import { type FileHandle, open } from "node:fs/promises";
+import { type FileHandle, open, stat } from "node:fs/promises";
 import { addAbortSignal, type Readable } from "node:stream";
 import { NotFoundError } from "../../base/errors.ts";
 import { type CompressionName, compressionOf, decompress, MAGIC_BYTES } from "./decompress.ts";
 import { type Cipher, cipherOf, decryptObject } from "./decrypt.ts";
 import { fileError } from "./file-error.ts";
+import { openNamedPipe } from "./named-pipe.ts";
 import { readPrivateKey } from "./private-key.ts";
 
 export type InputSource = { readonly file: string } | { readonly stream: Readable };
@@ -44,7 +45,8 @@ const READ_BYTES = 256 * 1024;
  */
 export async function openInput(source: InputSource, options: InputOptions): Promise<Input> {
   const { signal, decryption } = options;
-  const raw = "file" in source ? await openFile(source.file, signal) : openStream(source.stream, signal);
+  const raw =
+    "file" in source ? await openFile(source.file, signal) : openStream(source.stream, "the input stream", signal);
   try {
     let content = await peek(raw.read());
     // Large automatic backups of encrypted volumes are stored in clear (docs/spec/auto-backup.md §7).
@@ -92,6 +94,7 @@ async function openFile(path: string, signal: AbortSignal): Promise<RawInput> {
   let isRegular: boolean;
   try {
     signal.throwIfAborted();
+    if ((await stat(path)).isFIFO()) return openStream(openNamedPipe(path), path, signal);
     handle = await open(path, "r");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") {
@@ -103,10 +106,10 @@ async function openFile(path: string, signal: AbortSignal): Promise<RawInput> {
   }
   const close = (): Promise<void> => handle.close().catch(() => undefined);
   try {
-    const stat = await handle.stat();
-    size = stat.size;
-    isRegular = stat.isFile();
-    if (stat.isDirectory()) throw Object.assign(new Error("is a directory"), { code: "EISDIR", errno: -21 });
+    const found = await handle.stat();
+    size = found.size;
+    isRegular = found.isFile();
+    if (found.isDirectory()) throw Object.assign(new Error("is a directory"), { code: "EISDIR", errno: -21 });
   } catch (error) {
     await close();
     throw fileError("read", path, error);
@@ -118,8 +121,8 @@ async function openFile(path: string, signal: AbortSignal): Promise<RawInput> {
     });
     return buffer.subarray(0, bytesRead);
   };
-  /** Asked for a piece too early, a pipe that stands still could not be closed. */
-  async function* readPipe(): AsyncGenerator<Buffer> {
+  /** Asked for a piece too early, a device that stands still could not be closed. */
+  async function* readDevice(): AsyncGenerator<Buffer> {
     const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
     for (;;) {
       signal.throwIfAborted();
@@ -149,13 +152,13 @@ async function openFile(path: string, signal: AbortSignal): Promise<RawInput> {
     name: path,
     totalBytes: isRegular ? size : undefined,
     isRepeatable: isRegular,
-    read: isRegular ? readRegular : readPipe,
+    read: isRegular ? readRegular : readDevice,
     readBytes: () => position,
     close,
   };
 }
 
-function openStream(stream: Readable, signal: AbortSignal): RawInput {
+function openStream(stream: Readable, name: string, signal: AbortSignal): RawInput {
   addAbortSignal(signal, stream);
   let position = 0;
   async function* read(): AsyncGenerator<Buffer> {
@@ -165,16 +168,18 @@ function openStream(stream: Readable, signal: AbortSignal): RawInput {
         yield chunk;
       }
     } catch (error) {
-      throw fileError("read", "the input stream", error);
+      throw fileError("read", name, error);
     }
   }
   return {
-    name: "the input stream",
+    name,
     totalBytes: undefined,
     isRepeatable: false,
     read,
     readBytes: () => position,
-    close: async () => undefined,
+    close: async () => {
+      stream.destroy();
+    },
   };
 }
 

@@ -1,11 +1,13 @@
 import { createCipheriv, createPublicKey, publicEncrypt, randomBytes } from "node:crypto";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { DataError, type DecantError, FileError, NotFoundError, UsageError } from "../../../../src/base/errors.ts";
 import { type InputOptions, type InputSource, openInput } from "../../../../src/formats/container/input.ts";
+import { makeNamedPipe, openPipeWriter, writePipe } from "../../../support/named-pipe.ts";
 import { temporaryDirectory } from "../../../support/temporary-directory.ts";
 import { decodeText, FIXTURES, fixture } from "../json/reading.ts";
 
@@ -122,6 +124,23 @@ describe("an input", () => {
     expect((await failure(readAll(pipe(zstd)))).message).toMatch(
       /\(zstd\): 18 bytes behind its end are not compressed data$/,
     );
+  });
+
+  it("comes through a named pipe, whatever pieces its writer makes", async () => {
+    const plain = fixture("golden/dumps/golden.json");
+    for (const [bytes, description] of [
+      [plain, "plain"],
+      [gzipSync(plain), "gzip"],
+    ] as const) {
+      const file = makeNamedPipe();
+      const writer = openPipeWriter(file);
+      const reading = readAll({ file });
+      for (let at = 0; at < bytes.length; at += 50_000) await writePipe(writer, bytes.subarray(at, at + 50_000));
+      // What nobody has opened when its writer closes it is lost.
+      await sleep(100);
+      closeSync(writer);
+      expect(await reading).toEqual({ bytes: plain, description });
+    }
   });
 
   it("that is not there or no file is named", async () => {
