@@ -1,3 +1,4 @@
+import { copyBytes, viewOf } from "../base/bytes.ts";
 import { DataError } from "../base/errors.ts";
 import {
   ATTR_BASE_BYTES,
@@ -21,10 +22,12 @@ import {
   attributeOffset,
   CHUNKS_LIST,
   chunksOffset,
+  ENTRY_ATTRIBUTE_SIZE,
   ENTRY_FLAGS,
   ENTRY_INODE,
   ENTRY_MORE_CHUNKS,
   ENTRY_NAME,
+  ENTRY_NAME_SIZE,
   ENTRY_NODE_MISSING,
   ENTRY_REPEATED,
   ENTRY_ROOT,
@@ -84,6 +87,8 @@ export class EntryConsolidator {
   readonly #seen: InodeSet = new InodeSet(this.#keys);
   readonly #directories: InodeSet = new InodeSet(this.#keys);
   readonly #frames: DirectoryFrame[] = [];
+  /** The batch at hand, for numbers. */
+  #source: DataView = new DataView(new ArrayBuffer(0));
   /** Depth of directories that are being left out. */
   #skipping = 0;
   #usedBlocks = 0;
@@ -91,7 +96,7 @@ export class EntryConsolidator {
   #largestHigh = 0;
   #largestLow = 1;
   /** Whose chunks the next item may continue; undefined when they are not wanted. */
-  #chunksOf: Buffer | undefined;
+  #chunksOf: DataView | undefined;
   #openPlace: OpenPlace | undefined;
 
   constructor(options: EntryConsolidatorOptions) {
@@ -118,8 +123,10 @@ export class EntryConsolidator {
 
   write(batch: RecordBatch): void {
     const { bytes } = batch;
-    for (let at = 0; at < bytes.length; at += bytes.readUInt32BE(at)) {
-      const tag = bytes[at + ITEM_TAG];
+    const source = viewOf(bytes);
+    this.#source = source;
+    for (let at = 0; at < bytes.length; at += source.getUint32(at)) {
+      const tag = source.getUint8(at + ITEM_TAG);
       if (tag === TREE_ENTRY) this.#entry(bytes, at);
       else if (tag === TREE_CHUNKS) this.#continueChunks(bytes, at);
       else this.#leave(bytes, at);
@@ -168,8 +175,9 @@ export class EntryConsolidator {
     this.#seen.add(inodeBytes, 0);
     this.#directories.add(inodeBytes, 0);
     this.directories++;
-    this.#frames.push(new DirectoryFrame(inodeBytes, undefined, this.#rootAttribute(bytes, at, inTrash), inTrash));
-    this.#options.writer.xattrs(bytes, xattrsOffset(bytes, at), chunksOffset(bytes, at), inodeBytes, 0);
+    const frame = new DirectoryFrame(inodeBytes, undefined, this.#rootAttribute(bytes, at, inTrash), inTrash);
+    this.#frames.push(frame);
+    this.#options.writer.xattrs(this.#source, xattrsOffset(bytes, at), chunksOffset(bytes, at), frame.inodeView, 0);
   }
 
   /** Volumes that never had a trash have no record of its root: that is no damage. */
@@ -204,22 +212,23 @@ export class EntryConsolidator {
   }
 
   /** The same for a file, in a buffer that the next file uses again. */
-  #fileAttribute(bytes: Buffer, at: number): Buffer {
-    const start = attributeOffset(bytes, at);
-    const end = symlinkOffset(bytes, at);
-    if (!isCanonical(end - start)) return this.#attribute(bytes, at);
-    const scratch = this.#scratch[end - start - ATTR_BASE_BYTES]!;
-    bytes.copy(scratch, 0, start, end);
+  #fileAttribute(bytes: Buffer, at: number): DataView {
+    const source = this.#source;
+    const start = at + ENTRY_NAME + source.getUint16(at + ENTRY_NAME_SIZE);
+    const size = source.getUint16(at + ENTRY_ATTRIBUTE_SIZE);
+    if (!isCanonical(size)) return viewOf(this.#attribute(bytes, at));
+    const scratch = this.#scratch[size - ATTR_BASE_BYTES]!;
+    copyBytes(source, start, start + size, scratch, 0);
     return scratch;
   }
 
-  readonly #scratch: readonly Buffer[] = Array.from({ length: ATTR_MAX_BYTES - ATTR_BASE_BYTES + 1 }, (_, i) =>
-    Buffer.alloc(ATTR_BASE_BYTES + i),
+  readonly #scratch: readonly DataView[] = Array.from({ length: ATTR_MAX_BYTES - ATTR_BASE_BYTES + 1 }, (_, i) =>
+    viewOf(new Uint8Array(ATTR_BASE_BYTES + i)),
   );
 
   #checkInode(bytes: Buffer, at: number, parent: DirectoryFrame): void {
-    const high = bytes.readUInt32BE(at + ENTRY_INODE);
-    const low = bytes.readUInt32BE(at + ENTRY_INODE + 4);
+    const high = this.#source.getUint32(at + ENTRY_INODE);
+    const low = this.#source.getUint32(at + ENTRY_INODE + 4);
     if (high === 0 && low <= 1 && (bytes[at + ENTRY_FLAGS]! & ENTRY_REPEATED) === 0) {
       throw this.#damage(bytes, at, `Inode ${low} cannot stand below the root`);
     }
@@ -248,7 +257,7 @@ export class EntryConsolidator {
     }
     this.#directories.add(bytes, at + ENTRY_INODE);
     this.directories++;
-    this.#options.writer.edge(parent.inode, bytes, at, FileType.directory);
+    this.#options.writer.edge(parent.inodeView, this.#source, at, FileType.directory);
     parent.addDirectory();
     this.#usedBlocks++;
     this.#totalInodes++;
@@ -257,7 +266,7 @@ export class EntryConsolidator {
     const frame = new DirectoryFrame(inode, name, this.#attribute(bytes, at), parent.inTrash);
     this.#usage(parent).add(frame.attribute.readUInt32BE(ATTR_UID), frame.attribute.readUInt32BE(ATTR_GID), 1, 1);
     this.#frames.push(frame);
-    this.#options.writer.xattrs(bytes, xattrsOffset(bytes, at), chunksOffset(bytes, at), inode, 0);
+    this.#options.writer.xattrs(this.#source, xattrsOffset(bytes, at), chunksOffset(bytes, at), frame.inodeView, 0);
   }
 
   #leave(bytes: Buffer, at: number): void {
@@ -280,11 +289,8 @@ export class EntryConsolidator {
     attribute.writeUInt32BE(links, ATTR_NLINK);
     attribute.writeBigUInt64BE(4096n, ATTR_LENGTH);
     attribute.writeBigUInt64BE(parent === undefined ? 1n : parent.inode.readBigUInt64BE(0), ATTR_PARENT);
-    this.#options.writer.node(
-      frame.inode,
-      0,
-      this.#renumberAcls(attribute, () => printablePath(this.#names(frame.name))),
-    );
+    const renumbered = this.#renumberAcls(attribute, () => printablePath(this.#names(frame.name)));
+    this.#options.writer.node(frame.inodeView, 0, viewOf(renumbered));
     this.#options.writer.dirStat(frame.statistics());
     frame.addTo(parent);
     this.#options.quotas.account(frame.inode.readBigUInt64BE(0), frame.inTrash ? NOTHING : frame.below);
@@ -299,49 +305,48 @@ export class EntryConsolidator {
       if (defaultAclId !== KEEP_ACL_ID) attribute.defaultAclId = defaultAclId;
       frame.attribute = encodeAttribute(attribute);
     }
-    this.#options.writer.xattrs(bytes, at + LEAVE_XATTRS, at + bytes.readUInt32BE(at), frame.inode, 0);
+    const end = at + bytes.readUInt32BE(at);
+    this.#options.writer.xattrs(this.#source, at + LEAVE_XATTRS, end, frame.inodeView, 0);
   }
 
   #file(bytes: Buffer, at: number, parent: DirectoryFrame): void {
-    const type = bytes[at + ENTRY_TYPE]!;
-    const repeated = this.#seen.add(bytes, at + ENTRY_INODE);
-    if (repeated && this.#directories.has(bytes, at + ENTRY_INODE)) throw this.#twoTypes(bytes, at);
-    this.#options.writer.edge(parent.inode, bytes, at, type);
-    const attribute = this.#fileAttribute(bytes, at);
-    const sourceLinks = attribute.readUInt32BE(ATTR_NLINK);
-    const blocks = parent.addFile(attribute, type);
+    const source = this.#source;
+    const type = source.getUint8(at + ENTRY_TYPE);
     const inodeAt = at + ENTRY_INODE;
+    const repeated = this.#seen.add(bytes, inodeAt);
+    if (repeated && this.#directories.has(bytes, inodeAt)) throw this.#twoTypes(bytes, at);
+    this.#options.writer.edge(parent.inodeView, source, at, type);
+    const attribute = this.#fileAttribute(bytes, at);
+    const sourceLinks = attribute.getUint32(ATTR_NLINK);
+    const blocks = parent.addFile(attribute, type);
     if (!repeated) {
       this.#usedBlocks += blocks;
       this.#totalInodes++;
       const counted = type === FileType.regular;
-      const uid = attribute.readUInt32BE(ATTR_UID);
-      this.#usage(parent).add(uid, attribute.readUInt32BE(ATTR_GID), counted ? blocks : 0, counted ? 1 : 0);
+      const uid = attribute.getUint32(ATTR_UID);
+      this.#usage(parent).add(uid, attribute.getUint32(ATTR_GID), counted ? blocks : 0, counted ? 1 : 0);
+    }
+    if (type === FileType.symlink) {
+      attribute.setBigUint64(ATTR_LENGTH, BigInt(source.getUint32(at + ENTRY_SYMLINK_SIZE)));
     }
     if (repeated || sourceLinks !== 1) {
-      this.#place(bytes, at, parent, attribute, repeated);
+      this.#place(bytes, at, parent, bufferOf(attribute), repeated);
     } else {
-      parent.inode.copy(attribute, ATTR_PARENT);
-      this.#symlinkLength(bytes, at, type, attribute);
-      this.#options.writer.node(
-        bytes,
-        inodeAt,
-        this.#renumberAcls(attribute, () => this.#path(bytes, at)),
-      );
+      copyBytes(parent.inodeView, 0, 8, attribute, ATTR_PARENT);
+      this.#options.writer.node(source, inodeAt, this.#fileAcls(attribute, bytes, at));
     }
     if (!repeated) this.#contents(bytes, at, type);
   }
 
-  #symlinkLength(bytes: Buffer, at: number, type: number, attribute: Buffer): void {
-    if (type !== FileType.symlink) return;
-    attribute.writeBigUInt64BE(BigInt(bytes.readUInt32BE(at + ENTRY_SYMLINK_SIZE)), ATTR_LENGTH);
+  #fileAcls(attribute: DataView, bytes: Buffer, at: number): DataView {
+    if (!hasAclIds(attribute.byteLength)) return attribute;
+    return viewOf(this.#renumberAcls(bufferOf(attribute), () => this.#path(bytes, at)));
   }
 
   /** A file that has, or says it has, more than one place: its node record waits until all are known. */
   #place(bytes: Buffer, at: number, parent: DirectoryFrame, attribute: Buffer, repeated: boolean): void {
     const contents = symlinkOffset(bytes, at);
     const sourceLinks = attribute.readUInt32BE(ATTR_NLINK);
-    this.#symlinkLength(bytes, at, bytes[at + ENTRY_TYPE]!, attribute);
     const attributeHash = hashAttribute(attribute);
     const tailHash = hashBytes(attributeHash, attribute, ATTR_TAIL, attribute.length);
     const inode = Buffer.from(bytes.subarray(at + ENTRY_INODE, at + ENTRY_INODE + 8));
@@ -367,14 +372,15 @@ export class EntryConsolidator {
   /** Symlink target, xattrs and chunks: stored once per inode, at its first place. */
   #contents(bytes: Buffer, at: number, type: number): void {
     const { writer } = this.#options;
+    const source = this.#source;
     const inodeAt = at + ENTRY_INODE;
     const xattrs = xattrsOffset(bytes, at);
     const chunks = chunksOffset(bytes, at);
-    if (type === FileType.symlink) writer.symlink(bytes, inodeAt, symlinkOffset(bytes, at), xattrs);
-    writer.xattrs(bytes, xattrs, chunks, bytes, inodeAt);
-    writer.chunks(bytes, chunks, at + bytes.readUInt32BE(at), bytes, inodeAt);
-    if ((bytes[at + ENTRY_FLAGS]! & ENTRY_MORE_CHUNKS) !== 0) {
-      this.#chunksOf = Buffer.from(bytes.subarray(inodeAt, inodeAt + 8));
+    if (type === FileType.symlink) writer.symlink(source, inodeAt, symlinkOffset(bytes, at), xattrs);
+    writer.xattrs(source, xattrs, chunks, source, inodeAt);
+    writer.chunks(source, chunks, at + source.getUint32(at), source, inodeAt);
+    if ((source.getUint8(at + ENTRY_FLAGS) & ENTRY_MORE_CHUNKS) !== 0) {
+      this.#chunksOf = viewOf(Buffer.from(bytes.subarray(inodeAt, inodeAt + 8)));
     }
   }
 
@@ -383,11 +389,12 @@ export class EntryConsolidator {
     if (this.#openPlace !== undefined) {
       this.#openPlace.contentHash = hashBytes(this.#openPlace.contentHash, bytes, at + CHUNKS_LIST, end);
     }
-    if (this.#chunksOf !== undefined) this.#options.writer.chunks(bytes, at + CHUNKS_LIST, end, this.#chunksOf, 0);
+    if (this.#chunksOf !== undefined)
+      this.#options.writer.chunks(this.#source, at + CHUNKS_LIST, end, this.#chunksOf, 0);
   }
 
   #renumberAcls(attribute: Buffer, path: () => string): Buffer {
-    if (attribute.length < ATTR_MAX_BYTES - 1) return attribute;
+    if (!hasAclIds(attribute.length)) return attribute;
     const ids = [attribute.readUInt32BE(ATTR_TAIL), attribute.readUInt32BE(ATTR_TAIL + 4)];
     const renumbered = ids.map((id) => {
       const assigned = this.acls.assign(id);
@@ -442,6 +449,14 @@ function isRounded(inode: bigint): boolean {
 function isCanonical(size: number): boolean {
   const extra = size - ATTR_BASE_BYTES;
   return extra === 0 || extra === 1 || extra === 8 || extra === 9;
+}
+
+function hasAclIds(size: number): boolean {
+  return size >= ATTR_TAIL + 8;
+}
+
+function bufferOf(view: DataView): Buffer {
+  return Buffer.from(view.buffer as ArrayBuffer, view.byteOffset, view.byteLength);
 }
 
 const TRASH_NAME = Buffer.from(".trash");

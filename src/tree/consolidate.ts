@@ -1,4 +1,4 @@
-import { recycle } from "../base/bytes.ts";
+import { recycle, viewOf } from "../base/bytes.ts";
 import type { FindingList } from "../volume/findings.ts";
 import { isTrashInode, TRASH_INODE } from "../volume/inode.ts";
 import {
@@ -113,7 +113,7 @@ export async function* consolidate(
 function writeTrashRoot(writer: FlatWriter, findings: FindingList): void {
   const inode = Buffer.alloc(8);
   inode.writeBigUInt64BE(TRASH_INODE);
-  writer.node(inode, 0, newTrashRootAttribute());
+  writer.node(viewOf(inode), 0, viewOf(newTrashRootAttribute()));
   findings.add("trash-created");
 }
 

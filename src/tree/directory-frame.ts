@@ -1,3 +1,4 @@
+import { viewOf } from "../base/bytes.ts";
 import { ATTR_LENGTH } from "../volume/attribute.ts";
 import { FileType } from "../volume/file-type.ts";
 import type { DirStatRecord } from "../volume/records.ts";
@@ -10,6 +11,7 @@ import type { Below } from "./quota-usage.ts";
 export class DirectoryFrame {
   /** Inode, 8 bytes. */
   readonly inode: Buffer;
+  readonly inodeView: DataView;
   /** Root directories have none. */
   readonly name: Buffer | undefined;
   attribute: Buffer;
@@ -25,6 +27,7 @@ export class DirectoryFrame {
 
   constructor(inode: Buffer, name: Buffer | undefined, attribute: Buffer, inTrash: boolean) {
     this.inode = inode;
+    this.inodeView = viewOf(inode);
     this.name = name;
     this.attribute = attribute;
     this.inTrash = inTrash;
@@ -41,18 +44,18 @@ export class DirectoryFrame {
   }
 
   /** Adds an entry that is no directory and returns its blocks; types without a length get 0 in `attribute`. */
-  addFile(attribute: Buffer, type: number): number {
+  addFile(attribute: DataView, type: number): number {
     let blocks = 1;
     if (type === FileType.regular) {
-      const high = attribute.readUInt32BE(ATTR_LENGTH);
-      const low = attribute.readUInt32BE(ATTR_LENGTH + 4);
+      const high = attribute.getUint32(ATTR_LENGTH);
+      const low = attribute.getUint32(ATTR_LENGTH + 4);
       const whole = high * 0x10_0000 + (low >>> 12);
       const rest = low & 4095;
       blocks = Math.max(1, whole + (rest > 0 ? 1 : 0));
       this.#lengthBlocks += whole;
       this.#lengthRest += rest;
     } else if (type !== FileType.symlink) {
-      attribute.fill(0, ATTR_LENGTH, ATTR_LENGTH + 8);
+      attribute.setBigUint64(ATTR_LENGTH, 0n);
     }
     this.#children++;
     this.#childBlocks += blocks;

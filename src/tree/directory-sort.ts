@@ -55,8 +55,8 @@ export class DirectorySort implements JoinedSink {
     return this.#store.reserve(parentBytes[parentAt + 7]! & this.#mask, size);
   }
 
-  get page(): Buffer {
-    return this.#store.page;
+  get view(): DataView {
+    return this.#store.view;
   }
 
   /** Bytes that wait to be sorted. */
@@ -108,7 +108,8 @@ export class DirectorySort implements JoinedSink {
 
   #rememberName(bytes: Buffer, at: number, size: number): void {
     if (size > this.#lastName.length) this.#lastName = Buffer.alloc(size * 2);
-    bytes.copy(this.#lastName, 0, at, at + size);
+    const last = this.#lastName;
+    for (let i = 0; i < size; i++) last[i] = bytes[at + i]!;
     this.#lastNameSize = size;
   }
 }

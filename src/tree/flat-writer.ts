@@ -1,8 +1,9 @@
+import { copyBytes } from "../base/bytes.ts";
 import { BatchBuilder, type DirStatRecord, packRecord, type RecordBatch } from "../volume/records.ts";
 import { ENTRY_INODE, ENTRY_NAME, ENTRY_NAME_SIZE } from "../volume/tree-item.ts";
 import type { SliceReferences } from "./slice-references.ts";
 
-/** Writes the parts of tree entries as flat records (volume/records.ts). Inodes are given as bytes and copied. */
+/** Writes the parts of tree entries as flat records (volume/records.ts). Inodes are given as their eight bytes and copied. */
 export class FlatWriter {
   readonly #nodes: BatchBuilder = new BatchBuilder("node");
   readonly #edges: BatchBuilder = new BatchBuilder("edge");
@@ -33,62 +34,60 @@ export class FlatWriter {
     return [this.#nodes, this.#edges, this.#chunks, this.#symlinks, this.#xattrs, this.#dirStats];
   }
 
-  node(inodeBytes: Buffer, inodeAt: number, attribute: Buffer): void {
+  node(inode: DataView, inodeAt: number, attribute: DataView): void {
+    const size = attribute.byteLength;
     const writer = this.#nodes.writer;
-    const to = writer.reserve(10 + attribute.length);
-    const target = writer.buffer;
-    inodeBytes.copy(target, to, inodeAt, inodeAt + 8);
-    target.writeUInt16BE(attribute.length, to + 8);
-    attribute.copy(target, to + 10, 0, attribute.length);
-    writer.length = to + 10 + attribute.length;
+    const to = writer.reserve(10 + size);
+    const view = writer.view;
+    copyBytes(inode, inodeAt, inodeAt + 8, view, to);
+    view.setUint16(to + 8, size);
+    copyBytes(attribute, 0, size, view, to + 10);
+    writer.length = to + 10 + size;
     this.#nodes.commit();
   }
 
-  /** The edge of the tree entry at `bytes[at..)`. */
-  edge(parent: Buffer, bytes: Buffer, at: number, type: number): void {
-    const nameSize = bytes.readUInt16BE(at + ENTRY_NAME_SIZE);
+  /** The edge of the tree entry at `source[at..)`. */
+  edge(parent: DataView, source: DataView, at: number, type: number): void {
+    const nameSize = source.getUint16(at + ENTRY_NAME_SIZE);
     const writer = this.#edges.writer;
     const to = writer.reserve(19 + nameSize);
-    const target = writer.buffer;
-    parent.copy(target, to, 0, 8);
-    bytes.copy(target, to + 8, at + ENTRY_INODE, at + ENTRY_INODE + 8);
-    target[to + 16] = type;
-    target.writeUInt16BE(nameSize, to + 17);
-    bytes.copy(target, to + 19, at + ENTRY_NAME, at + ENTRY_NAME + nameSize);
+    const view = writer.view;
+    copyBytes(parent, 0, 8, view, to);
+    copyBytes(source, at + ENTRY_INODE, at + ENTRY_INODE + 8, view, to + 8);
+    view.setUint8(to + 16, type);
+    view.setUint16(to + 17, nameSize);
+    copyBytes(source, at + ENTRY_NAME, at + ENTRY_NAME + nameSize, view, to + 19);
     writer.length = to + 19 + nameSize;
     this.#edges.commit();
   }
 
-  /** The target `bytes[start..end)`. */
-  symlink(bytes: Buffer, inodeAt: number, start: number, end: number): void {
-    const { writer } = this.#symlinks;
-    writer.writeSlice(bytes, inodeAt, inodeAt + 8);
-    writer.writeU32(end - start);
-    writer.writeSlice(bytes, start, end);
+  /** The target `source[start..end)`. */
+  symlink(source: DataView, inodeAt: number, start: number, end: number): void {
+    const writer = this.#symlinks.writer;
+    const to = writer.reserve(12 + end - start);
+    copyBytes(source, inodeAt, inodeAt + 8, writer.view, to);
+    writer.view.setUint32(to + 8, end - start);
+    copyBytes(source, start, end, writer.view, to + 12);
+    writer.length = to + 12 + end - start;
     this.#symlinks.commit();
   }
 
   /** A tree entry's list of xattrs. */
-  xattrs(bytes: Buffer, start: number, end: number, inodeBytes: Buffer, inodeAt: number): void {
+  xattrs(source: DataView, start: number, end: number, inode: DataView, inodeAt: number): void {
     for (let at = start; at < end; ) {
-      const next = at + 6 + bytes.readUInt16BE(at) + bytes.readUInt32BE(at + 2);
-      this.#xattrs.writer.writeSlice(inodeBytes, inodeAt, inodeAt + 8);
-      this.#xattrs.writer.writeSlice(bytes, at, next);
-      this.#xattrs.commit();
+      const next = at + 6 + source.getUint16(at) + source.getUint32(at + 2);
+      writeWithInode(this.#xattrs, inode, inodeAt, source, at, next);
       at = next;
     }
   }
 
   /** A tree entry's list of chunks; those without slices are not stored. */
-  chunks(bytes: Buffer, start: number, end: number, inodeBytes: Buffer, inodeAt: number): void {
-    const { writer } = this.#chunks;
+  chunks(source: DataView, start: number, end: number, inode: DataView, inodeAt: number): void {
     for (let at = start; at < end; ) {
-      const next = at + 8 + bytes.readUInt32BE(at + 4);
+      const next = at + 8 + source.getUint32(at + 4);
       if (next > at + 8) {
-        writer.writeSlice(inodeBytes, inodeAt, inodeAt + 8);
-        writer.writeSlice(bytes, at, next);
-        this.#chunks.commit();
-        this.#slices.add(bytes, at + 8, next, inodeBytes, inodeAt);
+        writeWithInode(this.#chunks, inode, inodeAt, source, at, next);
+        this.#slices.add(source, at + 8, next, inode, inodeAt);
       }
       at = next;
     }
@@ -98,4 +97,20 @@ export class FlatWriter {
     packRecord("dirStat", this.#dirStats.writer, record);
     this.#dirStats.commit();
   }
+}
+
+function writeWithInode(
+  builder: BatchBuilder,
+  inode: DataView,
+  inodeAt: number,
+  source: DataView,
+  start: number,
+  end: number,
+): void {
+  const writer = builder.writer;
+  const to = writer.reserve(8 + end - start);
+  copyBytes(inode, inodeAt, inodeAt + 8, writer.view, to);
+  copyBytes(source, start, end, writer.view, to + 8);
+  writer.length = to + 8 + end - start;
+  builder.commit();
 }

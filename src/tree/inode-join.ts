@@ -1,4 +1,4 @@
-import { ByteWriter } from "../base/bytes.ts";
+import { ByteWriter, copyBytes, viewOf } from "../base/bytes.ts";
 import { ATTR_MIN_BYTES, ATTR_TYPE_MODE } from "../volume/attribute.ts";
 import type { RecordBatch } from "../volume/records.ts";
 import {
@@ -49,8 +49,8 @@ export const OVERFLOW_BYTES: number = 64 * 1024;
 export interface JoinedSink {
   /** Room for a record of `size` bytes that belongs to the parent at `parentBytes[parentAt..+8)`; returns its offset. */
   reserve(parentBytes: Buffer, parentAt: number, size: number): number;
-  /** The buffer that the offset of the last `reserve` means. */
-  readonly page: Buffer;
+  /** What the offset of the last `reserve` means. */
+  readonly view: DataView;
 }
 
 export interface InodeJoinOptions {
@@ -85,19 +85,20 @@ export class InodeJoin {
 
   /** Takes a batch of nodes, edges, chunks, symlinks or xattrs. */
   add(batch: RecordBatch): void {
-    const { bytes, count } = batch;
+    const { count } = batch;
+    const source = viewOf(batch.bytes);
     const rank = RANK[batch.kind as keyof typeof RANK];
     const inodeAt = batch.kind === "edge" ? 8 : 0;
     const store = this.#store;
     const mask = this.#mask;
     let at = 0;
     for (let i = 0; i < count; i++) {
-      const size = recordSize(rank, bytes, at);
-      const target = store.reserve(bytes[at + inodeAt + 7]! & mask, RECORD + size);
-      const page = store.page;
-      page.writeUInt32BE(RECORD + size, target);
-      page[target + 4] = rank;
-      bytes.copy(page, target + RECORD, at, at + size);
+      const size = recordSize(rank, source, at);
+      const target = store.reserve(source.getUint8(at + inodeAt + 7) & mask, RECORD + size);
+      const view = store.view;
+      view.setUint32(target, RECORD + size);
+      view.setUint8(target + 4, rank);
+      copyBytes(source, at, at + size, view, target + RECORD);
       at += size;
     }
   }
@@ -125,18 +126,18 @@ export class InodeJoin {
   }
 }
 
-function recordSize(rank: number, bytes: Buffer, at: number): number {
+function recordSize(rank: number, source: DataView, at: number): number {
   switch (rank) {
     case RANK.node:
-      return 10 + bytes.readUInt16BE(at + 8);
+      return 10 + source.getUint16(at + 8);
     case RANK.edge:
-      return 19 + bytes.readUInt16BE(at + 17);
+      return 19 + source.getUint16(at + 17);
     case RANK.chunk:
-      return 16 + bytes.readUInt32BE(at + 12);
+      return 16 + source.getUint32(at + 12);
     case RANK.symlink:
-      return 12 + bytes.readUInt32BE(at + 8);
+      return 12 + source.getUint32(at + 8);
     default:
-      return 14 + bytes.readUInt16BE(at + 8) + bytes.readUInt32BE(at + 10);
+      return 14 + source.getUint16(at + 8) + source.getUint32(at + 10);
   }
 }
 
@@ -197,6 +198,9 @@ class GroupJoiner {
   readonly #body: ByteWriter = new ByteWriter(256 * 1024);
   /** The inode at hand, as bytes. */
   readonly #inode: Buffer = Buffer.alloc(8);
+  /** Where the record at hand stands. */
+  #bytes: Buffer = this.#inode;
+  #source: DataView = viewOf(this.#inode);
   #started = false;
   #attributeSize = 0;
   #symlinkSize = 0;
@@ -217,12 +221,16 @@ class GroupJoiner {
   }
 
   take(bytes: Buffer, start: number): void {
+    if (bytes !== this.#bytes) {
+      this.#bytes = bytes;
+      this.#source = viewOf(bytes);
+    }
     const inodeAt = inodeOffset(bytes, start);
     if (!this.#started || !this.#isInode(bytes, inodeAt)) this.#begin(bytes, inodeAt);
-    const end = start + bytes.readUInt32BE(start);
+    const end = start + this.#source.getUint32(start);
     switch (bytes[start + 4]) {
       case RANK.node:
-        return this.#takeNode(bytes, start + RECORD, end);
+        return this.#takeNode(start + RECORD, end);
       case RANK.symlink:
         if (this.#symlinkSize > 0) return this.#findings.duplicate("symlink");
         this.#symlinkSize = end - start - RECORD - 12;
@@ -230,9 +238,9 @@ class GroupJoiner {
       case RANK.xattr:
         return this.#takeXattr(bytes, start + RECORD, end);
       case RANK.chunk:
-        return this.#takeChunk(bytes, start + RECORD, end);
+        return this.#takeChunk(start + RECORD, end);
       default:
-        return this.#takeEdge(bytes, start + RECORD, end);
+        return this.#takeEdge(start + RECORD, end);
     }
   }
 
@@ -250,7 +258,7 @@ class GroupJoiner {
 
   #begin(bytes: Buffer, inodeAt: number): void {
     this.end();
-    bytes.copy(this.#inode, 0, inodeAt, inodeAt + 8);
+    for (let i = 0; i < 8; i++) this.#inode[i] = bytes[inodeAt + i]!;
     this.#started = true;
     this.#body.length = 0;
     this.#attributeSize = 0;
@@ -264,11 +272,19 @@ class GroupJoiner {
     this.#flags = 0;
   }
 
-  #takeNode(bytes: Buffer, at: number, end: number): void {
+  /** Appends the end of the record at hand to the body. */
+  #keep(start: number, end: number): void {
+    const body = this.#body;
+    const to = body.reserve(end - start);
+    copyBytes(this.#source, start, end, body.view, to);
+    body.length = to + end - start;
+  }
+
+  #takeNode(at: number, end: number): void {
     if (this.#attributeSize > 0) return this.#findings.duplicate("node");
     if (end - at - 10 < ATTR_MIN_BYTES) return this.#findings.damagedNode(this.#inode);
     this.#attributeSize = end - at - 10;
-    this.#body.writeSlice(bytes, at + 10, end);
+    this.#keep(at + 10, end);
   }
 
   #takeXattr(bytes: Buffer, at: number, end: number): void {
@@ -282,13 +298,13 @@ class GroupJoiner {
 
   #lastXattr = 0;
 
-  #takeChunk(bytes: Buffer, at: number, end: number): void {
-    const index = bytes.readUInt32BE(at + 8);
+  #takeChunk(at: number, end: number): void {
+    const index = this.#source.getUint32(at + 8);
     if (index === this.#chunkIndex) return this.#findings.duplicate("chunk");
     this.#chunkIndex = index;
     if (this.#chunksSize === 0) this.#chunkAt = this.#body.length;
     this.#chunksSize += end - at - 8;
-    this.#body.writeSlice(bytes, at + 8, end);
+    this.#keep(at + 8, end);
     if (this.#chunksSize > OVERFLOW_BYTES) this.#moveChunksToOverflow();
   }
 
@@ -301,7 +317,7 @@ class GroupJoiner {
     this.#chunksSize = 0;
   }
 
-  #takeEdge(bytes: Buffer, at: number, end: number): void {
+  #takeEdge(at: number, end: number): void {
     if (this.#edges++ === 0 && this.#overflowAt >= 0) {
       this.#moveChunksToOverflow();
       this.#body.writeU64(BigInt(this.#overflowAt));
@@ -312,23 +328,27 @@ class GroupJoiner {
     const body = this.#body;
     const nameSize = end - at - 19;
     const itemSize = ENTRY_NAME + nameSize + body.length;
-    const target = this.#sink.reserve(bytes, at, JOINED_ITEM + itemSize);
-    const page = this.#sink.page;
-    page.writeUInt32BE(JOINED_ITEM + itemSize, target);
-    bytes.copy(page, target + JOINED_PARENT, at, at + 8);
+    const source = this.#source;
+    const target = this.#sink.reserve(this.#bytes, at, JOINED_ITEM + itemSize);
+    const view = this.#sink.view;
+    view.setUint32(target, JOINED_ITEM + itemSize);
+    copyBytes(source, at, at + 8, view, target + JOINED_PARENT);
     const item = target + JOINED_ITEM;
-    page.writeUInt32BE(itemSize, item);
-    page[item + ITEM_TAG] = TREE_ENTRY;
-    page[item + ENTRY_TYPE] = this.#attributeSize > 0 ? body.buffer[ATTR_TYPE_MODE]! >> 4 : bytes[at + 16]!;
-    page[item + ENTRY_FLAGS] = this.#flags | (this.#attributeSize > 0 ? 0 : ENTRY_NODE_MISSING);
-    page[item + 7] = 0;
-    bytes.copy(page, item + ENTRY_INODE, at + 8, at + 16);
-    page.writeUInt16BE(nameSize, item + ENTRY_NAME_SIZE);
-    page.writeUInt16BE(this.#attributeSize, item + ENTRY_ATTRIBUTE_SIZE);
-    page.writeUInt32BE(this.#symlinkSize, item + ENTRY_SYMLINK_SIZE);
-    page.writeUInt32BE(this.#xattrsSize, item + ENTRY_XATTRS_SIZE);
-    page.writeUInt32BE(this.#chunksSize, item + ENTRY_CHUNKS_SIZE);
-    bytes.copy(page, item + ENTRY_NAME, at + 19, end);
-    body.buffer.copy(page, item + ENTRY_NAME + nameSize, 0, body.length);
+    view.setUint32(item, itemSize);
+    view.setUint8(item + ITEM_TAG, TREE_ENTRY);
+    view.setUint8(
+      item + ENTRY_TYPE,
+      this.#attributeSize > 0 ? body.view.getUint8(ATTR_TYPE_MODE) >> 4 : source.getUint8(at + 16),
+    );
+    view.setUint8(item + ENTRY_FLAGS, this.#flags | (this.#attributeSize > 0 ? 0 : ENTRY_NODE_MISSING));
+    view.setUint8(item + 7, 0);
+    copyBytes(source, at + 8, at + 16, view, item + ENTRY_INODE);
+    view.setUint16(item + ENTRY_NAME_SIZE, nameSize);
+    view.setUint16(item + ENTRY_ATTRIBUTE_SIZE, this.#attributeSize);
+    view.setUint32(item + ENTRY_SYMLINK_SIZE, this.#symlinkSize);
+    view.setUint32(item + ENTRY_XATTRS_SIZE, this.#xattrsSize);
+    view.setUint32(item + ENTRY_CHUNKS_SIZE, this.#chunksSize);
+    copyBytes(source, at + 19, end, view, item + ENTRY_NAME);
+    copyBytes(body.view, 0, body.length, view, item + ENTRY_NAME + nameSize);
   }
 }

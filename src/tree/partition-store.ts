@@ -1,9 +1,13 @@
+import { viewOf } from "../base/bytes.ts";
 import { type MemoryBudget, PAGE_BYTES } from "./memory-budget.ts";
 import type { SpillFile } from "./spill-file.ts";
+
+const EMPTY = Buffer.alloc(0);
 
 /** A piece of a partition: in memory while `page` is there, else in the spill file at `offset`. */
 interface Segment {
   page: Buffer | undefined;
+  readonly view: DataView;
   used: number;
   offset: number;
 }
@@ -15,6 +19,8 @@ interface Segment {
 export class PartitionStore {
   /** Where the record reserved last belongs: write at the offset that `reserve` returned. */
   page: Buffer = EMPTY;
+  /** The same for numbers. */
+  view: DataView = viewOf(EMPTY);
   readonly #budget: MemoryBudget;
   readonly #spill: SpillFile;
   readonly #segments: Segment[][];
@@ -43,6 +49,7 @@ export class PartitionStore {
     segment.used = at + size;
     this.#bytes[partition]! += size;
     this.page = segment.page!;
+    this.view = segment.view;
     return at;
   }
 
@@ -110,7 +117,7 @@ export class PartitionStore {
     const bytes = Math.max(size, PAGE_BYTES);
     if (!this.#budget.hasRoom(bytes)) this.#spillResident();
     const page = bytes === PAGE_BYTES ? this.#budget.takePage() : this.#budget.takeBuffer(bytes);
-    const segment: Segment = { page, used: 0, offset: 0 };
+    const segment: Segment = { page, view: viewOf(page), used: 0, offset: 0 };
     this.#segments[partition]!.push(segment);
     this.#open[partition] = segment;
     return segment;
@@ -126,5 +133,3 @@ export class PartitionStore {
     this.#resident = [];
   }
 }
-
-const EMPTY = Buffer.alloc(0);

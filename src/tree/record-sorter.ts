@@ -30,13 +30,17 @@ export class RecordSorter {
   /** Room for one record in `page`, whose size is written there; returns its offset. */
   reserve(size: number): number {
     const at = this.#store.reserve(0, size);
-    this.#store.page.writeUInt32BE(size, at);
+    this.#store.view.setUint32(at, size);
     this.#count++;
     return at;
   }
 
   get page(): Buffer {
     return this.#store.page;
+  }
+
+  get view(): DataView {
+    return this.#store.view;
   }
 
   /**

@@ -1,3 +1,4 @@
+import { copyBytes } from "../base/bytes.ts";
 import { DataError } from "../base/errors.ts";
 import { BatchBuilder, type RecordBatch } from "../volume/records.ts";
 import { SLICE_BYTES } from "../volume/slices.ts";
@@ -29,18 +30,17 @@ export class SliceReferences {
     return seen > this.#largestId ? seen : this.#largestId;
   }
 
-  /** Notes the slices `bytes[start..end)` (n × 24 bytes) of the inode at `inodeBytes[inodeAt..)`. */
-  add(bytes: Buffer, start: number, end: number, inodeBytes: Buffer, inodeAt: number): void {
+  /** Notes the slices `source[start..end)` (n × 24 bytes) of the inode at `inode[inodeAt..)`. */
+  add(source: DataView, start: number, end: number, inode: DataView, inodeAt: number): void {
     for (let slice = start; slice < end; slice += SLICE_BYTES) {
-      const high = bytes.readUInt32BE(slice + 4);
-      const low = bytes.readUInt32BE(slice + 8);
+      const high = source.getUint32(slice + 4);
+      const low = source.getUint32(slice + 8);
       if (high === 0 && low === 0) continue;
       const at = this.#uses.reserve(RECORD_BYTES);
-      const page = this.#uses.page;
-      page.writeUInt32BE(high, at + 4);
-      page.writeUInt32BE(low, at + 8);
-      page.writeUInt32BE(bytes.readUInt32BE(slice + 12), at + 12);
-      inodeBytes.copy(page, at + 16, inodeAt, inodeAt + 8);
+      const view = this.#uses.view;
+      // Id and size stand side by side in a slice as well.
+      copyBytes(source, slice + 4, slice + 16, view, at + 4);
+      copyBytes(inode, inodeAt, inodeAt + 8, view, at + 16);
       if (high > this.#largestHigh || (high === this.#largestHigh && low > this.#largestLow)) {
         this.#largestHigh = high;
         this.#largestLow = low;

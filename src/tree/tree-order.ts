@@ -204,19 +204,37 @@ class RecordIndex {
     const atRoots = frames.length === 1;
     while (frame.address < frame.end && this.#out.length < BATCH_BYTES) {
       const window = this.#holdEntry(frames, frame);
+      if (!atRoots && this.#emitPlain(window, frame)) continue;
       const at = frame.windowAt;
       const size = window.readUInt32BE(at);
       frame.address += size;
       frame.windowAt += size;
-      if (window[at + ENTRY_FLAGS] === 0 && window[at + ENTRY_TYPE] !== FileType.directory && !atRoots) {
-        this.#out.writeSlice(window, at, at + size);
-        this.#outCount++;
-      } else {
-        const child = this.#emit(window, at, size, atRoots);
-        if (child !== undefined) return child;
-      }
+      const child = this.#emit(window, at, size, atRoots);
+      if (child !== undefined) return child;
     }
     return undefined;
+  }
+
+  /** Copies a run of neighbouring entries that need no more than that, as far as the window and the batch go. */
+  #emitPlain(window: Buffer, frame: Frame): boolean {
+    const start = frame.windowAt;
+    const limit = Math.min(frame.windowEnd, start + BATCH_BYTES - this.#out.length);
+    let at = start;
+    while (
+      at + ENTRY_NAME <= limit &&
+      window[at + ENTRY_FLAGS] === 0 &&
+      window[at + ENTRY_TYPE] !== FileType.directory
+    ) {
+      const next = at + window.readUInt32BE(at);
+      if (next > frame.windowEnd) break;
+      at = next;
+      this.#outCount++;
+    }
+    if (at === start) return false;
+    this.#out.writeSlice(window, start, at);
+    frame.address += at - start;
+    frame.windowAt = at;
+    return true;
   }
 
   /** Makes the frame's next entry complete in its window. */
