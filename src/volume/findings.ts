@@ -104,20 +104,29 @@ const KINDS: Readonly<Record<FindingKind, { readonly text: string; readonly loss
 
 const MAX_EXAMPLES = 5;
 
-/** Collects findings by kind; the text of an example is only made for the first few. */
+/** Collects findings by kind and sentence; the text of an example is only made for the first few. */
 export class FindingList {
   readonly #findings: Map<string, Finding> = new Map();
 
   add(kind: FindingKind, example?: () => string, count: number = 1): void {
-    this.addOther(kind, KINDS[kind].text, KINDS[kind].loss, example, count);
+    this.#count(kind, { kind, ...KINDS[kind] }, example, count);
   }
 
-  /** A finding of an engine or a format, with its own sentence. */
+  /** A finding of an engine or a format, with its own sentence. One kind may have several: a loss must not hide in a note. */
   addOther(kind: string, text: string, loss: boolean, example?: () => string, count: number = 1): void {
-    let finding = this.#findings.get(kind);
+    this.#count(`${kind}: ${text}`, { kind, text, loss }, example, count);
+  }
+
+  #count(
+    key: string,
+    about: Pick<Finding, "kind" | "text" | "loss">,
+    example: (() => string) | undefined,
+    count: number,
+  ): void {
+    let finding = this.#findings.get(key);
     if (finding === undefined) {
-      finding = { kind, text, count: 0, examples: [], loss };
-      this.#findings.set(kind, finding);
+      finding = { kind: about.kind, text: about.text, count: 0, examples: [], loss: about.loss };
+      this.#findings.set(key, finding);
     }
     finding.count += count;
     if (example !== undefined && finding.examples.length < MAX_EXAMPLES) finding.examples.push(example());
