@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { mkdir, opendir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, opendir, readFile, rename, rm, rmdir, stat, unlink, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import type { ObjectStorage } from "./object-storage.ts";
 
@@ -31,8 +31,14 @@ export class FileStorage implements ObjectStorage {
     return readFile(this.#root + key);
   }
 
+  /** A key that ends with a slash is a directory: it goes only when nobody has an object in it. */
   async delete(key: string): Promise<void> {
-    await rm(this.#root + key, { recursive: true, force: true });
+    try {
+      await (key.endsWith("/") ? rmdir(this.#root + key) : unlink(this.#root + key));
+    } catch (error) {
+      const { code = "" } = error as NodeJS.ErrnoException;
+      if (!["ENOENT", "ENOTEMPTY", "EEXIST"].includes(code)) throw error;
+    }
   }
 
   findForeignObject(): Promise<string | undefined> {

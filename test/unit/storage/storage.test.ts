@@ -28,6 +28,16 @@ describe("a directory", () => {
     expect(readdirSync(join(setting.bucket, "vol"))).toEqual([]);
   });
 
+  test("keeps what other clients have there when it is probed", async () => {
+    const setting = volume({});
+    const other = join(setting.bucket, "vol", "testing", "object-of-another-client");
+    mkdirSync(join(setting.bucket, "vol", "testing"), { recursive: true });
+    writeFileSync(other, "x");
+    await probeStorage(openStorage(setting, {}), PROBE);
+    expect(readdirSync(join(setting.bucket, "vol", "testing"))).toEqual(["object-of-another-client"]);
+    expect(readFileSync(other, "utf8")).toBe("x");
+  });
+
   test("holds foreign objects unless they are empty or left by a probe", async () => {
     const bucket = `${temporaryDirectory()}/`;
     const storage = new FileStorage(bucket, "vol");
