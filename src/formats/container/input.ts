@@ -31,7 +31,7 @@ export interface Input {
   close(): Promise<void>;
 }
 
-const READ_BYTES = 256 * 1024;
+const READ_BYTES = 1024 * 1024;
 
 /**
  * Opens a file or stream for reading and finds out by its content whether it is compressed.

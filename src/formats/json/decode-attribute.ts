@@ -1,3 +1,4 @@
+import { viewOf } from "../../base/bytes.ts";
 import {
   ATTR_ATIME,
   ATTR_ATIMENSEC,
@@ -19,7 +20,9 @@ import { FILE_TYPE_NAMES } from "../../volume/file-type.ts";
 import type { JsonSkipper } from "./json-skip.ts";
 import { type IntegerField, integerField, type JsonTokens, S64_MAX, S64_MIN, U32_MAX, U64_MAX } from "./json-tokens.ts";
 import { DAMAGE_HINT } from "./json-window.ts";
-import { packWord, wordsOf } from "./json-words.ts";
+import { areWords, type Words, wordsOf } from "./json-words.ts";
+
+const TWO_32 = 0x1_0000_0000;
 
 /** Reports something that is read all the same; `member` says where inside the entry. */
 export type Warn = (kind: string, text: string, member?: string) => void;
@@ -82,17 +85,6 @@ const TARGET: readonly number[] = [
 ];
 const WIDTH: readonly number[] = [8, 1, 0, 2, 4, 4, 8, 8, 8, 4, 4, 4, 4, 8, 4, 1];
 
-/** What a value may be for the fast path to take it; larger modes lead to a warning, larger numbers to an error. */
-const FAST_MAX: readonly number[] = FIELDS.map((field, i) => (i === MODE ? 0xfff : field.maxNumber));
-
-/** Key text with quotes and colon, as three words (json-words.ts), and its size. */
-const KEY_WORDS = FIELDS.map((field) => wordsOf(`"${field.name}":`));
-const KEY_FIRST: readonly number[] = KEY_WORDS.map((words) => words.first);
-const KEY_MIDDLE: readonly number[] = KEY_WORDS.map((words) => words.middle);
-const KEY_LAST: readonly number[] = KEY_WORDS.map((words) => words.last);
-const KEY_SIZE: readonly number[] = KEY_WORDS.map((words) => words.size);
-const KEY_MIDDLE_AT: readonly number[] = KEY_WORDS.map((words) => words.middleAt);
-
 const FIELD_BY_NAME: ReadonlyMap<string, number> = new Map(FIELDS.map((field, i) => [field.name, i]));
 
 /** Members the reference always writes. */
@@ -108,19 +100,23 @@ const ALWAYS: number =
   (1 << NLINK) |
   (1 << LENGTH);
 
+/** The members in the layout of the reference: what stands before the name, and the name with its colon. */
+const OPEN = 0x7b;
+const COMMA = 0x2c;
+const CLOSE = 0x7d;
+const KEYS: readonly Words[] = FIELDS.map((field) => wordsOf(`"${field.name}":`));
 /** Type names with quotes; `unknown` is none (docs/spec/json-dump.md §10). */
-const TYPE_TEXTS: readonly Buffer[] = FILE_TYPE_NAMES.map((name) => Buffer.from(`"${name}"`));
-const TYPE_FIRST: readonly number[] = FILE_TYPE_NAMES.map((name) => packWord(name, 0));
+const TYPE_WORDS: readonly Words[] = FILE_TYPE_NAMES.map((name) => wordsOf(`"${name}"`));
 
 /** Reads `attr` objects into attribute records. */
 export class AttributeReader {
   /** The record without parent, ACL ids and tier: the first `ATTR_TAIL` bytes count. */
   readonly record: Buffer = Buffer.alloc(ATTR_MAX_BYTES);
+  readonly view: DataView = viewOf(this.record);
   inodeHigh = 0;
   inodeLow = 0;
   type = 0;
   tier = 0;
-  readonly #out: DataView = new DataView(this.record.buffer, this.record.byteOffset, this.record.byteLength);
   readonly #tokens: JsonTokens;
   readonly #skipper: JsonSkipper;
   readonly #warn: Warn;
@@ -143,7 +139,7 @@ export class AttributeReader {
   }
 
   #clear(): void {
-    const out = this.#out;
+    const out = this.view;
     // Members that may be left out; the others are always overwritten on the fast path.
     this.record[ATTR_FLAGS] = 0;
     out.setUint32(ATTR_ATIMENSEC, 0);
@@ -153,53 +149,82 @@ export class AttributeReader {
     this.tier = 0;
   }
 
-  /** The layout of the reference: no white space, no escapes, plain numbers. False, and nothing read, for all else. */
+  /**
+   * The layout of the reference: its order, no white space, no escapes, plain numbers. False, and nothing read, for all
+   * else.
+   */
   #readFast(): boolean {
-    const buffer = this.#tokens.buffer;
-    const view = this.#tokens.view;
-    let at = this.#tokens.at;
-    if (buffer[at] !== 0x7b) return false;
-    let seen = 0;
-    let byte = 0x2c;
-    while (byte === 0x2c) {
-      at++;
-      const field = fieldAt(buffer, view, at);
-      if (field < 0 || (seen & (1 << field)) !== 0) return false;
-      seen |= 1 << field;
-      at += KEY_SIZE[field]!;
-      if (field === TYPE) {
-        at = this.#fastType(buffer, view, at);
-        if (at < 0) return false;
-        byte = buffer[at]!;
-        continue;
-      }
-      const start = at;
-      let value = 0;
-      for (;;) {
-        byte = buffer[at]!;
-        if (byte < 0x30 || byte > 0x39) break;
-        value = value * 10 + (byte - 0x30);
-        at++;
-      }
-      const digits = at - start;
-      if (digits === 0 || digits > 15 || (digits > 1 && buffer[start] === 0x30) || value > FAST_MAX[field]!)
-        return false;
-      this.#store(field, Math.floor(value / 0x1_0000_0000), value | 0);
-    }
-    if (byte !== 0x7d || (seen & ALWAYS) !== ALWAYS || (this.inodeLow | this.inodeHigh) === 0) return false;
-    this.#out.setUint16(ATTR_TYPE_MODE, (this.type << 12) | this.#mode);
-    this.#tokens.at = at + 1;
+    const out = this.view;
+    const tokens = this.#tokens;
+    let at = this.#fastMember(OPEN, INODE, tokens.at);
+    if (at < 0 || tokens.digits === 0) return false;
+    this.inodeHigh = Math.floor(tokens.digits / TWO_32);
+    this.inodeLow = tokens.digits | 0;
+    at = this.#fastOptional(FLAGS, at);
+    at = this.#fastType(at);
+    at = this.#fastMember(COMMA, MODE, at);
+    const mode = tokens.digits;
+    at = this.#fastWord(UID, at);
+    at = this.#fastWord(GID, at);
+    at = this.#fastLong(ATIME, at);
+    at = this.#fastLong(MTIME, at);
+    at = this.#fastLong(CTIME, at);
+    at = this.#fastOptional(ATIMENSEC, at);
+    at = this.#fastOptional(MTIMENSEC, at);
+    at = this.#fastOptional(CTIMENSEC, at);
+    at = this.#fastWord(NLINK, at);
+    at = this.#fastLong(LENGTH, at);
+    at = this.#fastOptional(RDEV, at);
+    at = this.#fastOptional(TIER, at);
+    // Larger modes lead to a warning.
+    if (at < 0 || tokens.buffer[at] !== CLOSE || mode > 0xfff) return false;
+    out.setUint16(ATTR_TYPE_MODE, (this.type << 12) | mode);
+    tokens.at = at + 1;
     return true;
   }
 
-  #fastType(buffer: Buffer, view: DataView, at: number): number {
-    const word = view.getUint32(at + 1);
-    for (let type = 1; type < TYPE_FIRST.length; type++) {
-      if (TYPE_FIRST[type] !== word) continue;
-      const text = TYPE_TEXTS[type]!;
-      for (let i = 0; i < text.length; i++) if (buffer[at + i] !== text[i]) return -1;
+  /** Reads the number of `field` at `at`; returns where it ends, -1 when something else stands there or came before. */
+  #fastMember(before: number, field: number, at: number): number {
+    if (at < 0) return -1;
+    const tokens = this.#tokens;
+    const key = KEYS[field]!;
+    if (tokens.buffer[at] !== before || !areWords(tokens.view, at + 1, key)) return -1;
+    const end = tokens.skipDigits(at + 1 + key.size);
+    return end < 0 || tokens.digits > FIELDS[field]!.maxNumber ? -1 : end;
+  }
+
+  #fastWord(field: number, at: number): number {
+    const end = this.#fastMember(COMMA, field, at);
+    this.view.setUint32(TARGET[field]!, this.#tokens.digits);
+    return end;
+  }
+
+  #fastLong(field: number, at: number): number {
+    const end = this.#fastMember(COMMA, field, at);
+    const value = this.#tokens.digits;
+    this.view.setUint32(TARGET[field]!, value / TWO_32);
+    this.view.setUint32(TARGET[field]! + 4, value);
+    return end;
+  }
+
+  #fastOptional(field: number, at: number): number {
+    const end = this.#fastMember(COMMA, field, at);
+    if (end < 0) return at;
+    this.#store(field, 0, this.#tokens.digits | 0);
+    return end;
+  }
+
+  #fastType(at: number): number {
+    if (at < 0) return -1;
+    const { buffer, view } = this.#tokens;
+    const key = KEYS[TYPE]!;
+    if (buffer[at] !== COMMA || !areWords(view, at + 1, key)) return -1;
+    const start = at + 1 + key.size;
+    for (let type = 1; type < TYPE_WORDS.length; type++) {
+      const words = TYPE_WORDS[type]!;
+      if (!areWords(view, start, words)) continue;
       this.type = type;
-      return at + text.length;
+      return start + words.size;
     }
     return -1;
   }
@@ -219,10 +244,10 @@ export class AttributeReader {
     }
     const target = TARGET[field]!;
     const width = WIDTH[field]!;
-    if (width === 4) this.#out.setUint32(target, low);
+    if (width === 4) this.view.setUint32(target, low);
     else if (width === 8) {
-      this.#out.setUint32(target, high);
-      this.#out.setUint32(target + 4, low);
+      this.view.setUint32(target, high);
+      this.view.setUint32(target + 4, low);
     } else this.record[target] = low;
   }
 
@@ -249,7 +274,7 @@ export class AttributeReader {
     this.#checkSeen(seen);
     if (this.#mode > 0xfff)
       this.#warn("mode-bits", "Mode bits above the twelve permission bits were dropped", "attr.mode");
-    this.#out.setUint16(ATTR_TYPE_MODE, (this.type << 12) | (this.#mode & 0xfff));
+    this.view.setUint16(ATTR_TYPE_MODE, (this.type << 12) | (this.#mode & 0xfff));
   }
 
   #readMember(seen: number): number {
@@ -308,47 +333,3 @@ export class AttributeReader {
 }
 
 export const UNKNOWN_MEMBER_TEXT = "Members that decant does not know were skipped";
-
-/** The member whose name begins at `at` with its quote, written without escapes; -1 for any other. */
-function fieldAt(buffer: Buffer, view: DataView, at: number): number {
-  const field = candidate(buffer, at);
-  if (
-    field < 0 ||
-    view.getUint32(at) !== KEY_FIRST[field] ||
-    view.getUint32(at + KEY_MIDDLE_AT[field]!) !== KEY_MIDDLE[field]
-  ) {
-    return -1;
-  }
-  return view.getUint32(at + KEY_SIZE[field]! - 4) === KEY_LAST[field] ? field : -1;
-}
-
-/** The only member that the name can be, judged by as few bytes as possible. */
-function candidate(buffer: Buffer, at: number): number {
-  const longTime = buffer[at + 6] !== 0x22;
-  switch (buffer[at + 1]) {
-    case 0x61:
-      return longTime ? ATIMENSEC : ATIME;
-    case 0x63:
-      return longTime ? CTIMENSEC : CTIME;
-    case 0x66:
-      return FLAGS;
-    case 0x67:
-      return GID;
-    case 0x69:
-      return INODE;
-    case 0x6c:
-      return LENGTH;
-    case 0x6d:
-      return buffer[at + 2] === 0x6f ? MODE : longTime ? MTIMENSEC : MTIME;
-    case 0x6e:
-      return NLINK;
-    case 0x72:
-      return RDEV;
-    case 0x74:
-      return buffer[at + 2] === 0x79 ? TYPE : TIER;
-    case 0x75:
-      return UID;
-    default:
-      return -1;
-  }
-}

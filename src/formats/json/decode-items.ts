@@ -1,10 +1,21 @@
-import type { ByteWriter } from "../../base/bytes.ts";
+import { type ByteWriter, copyBytes } from "../../base/bytes.ts";
 import { ATTR_BASE_BYTES, ATTR_TAIL } from "../../volume/attribute.ts";
 import { BatchBuilder } from "../../volume/records.ts";
 import {
   CHUNKS_ITEM_BYTES,
   CHUNKS_LIST,
+  ENTRY_ATTRIBUTE_SIZE,
+  ENTRY_CHUNKS_SIZE,
+  ENTRY_FLAGS,
+  ENTRY_INODE,
   ENTRY_NAME,
+  ENTRY_NAME_SIZE,
+  ENTRY_SYMLINK_SIZE,
+  ENTRY_TYPE,
+  ENTRY_XATTRS_SIZE,
+  ITEM_TAG,
+  LEAVE_ACCESS_ACL,
+  LEAVE_DEFAULT_ACL,
   LEAVE_XATTRS,
   TREE_CHUNKS,
   TREE_ENTRY,
@@ -15,61 +26,62 @@ import type { AttributeReader } from "./decode-attribute.ts";
 /** What an entry has besides its attributes. Byte ranges are borrowed. */
 export interface EntryParts {
   flags: number;
-  name: Buffer;
+  name: DataView;
   nameStart: number;
   nameEnd: number;
   accessAclId: number;
   defaultAclId: number;
-  symlink: Buffer;
-  symlinkSize: number;
+  readonly symlink: ByteWriter;
 }
 
 const CHUNK_HEAD = 8;
-/** Below this size a loop is cheaper than a call. */
-const SMALL_COPY = 96;
 
 /** Writes tree items (volume/tree-item.ts) into batches. */
 export class ItemWriter {
   readonly builder: BatchBuilder = new BatchBuilder("tree");
-  #buffer: Buffer | undefined;
-  #view: DataView = new DataView(new ArrayBuffer(0));
 
   /** Writes an entry; of `chunks[0..chunksSize)` only the first part, when flag `ENTRY_MORE_CHUNKS` is to follow. */
-  entry(attribute: AttributeReader, parts: EntryParts, xattrs: ByteWriter, chunks: Buffer, chunksSize: number): void {
+  entry(
+    attribute: AttributeReader,
+    parts: EntryParts,
+    xattrs: ByteWriter,
+    chunks: ByteWriter,
+    chunksSize: number,
+  ): void {
     const hasAcl = parts.accessAclId !== 0 || parts.defaultAclId !== 0;
     const attributeSize = ATTR_BASE_BYTES + (hasAcl ? 8 : 0) + (attribute.tier === 0 ? 0 : 1);
     const nameSize = parts.nameEnd - parts.nameStart;
+    const symlinkSize = parts.symlink.length;
     const fixed = ENTRY_NAME + nameSize + attributeSize;
-    const size = fixed + parts.symlinkSize + xattrs.length + chunksSize;
+    const size = fixed + symlinkSize + xattrs.length + chunksSize;
     const start = this.#begin(size, TREE_ENTRY);
-    const view = this.#view;
-    const buffer = this.builder.writer.buffer;
-    buffer[start + 5] = attribute.type;
-    buffer[start + 6] = parts.flags;
-    view.setUint32(start + 8, attribute.inodeHigh);
-    view.setUint32(start + 12, attribute.inodeLow);
-    view.setUint16(start + 16, nameSize);
-    view.setUint16(start + 18, attributeSize);
-    view.setUint32(start + 20, parts.symlinkSize);
-    view.setUint32(start + 24, xattrs.length);
-    view.setUint32(start + 28, chunksSize);
+    const view = this.builder.writer.view;
+    view.setUint8(start + ENTRY_TYPE, attribute.type);
+    view.setUint8(start + ENTRY_FLAGS, parts.flags);
+    view.setUint32(start + ENTRY_INODE, attribute.inodeHigh);
+    view.setUint32(start + ENTRY_INODE + 4, attribute.inodeLow);
+    view.setUint16(start + ENTRY_NAME_SIZE, nameSize);
+    view.setUint16(start + ENTRY_ATTRIBUTE_SIZE, attributeSize);
+    view.setUint32(start + ENTRY_SYMLINK_SIZE, symlinkSize);
+    view.setUint32(start + ENTRY_XATTRS_SIZE, xattrs.length);
+    view.setUint32(start + ENTRY_CHUNKS_SIZE, chunksSize);
     let at = start + ENTRY_NAME;
-    copy(parts.name, parts.nameStart, parts.nameEnd, buffer, at);
+    copyBytes(parts.name, parts.nameStart, parts.nameEnd, view, at);
     at += nameSize;
-    copy(attribute.record, 0, ATTR_TAIL, buffer, at);
+    copyBytes(attribute.view, 0, ATTR_TAIL, view, at);
     let tail = at + ATTR_TAIL;
     if (hasAcl) {
       view.setUint32(tail, parts.accessAclId);
       view.setUint32(tail + 4, parts.defaultAclId);
       tail += 8;
     }
-    if (attribute.tier !== 0) buffer[tail++] = attribute.tier;
-    buffer[tail] = 0;
+    if (attribute.tier !== 0) view.setUint8(tail++, attribute.tier);
+    view.setUint8(tail, 0);
     at += attributeSize;
-    copy(parts.symlink, 0, parts.symlinkSize, buffer, at);
-    at += parts.symlinkSize;
-    copy(xattrs.buffer, 0, xattrs.length, buffer, at);
-    copy(chunks, 0, chunksSize, buffer, at + xattrs.length);
+    copyBytes(parts.symlink.view, 0, symlinkSize, view, at);
+    at += symlinkSize;
+    copyBytes(xattrs.view, 0, xattrs.length, view, at);
+    copyBytes(chunks.view, 0, chunksSize, view, at + xattrs.length);
     this.#end(size);
   }
 
@@ -77,20 +89,21 @@ export class ItemWriter {
   leave(accessAclId: number, defaultAclId: number, xattrs: ByteWriter): void {
     const size = LEAVE_XATTRS + xattrs.length;
     const start = this.#begin(size, TREE_LEAVE);
-    this.#view.setUint32(start + 8, accessAclId);
-    this.#view.setUint32(start + 12, defaultAclId);
-    copy(xattrs.buffer, 0, xattrs.length, this.builder.writer.buffer, start + LEAVE_XATTRS);
+    const view = this.builder.writer.view;
+    view.setUint32(start + LEAVE_ACCESS_ACL, accessAclId);
+    view.setUint32(start + LEAVE_DEFAULT_ACL, defaultAclId);
+    copyBytes(xattrs.view, 0, xattrs.length, view, start + LEAVE_XATTRS);
     this.#end(size);
   }
 
   /** Writes `chunks[start..end)` as items of about `CHUNKS_ITEM_BYTES` that continue the entry before. */
-  moreChunks(chunks: Buffer, start: number, end: number): void {
+  moreChunks(chunks: ByteWriter, start: number): void {
     let from = start;
-    while (from < end) {
-      const to = chunksPart(chunks, from, end);
+    while (from < chunks.length) {
+      const to = chunksPart(chunks, from);
       const size = CHUNKS_LIST + to - from;
       const at = this.#begin(size, TREE_CHUNKS);
-      copy(chunks, from, to, this.builder.writer.buffer, at + CHUNKS_LIST);
+      chunks.buffer.copy(this.builder.writer.buffer, at + CHUNKS_LIST, from, to);
       this.#end(size);
       from = to;
     }
@@ -99,12 +112,8 @@ export class ItemWriter {
   #begin(size: number, tag: number): number {
     const writer = this.builder.writer;
     const start = writer.reserve(size);
-    if (writer.buffer !== this.#buffer) {
-      this.#buffer = writer.buffer;
-      this.#view = new DataView(writer.buffer.buffer, writer.buffer.byteOffset, writer.buffer.byteLength);
-    }
-    this.#view.setUint32(start, size);
-    this.#view.setUint32(start + 4, tag << 24);
+    writer.view.setUint32(start, size);
+    writer.view.setUint32(start + ITEM_TAG, tag << 24);
     return start;
   }
 
@@ -115,18 +124,10 @@ export class ItemWriter {
 }
 
 /** Where a part of about `CHUNKS_ITEM_BYTES` that begins at `from` ends: always between two chunks. */
-export function chunksPart(chunks: Buffer, from: number, end: number): number {
+export function chunksPart(chunks: ByteWriter, from: number): number {
+  const end = chunks.length;
   if (end - from <= CHUNKS_ITEM_BYTES) return end;
   let to = from;
-  while (to < end && to - from < CHUNKS_ITEM_BYTES) to += CHUNK_HEAD + chunks.readUInt32BE(to + 4);
+  while (to < end && to - from < CHUNKS_ITEM_BYTES) to += CHUNK_HEAD + chunks.view.getUint32(to + 4);
   return to;
-}
-
-function copy(source: Buffer, start: number, end: number, target: Buffer, at: number): void {
-  if (end - start > SMALL_COPY) {
-    source.copy(target, at, start, end);
-    return;
-  }
-  let to = at;
-  for (let i = start; i < end; i++) target[to++] = source[i]!;
 }

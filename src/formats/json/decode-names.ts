@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { viewOf } from "../../base/bytes.ts";
 import { printablePath } from "../../volume/path.ts";
 
 /**
@@ -17,6 +18,7 @@ export type NameVerdict = "new" | "duplicate" | "too-many";
 export class DirectoryNames {
   /** Name of the current entry: `bytes[start..end)`. Empty for a root. */
   bytes: Buffer = Buffer.allocUnsafeSlow(4096);
+  view: DataView = viewOf(this.bytes);
   start = 0;
   end = 0;
   readonly #frames: Frame[] = [];
@@ -84,6 +86,7 @@ export class DirectoryNames {
       const grown = Buffer.allocUnsafeSlow(Math.max(end, this.bytes.length * 2));
       this.bytes.copy(grown, 0, 0, this.end);
       this.bytes = grown;
+      this.view = viewOf(grown);
     }
     const bytes = this.bytes;
     let at = this.start;

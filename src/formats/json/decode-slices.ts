@@ -46,7 +46,6 @@ export class ChunkReader {
   readonly #warn: Warn;
   /** Offset in `list`'s buffer behind what has been written of the current chunk. */
   #to = 0;
-  #value = 0;
   #lastIndex = -1;
   /** Indexes in `list`, once they are not ascending. */
   #indexes: Set<number> | undefined;
@@ -81,8 +80,8 @@ export class ChunkReader {
     const start = this.list.length;
     this.#checkIndex(index);
     this.list.reserve(this.#to - start);
-    this.list.buffer.writeUInt32BE(index, start);
-    this.list.buffer.writeUInt32BE(this.#to - start - CHUNK_HEAD, start + 4);
+    this.list.view.setUint32(start, index);
+    this.list.view.setUint32(start + 4, this.#to - start - CHUNK_HEAD);
     this.list.length = this.#to;
   }
 
@@ -110,30 +109,16 @@ export class ChunkReader {
     return indexes;
   }
 
-  /** Parses digits at `at` into `#value`; returns where they end, -1 unless there are 1 to 15 of them. */
-  #digits(buffer: Buffer, start: number): number {
-    let at = start;
-    let value = 0;
-    for (;;) {
-      const digit = buffer[at]! - 0x30;
-      if (digit < 0 || digit > 9) break;
-      value = value * 10 + digit;
-      at++;
-    }
-    this.#value = value;
-    const count = at - start;
-    return count === 0 || count > 15 || (count > 1 && buffer[start] === 0x30) ? -1 : at;
-  }
-
   /** The layout of the reference: returns the index, or undefined with nothing read. */
   #readFast(): number | undefined {
-    const { buffer, view } = this.#tokens;
-    let at = this.#tokens.at;
+    const tokens = this.#tokens;
+    const { buffer, view } = tokens;
+    let at = tokens.at;
     if (view.getUint32(at) !== KEY_INDEX || view.getUint32(at + 4) !== INDEX_REST || buffer[at + 8] !== 0x3a)
       return undefined;
-    at = this.#digits(buffer, at + 9);
-    if (at < 0 || this.#value > INDEX.maxNumber) return undefined;
-    const index = this.#value;
+    at = tokens.skipDigits(at + 9);
+    if (at < 0 || tokens.digits > INDEX.maxNumber) return undefined;
+    const index = tokens.digits;
     if (
       view.getUint32(at) !== KEY_SLICES ||
       view.getUint32(at + 4) !== SLICES_MIDDLE ||
@@ -150,36 +135,37 @@ export class ChunkReader {
       this.#to = start;
       return undefined;
     }
-    this.#tokens.at = at + 2;
+    tokens.at = at + 2;
     return index;
   }
 
   /** One slice of the reference's layout; returns where it ends, -1 when it is not. */
   #fastSlice(buffer: Buffer, view: DataView, start: number): number {
+    const tokens = this.#tokens;
     if (view.getUint32(start) !== OPEN_ID || buffer[start + 4] !== 0x22 || buffer[start + 5] !== 0x3a) return -1;
-    let at = this.#digits(buffer, start + 6);
+    let at = tokens.skipDigits(start + 6);
     if (at < 0) return -1;
-    const id = this.#value;
+    const id = tokens.digits;
     let pos = 0;
     if (view.getUint32(at) === KEY_POS && view.getUint32(at + 4) >>> 8 === POS_REST) {
-      at = this.#digits(buffer, at + 7);
+      at = tokens.skipDigits(at + 7);
       if (at < 0) return -1;
-      pos = this.#value;
+      pos = tokens.digits;
     }
     if (view.getUint32(at) !== KEY_SIZE || view.getUint32(at + 4) !== SIZE_REST) return -1;
-    at = this.#digits(buffer, at + 8);
+    at = tokens.skipDigits(at + 8);
     if (at < 0) return -1;
-    const size = this.#value;
+    const size = tokens.digits;
     let off = 0;
     if (view.getUint32(at) === KEY_OFF && view.getUint32(at + 4) >>> 8 === OFF_REST) {
-      at = this.#digits(buffer, at + 7);
+      at = tokens.skipDigits(at + 7);
       if (at < 0) return -1;
-      off = this.#value;
+      off = tokens.digits;
     }
     if (view.getUint32(at) !== KEY_LEN || view.getUint32(at + 4) >>> 8 !== LEN_REST) return -1;
-    at = this.#digits(buffer, at + 7);
+    at = tokens.skipDigits(at + 7);
     if (at < 0 || buffer[at] !== 0x7d) return -1;
-    const len = this.#value;
+    const len = tokens.digits;
     if (size > SIZE.maxNumber || sliceProblem(id !== 0, pos, size, off, len) !== undefined) return -1;
     this.#put(Math.floor(id / 0x1_0000_0000), id | 0, pos, size, off, len);
     return at + 1;
@@ -194,14 +180,14 @@ export class ChunkReader {
       list.reserve(SLICE_BYTES);
       list.length = complete;
     }
-    const bytes = list.buffer;
+    const view = list.view;
     const at = this.#to;
-    putU32(bytes, at, pos);
-    putU32(bytes, at + 4, idHigh);
-    putU32(bytes, at + 8, idLow);
-    putU32(bytes, at + 12, size);
-    putU32(bytes, at + 16, off);
-    putU32(bytes, at + 20, len);
+    view.setUint32(at, pos);
+    view.setUint32(at + 4, idHigh);
+    view.setUint32(at + 8, idLow);
+    view.setUint32(at + 12, size);
+    view.setUint32(at + 16, off);
+    view.setUint32(at + 20, len);
     this.#to = at + SLICE_BYTES;
   }
 
@@ -285,11 +271,4 @@ function sliceProblem(isData: boolean, pos: number, size: number, off: number, l
     return `a slice goes beyond its own data: "off" ${off} and "len" ${len} are more than its "size" ${size}`;
   }
   return undefined;
-}
-
-function putU32(bytes: Buffer, at: number, value: number): void {
-  bytes[at] = value >>> 24;
-  bytes[at + 1] = value >>> 16;
-  bytes[at + 2] = value >>> 8;
-  bytes[at + 3] = value;
 }

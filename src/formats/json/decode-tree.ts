@@ -1,3 +1,4 @@
+import { ByteWriter } from "../../base/bytes.ts";
 import { FILE_TYPE_NAMES, FileType } from "../../volume/file-type.ts";
 import { printableName } from "../../volume/path.ts";
 import { BATCH_BYTES, type RecordBatch } from "../../volume/records.ts";
@@ -27,6 +28,7 @@ import { XattrReader } from "./decode-xattrs.ts";
 import type { JsonSkipper } from "./json-skip.ts";
 import type { JsonTokens } from "./json-tokens.ts";
 import { DAMAGE_HINT } from "./json-window.ts";
+import { areWords, wordsOf } from "./json-words.ts";
 
 /** A chunk list longer than this is handed on before its entry has ended; no other member may follow it then. */
 const MAX_HELD_CHUNKS_BYTES = 16 * 1024 * 1024;
@@ -34,6 +36,9 @@ const MAX_HELD_CHUNKS_BYTES = 16 * 1024 * 1024;
 export const MAX_DEPTH = 200_000;
 /** Longer paths are shown without their middle. */
 const MAX_PATH_TEXT = 2000;
+
+/** The names that are short enough, all that are frequent. */
+const MEMBER_WORDS = MEMBER_NAMES.slice(0, 5).map((name) => wordsOf(`"${name}":`));
 
 const ROOT = 0;
 const FIRST_MEMBER = 1;
@@ -69,13 +74,12 @@ export class TreeDecoder {
   readonly #masks: number[] = [];
   readonly #parts: EntryParts = {
     flags: 0,
-    name: Buffer.alloc(0),
+    name: this.#names.view,
     nameStart: 0,
     nameEnd: 0,
     accessAclId: 0,
     defaultAclId: 0,
-    symlink: Buffer.allocUnsafeSlow(256),
-    symlinkSize: 0,
+    symlink: new ByteWriter(256),
   };
 
   constructor(tokens: JsonTokens, skipper: JsonSkipper, warn: Warn, commit: () => void) {
@@ -169,7 +173,7 @@ export class TreeDecoder {
     const parts = this.#parts;
     parts.accessAclId = 0;
     parts.defaultAclId = 0;
-    parts.symlinkSize = 0;
+    parts.symlink.length = 0;
     if (this.#xattrs.list.length > 0) this.#xattrs.reset();
     this.#chunks.reset();
   }
@@ -228,8 +232,7 @@ export class TreeDecoder {
       tokens.at++;
       byte = tokens.peek();
     }
-    tokens.readKey();
-    const name = this.#memberName();
+    const name = this.#fastMemberName() ?? this.#memberName();
     if (name === undefined) {
       this.#warn("unknown-member", UNKNOWN_MEMBER_TEXT, tokens.textValue());
       this.#skipper.begin();
@@ -249,7 +252,20 @@ export class TreeDecoder {
     this.#state = this.#readMember(name, bit);
   }
 
+  /** A name in the layout of the reference, with its colon. */
+  #fastMemberName(): MemberName | undefined {
+    const tokens = this.#tokens;
+    for (let i = 0; i < MEMBER_WORDS.length; i++) {
+      const words = MEMBER_WORDS[i]!;
+      if (!areWords(tokens.view, tokens.at, words)) continue;
+      tokens.at += words.size;
+      return MEMBER_NAMES[i];
+    }
+    return undefined;
+  }
+
   #memberName(): MemberName | undefined {
+    this.#tokens.readKey();
     for (let i = 0; i < MEMBER_NAMES.length; i++) if (this.#tokens.textIs(MEMBER_BYTES[i]!)) return MEMBER_NAMES[i];
     const lower = this.#tokens.textValue().toLowerCase();
     return MEMBER_NAMES.find((name) => name === lower);
@@ -288,11 +304,9 @@ export class TreeDecoder {
 
   #keepSymlink(): void {
     const { text, textStart, textEnd } = this.#tokens;
-    const parts = this.#parts;
-    const size = textEnd - textStart;
-    if (parts.symlink.length < size) parts.symlink = Buffer.allocUnsafeSlow(size * 2);
-    text.copy(parts.symlink, 0, textStart, textEnd);
-    parts.symlinkSize = size;
+    const { symlink } = this.#parts;
+    symlink.length = 0;
+    symlink.writeSlice(text, textStart, textEnd);
   }
 
   /** Takes the beginning of a list; false when it is null. Elements are steps of their own. */
@@ -386,8 +400,7 @@ export class TreeDecoder {
     tokens.at++;
     this.#checkMembers();
     if ((this.#mask & WRITTEN) === 0) this.#writeEntry(false);
-    else if ((this.#mask & ENTRIES) === 0)
-      this.#items.moreChunks(this.#chunks.list.buffer, 0, this.#chunks.list.length);
+    else if ((this.#mask & ENTRIES) === 0) this.#items.moreChunks(this.#chunks.list, 0);
     if ((this.#mask & ENTRIES) !== 0) this.#writeLeave();
     else if (this.#attribute.type === FileType.directory)
       this.#items.leave(KEEP_ACL_ID, KEEP_ACL_ID, this.#emptyXattrs());
@@ -409,16 +422,16 @@ export class TreeDecoder {
     const parts = this.#parts;
     const chunks = this.#chunks.list;
     if ((this.#mask & WRITTEN) !== 0) {
-      this.#items.moreChunks(chunks.buffer, 0, chunks.length);
+      this.#items.moreChunks(chunks, 0);
       return;
     }
-    parts.name = this.#names.bytes;
+    parts.name = this.#names.view;
     parts.nameStart = this.#names.start;
     parts.nameEnd = this.#names.end;
-    const first = chunksPart(chunks.buffer, 0, chunks.length);
+    const first = chunksPart(chunks, 0);
     if (first < chunks.length || moreChunksFollow) parts.flags |= ENTRY_MORE_CHUNKS;
-    this.#items.entry(this.#attribute, parts, this.#xattrs.list, chunks.buffer, first);
-    if (first < chunks.length) this.#items.moreChunks(chunks.buffer, first, chunks.length);
+    this.#items.entry(this.#attribute, parts, this.#xattrs.list, chunks, first);
+    if (first < chunks.length) this.#items.moreChunks(chunks, first);
   }
 
   #checkInode(): void {

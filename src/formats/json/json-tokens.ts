@@ -63,6 +63,8 @@ export class JsonTokens extends JsonWindow {
   /** Halves of the last integer as 64 bits, two's complement. */
   high = 0;
   low = 0;
+  /** What `skipDigits` has read. */
+  digits = 0;
   #scratch: Buffer = Buffer.allocUnsafeSlow(4096);
 
   /**
@@ -196,6 +198,31 @@ export class JsonTokens extends JsonWindow {
       }
     }
     this.at += literal.length;
+  }
+
+  /**
+   * For fast paths: reads the unsigned integer at `start` of the window into `digits` and returns where it ends; -1 unless it
+   * is a JSON number that is exact as a JavaScript number.
+   */
+  skipDigits(start: number): number {
+    const { buffer, view } = this;
+    let at = start;
+    let value = 0;
+    for (;;) {
+      const four = view.getUint32(at) ^ 0x3030_3030;
+      if (((four | (four + 0x7676_7676)) & 0x8080_8080) !== 0) break;
+      value = value * 10_000 + (four >>> 24) * 1000 + ((four >> 16) & 15) * 100 + ((four >> 8) & 15) * 10 + (four & 15);
+      at += 4;
+    }
+    for (;;) {
+      const digit = buffer[at]! - 0x30;
+      if (digit < 0 || digit > 9) break;
+      value = value * 10 + digit;
+      at++;
+    }
+    this.digits = value;
+    const count = at - start;
+    return count === 0 || count > EXACT_DIGITS || (count > 1 && buffer[start] === 0x30) ? -1 : at;
   }
 
   /**

@@ -1,4 +1,6 @@
+import { viewOf } from "../../base/bytes.ts";
 import { DataError } from "../../base/errors.ts";
+import { packWord } from "./json-words.ts";
 
 /** Thrown by a step that has reached the end of what was read so far: refill the window and repeat the step. */
 export const NEED_DATA: unique symbol = Symbol("more input is needed");
@@ -13,6 +15,7 @@ export const MAX_TOKEN_BYTES: number = 64 * 1024 * 1024;
 const PADDING = 64;
 const INITIAL_BYTES = 512 * 1024;
 const NEWLINE = 0x0a;
+const FOUR_BLANKS = packWord("    ", 0);
 
 /**
  * A sliding window over a document. Steps read at `at` and call `commit` when they are through; when one throws
@@ -122,8 +125,11 @@ export class JsonWindow {
         this.at = at;
         return byte;
       }
-      if (byte === NEWLINE) this.line++;
-      else if (byte !== 0x20 && byte !== 0x0d && byte !== 0x09) {
+      if (byte === NEWLINE) {
+        this.line++;
+        // The indent: most of the bytes of a dump.
+        while (this.view.getUint32(at + 1) === FOUR_BLANKS) at += 4;
+      } else if (byte !== 0x20 && byte !== 0x0d && byte !== 0x09) {
         this.at = at;
         this.needAt(at);
         return byte;
@@ -166,7 +172,3 @@ export class JsonWindow {
 /** For everything that can only come about by damage or by an editor. */
 export const DAMAGE_HINT =
   "The file is damaged or was edited by hand; take another copy or an earlier backup, or correct the place named";
-
-function viewOf(buffer: Buffer): DataView {
-  return new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength);
-}

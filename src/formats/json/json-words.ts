@@ -25,3 +25,12 @@ export function wordsOf(text: string): Words {
     size: text.length,
   };
 }
+
+/** Whether the text stands at `at`. */
+export function areWords(view: DataView, at: number, words: Words): boolean {
+  return (
+    view.getUint32(at) === words.first &&
+    view.getUint32(at + words.middleAt) === words.middle &&
+    view.getUint32(at + words.size - 4) === words.last
+  );
+}
