@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { DECANT_MAIN, NODE, runDecant } from "../support/decant.ts";
@@ -31,6 +31,25 @@ describe("dump", () => {
     expect(plain.out.startsWith('{\n  "Setting": {\n    "Name": "natsqlite",\n')).toBe(true);
     expect(JSON.parse(dash.err)).toMatchObject({ operation: "dump", file: null, volume: { name: "natsqlite" } });
   });
+
+  test.skipIf(!existsSync("/proc/self/fd"))(
+    "goes to the descriptor that FILE is a name of, and replaces no name",
+    async () => {
+      const { url } = copySqliteFixture(VOLUME);
+      const plain = await runDecant(["dump", url, "--quiet"]);
+      // As /dev/stdout is one; a test must not risk that of the machine.
+      const link = join(temporaryDirectory(), "stdout");
+      symlinkSync("/proc/self/fd/1", link);
+      const linked = await runDecant(["dump", url, link, "--quiet"]);
+      expect(linked).toMatchObject({ code: 0, out: plain.out });
+      expect(readlinkSync(link)).toBe("/proc/self/fd/1");
+      const program = `"$0" "$1" dump "$2" >(cat > "$3") --quiet; code=$?; wait $!; exit $code`;
+      const file = join(temporaryDirectory(), "copy.json");
+      const piped = await runCommand("bash", ["-c", program, NODE, DECANT_MAIN, url, file]);
+      expect(piped).toMatchObject({ code: 0, out: "" });
+      expect(readFileSync(file, "utf8")).toBe(plain.out);
+    },
+  );
 
   test("a reader that goes away early is no failure", async () => {
     const { url } = copySqliteFixture(VOLUME);

@@ -1,5 +1,8 @@
+import { createWriteStream } from "node:fs";
+import type { Writable } from "node:stream";
 import { UsageError } from "../../base/errors.ts";
 import type { CommandOutcome, CommandSpec, Invocation } from "../command-spec.ts";
+import { descriptorOf } from "../descriptor-path.ts";
 import { RESOURCE_OPTIONS } from "../global-options.ts";
 import { dumpJson, isIncomplete } from "../report-json.ts";
 import { dumpSummary } from "../report-text.ts";
@@ -11,7 +14,7 @@ export const dumpCommand: CommandSpec = {
   description:
     "Writes the metadata of a volume into a JSON file that decant and juicefs can load. The dump is the volume at one " +
     "instant, also while clients write; where an engine cannot give that, the report says so and the exit status is 3.\n\n" +
-    "Without FILE, or with -, the dump goes to stdout. A FILE ending in .gz or .zstd is compressed. FILE appears under " +
+    "Without FILE, or with -, the dump goes to stdout. A FILE ending in .gz, .zst or .zstd is compressed. FILE appears under " +
     "its name only when it is complete; a file of that name is replaced.",
   arguments: [
     { name: "META-URL", required: true, description: "address of the volume's metadata" },
@@ -45,9 +48,16 @@ export const dumpCommand: CommandSpec = {
   },
 };
 
+/** The file to write; undefined for stdout, whatever name it was given. */
 function outputFile(invocation: Invocation): string | undefined {
   const file = invocation.args[1];
-  return file === "-" ? undefined : file;
+  return file === undefined || file === "-" || descriptorOf(file) === 1 ? undefined : file;
+}
+
+function dumpTarget(file: string | undefined, stdout: Writable): { file: string } | { stream: Writable } {
+  if (file === undefined) return { stream: stdout };
+  const descriptor = descriptorOf(file);
+  return descriptor === undefined ? { file } : { stream: createWriteStream("", { fd: descriptor }) };
 }
 
 async function run(invocation: Invocation): Promise<CommandOutcome> {
@@ -65,7 +75,7 @@ async function run(invocation: Invocation): Promise<CommandOutcome> {
   const report = await dump(
     {
       source: invocation.args[0]!,
-      target: file === undefined ? { stream: io.stdout } : { file },
+      target: dumpTarget(file, io.stdout),
       ...(subdir === undefined ? {} : { subdir }),
       skipTrash: options.flag("skip-trash"),
       keepSecretKey: options.flag("keep-secret-key"),
