@@ -8,7 +8,7 @@ import { type EncodeResult, encodeJsonDump } from "../formats/json/encode.ts";
 import { FileType } from "../volume/file-type.ts";
 import { FindingList } from "../volume/findings.ts";
 import { ROOT_INODE } from "../volume/inode.ts";
-import { parsePath } from "../volume/path.ts";
+import { parsePath, printablePath } from "../volume/path.ts";
 import { parseSetting, type Setting } from "../volume/setting.ts";
 import { REMOVED, removeSecrets } from "../volume/setting-secrets.ts";
 import { checkClientVersion } from "../volume/version.ts";
@@ -21,8 +21,8 @@ export interface DumpRequest {
   readonly source: string;
   /** File to write, or a stream (stdout). A file appears under its name only when it is complete. */
   readonly target: { readonly file: string } | { readonly stream: Writable };
-  /** Only this directory of the volume; `/` and undefined = all. */
-  readonly subdir?: string;
+  /** Only this directory of the volume; `/` and undefined = all. Names are bytes: give those where they are not UTF-8. */
+  readonly subdir?: string | Uint8Array;
   readonly skipTrash?: boolean;
   readonly keepSecretKey?: boolean;
 }
@@ -85,15 +85,16 @@ function settingToDump(stored: Setting, request: DumpRequest, context: Operation
 }
 
 /** The directory that a path names; undefined for the whole volume. Nothing is created (docs/spec/json-dump.md §13.1). */
-async function findRoot(snapshot: Snapshot, subdir: string | undefined): Promise<bigint | undefined> {
+async function findRoot(snapshot: Snapshot, subdir: string | Uint8Array | undefined): Promise<bigint | undefined> {
   const names = parsePath(subdir ?? "/");
   if (names.length === 0) return undefined;
+  const shown = typeof subdir === "string" ? subdir : printablePath(names);
   let inode = ROOT_INODE;
   let type: number = FileType.directory;
   for (const name of names) {
     const entry = type === FileType.directory ? await snapshot.lookup(inode, name) : undefined;
     if (entry === undefined) {
-      throw new NotFoundError("DECANT_E_NO_PATH", `No such file or directory in the volume: ${subdir}`, {
+      throw new NotFoundError("DECANT_E_NO_PATH", `No such file or directory in the volume: ${shown}`, {
         hint: "The path is that inside the volume, without the mount point; nothing was created",
       });
     }
@@ -101,7 +102,7 @@ async function findRoot(snapshot: Snapshot, subdir: string | undefined): Promise
     type = entry.type;
   }
   if (type !== FileType.directory) {
-    throw new UsageError("DECANT_E_NOT_DIRECTORY", `not a directory: ${subdir}`, {
+    throw new UsageError("DECANT_E_NOT_DIRECTORY", `not a directory: ${shown}`, {
       hint: "--subdir takes a directory of the volume",
     });
   }

@@ -26,10 +26,12 @@ export function printablePath(names: readonly Buffer[]): string {
   return `/${names.map(printableName).join("/")}`;
 }
 
-/** Names of a path as a user gives it: slashes at the ends and in a row do not count. The bytes are its UTF-8. */
-export function parsePath(path: string): Buffer[] {
-  return path
+/** Names of a path as a user gives it: slashes at the ends and in a row do not count. The bytes of a text are its UTF-8. */
+export function parsePath(path: string | Uint8Array): Buffer[] {
+  // Latin-1 has one character for each byte, and its slash is the byte of a slash.
+  return Buffer.from(path)
+    .toString("latin1")
     .split("/")
     .filter((name) => name !== "")
-    .map((name) => Buffer.from(name));
+    .map((name) => Buffer.from(name, "latin1"));
 }

@@ -51,6 +51,20 @@ describe("dump", () => {
     },
   );
 
+  test.skipIf(!existsSync("/proc/self/cmdline"))("takes a --subdir whose name is not UTF-8", async () => {
+    const { url } = copySqliteFixture(VOLUME);
+    for (const option of ["--subdir ", "--subdir=", "-subdir="]) {
+      const program = `"$0" "$1" dump "$2" ${option}$'/names/dir-\\xff/' --quiet`;
+      const run = await runCommand("bash", ["-c", program, NODE, DECANT_MAIN, url]);
+      expect(run.code).toBe(0);
+      expect(Object.keys(JSON.parse(run.out).FSTree.entries)).toEqual(["in%FE%FDside", "plain"]);
+    }
+    const missing = `"$0" "$1" dump "$2" --subdir $'/names/dir-\\xfe'`;
+    const run = await runCommand("bash", ["-c", missing, NODE, DECANT_MAIN, url]);
+    expect(run.err).toContain("No such file or directory in the volume: /names/dir-%FE\n");
+    expect(run.code).toBe(4);
+  });
+
   test("a reader that goes away early is no failure", async () => {
     const { url } = copySqliteFixture(VOLUME);
     const program = `"$0" "$1" dump "$2" --quiet | head -c 10; exit "\${PIPESTATUS[0]}"`;

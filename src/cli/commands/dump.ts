@@ -4,6 +4,7 @@ import { UsageError } from "../../base/errors.ts";
 import type { CommandOutcome, CommandSpec, Invocation } from "../command-spec.ts";
 import { descriptorOf } from "../descriptor-path.ts";
 import { RESOURCE_OPTIONS } from "../global-options.ts";
+import { rawArgument } from "../raw-argument.ts";
 import { dumpJson, isIncomplete } from "../report-json.ts";
 import { dumpSummary } from "../report-text.ts";
 
@@ -76,7 +77,7 @@ async function run(invocation: Invocation): Promise<CommandOutcome> {
     {
       source: invocation.args[0]!,
       target: dumpTarget(file, io.stdout),
-      ...(subdir === undefined ? {} : { subdir }),
+      ...(subdir === undefined ? {} : { subdir: rawArgument(subdir) }),
       skipTrash: options.flag("skip-trash"),
       keepSecretKey: options.flag("keep-secret-key"),
     },
