@@ -1,4 +1,4 @@
-import { ByteWriter } from "../../base/bytes.ts";
+import { ByteWriter, copyBytes, viewOf } from "../../base/bytes.ts";
 import { writeHeader } from "./decimal.ts";
 
 /** The constant part of a command, `*<arguments>\r\n$<size>\r\n<NAME>\r\n`, ready to be copied. */
@@ -9,7 +9,7 @@ export function commandHead(name: string, args: number): Buffer {
 /** Appends the beginning of a command with `args` arguments (its name not counted). `name` is `$<size>\r\n<NAME>\r\n`. */
 export function writeCommandHead(writer: ByteWriter, name: Buffer, args: number): void {
   let at = writer.reserve(name.length + 16);
-  at = writeHeader(writer.buffer, at, 0x2a, args + 1);
+  at = writeHeader(writer.view, at, 0x2a, args + 1);
   name.copy(writer.buffer, at);
   writer.length = at + name.length;
 }
@@ -25,16 +25,15 @@ export function bulk(bytes: Buffer): Buffer {
 }
 
 /** Appends a bulk string with the bytes `source[start..end)`. */
-export function writeBulk(writer: ByteWriter, source: Buffer, start: number, end: number): void {
+export function writeBulk(writer: ByteWriter, source: DataView, start: number, end: number): void {
   const size = end - start;
   let at = writer.reserve(size + 24);
-  const bytes = writer.buffer;
-  at = writeHeader(bytes, at, 0x24, size);
-  if (size <= 40) for (let i = start; i < end; i++) bytes[at++] = source[i]!;
-  else at += source.copy(bytes, at, start, end);
-  bytes[at++] = 0x0d;
-  bytes[at++] = 0x0a;
-  writer.length = at;
+  const view = writer.view;
+  at = writeHeader(view, at, 0x24, size);
+  copyBytes(source, start, end, view, at);
+  at += size;
+  view.setUint16(at, 0x0d0a);
+  writer.length = at + 2;
 }
 
 /** A whole command. Text is UTF-8. For rare commands. */
@@ -49,6 +48,6 @@ export function writeCommand(writer: ByteWriter, args: readonly (string | Buffer
   writer.writeBytes(Buffer.from(`*${args.length}\r\n`, "latin1"));
   for (const arg of args) {
     const bytes = typeof arg === "string" ? Buffer.from(arg) : arg;
-    writeBulk(writer, bytes, 0, bytes.length);
+    writeBulk(writer, viewOf(bytes), 0, bytes.length);
   }
 }

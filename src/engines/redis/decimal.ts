@@ -1,4 +1,5 @@
 import type { ByteWriter } from "../../base/bytes.ts";
+import { digitCount, putHalves, putUint } from "../../base/digits.ts";
 
 /** A 64-bit number as two unsigned 32-bit halves: what hot code uses instead of BigInt. */
 export interface U64 {
@@ -77,100 +78,56 @@ export function toBigInt(hi: number, lo: number): bigint {
   return (BigInt(hi) << 32n) | BigInt(lo);
 }
 
-const SCRATCH: Buffer = Buffer.allocUnsafeSlow(24);
-
-/** Writes the digits of an unsigned number right-aligned into the scratch buffer and returns where they begin. */
-function digitsOf(hi: number, lo: number): number {
-  let at = SCRATCH.length;
-  let value = hi * TWO_32 + lo;
-  if (hi >= 0x20_0000) {
-    // Above 2^53 (trash directories): the only numbers that a double cannot hold.
-    const text = toBigInt(hi, lo).toString();
-    at -= text.length;
-    SCRATCH.write(text, at, "latin1");
-    return at;
-  }
-  while (value >= TWO_32) {
-    const rest = Math.floor(value / 10);
-    SCRATCH[--at] = 0x30 + (value - rest * 10);
-    value = rest;
-  }
-  let small = value >>> 0;
-  do {
-    const rest = Math.floor(small / 10);
-    SCRATCH[--at] = 0x30 + (small - rest * 10);
-    small = rest;
-  } while (small > 0);
-  return at;
-}
-
 /**
  * Appends the bulk string `$<size>\r\n<prefix><number>\r\n`: a key of one of the inode families, or with an empty prefix
  * a field.
  */
-export function writeNumberArgument(writer: ByteWriter, prefix: Buffer, hi: number, lo: number): void {
-  const from = digitsOf(hi, lo);
-  const size = prefix.length + SCRATCH.length - from;
-  let at = writer.reserve(size + 24);
-  const bytes = writer.buffer;
-  at = writeSize(bytes, at, size);
-  for (let i = 0; i < prefix.length; i++) bytes[at++] = prefix[i]!;
-  for (let i = from; i < SCRATCH.length; i++) bytes[at++] = SCRATCH[i]!;
-  bytes[at++] = 0x0d;
-  bytes[at++] = 0x0a;
-  writer.length = at;
+export function writeNumberArgument(writer: ByteWriter, prefix: Buffer, high: number, low: number): void {
+  const size = prefix.length + digitCount(high, low);
+  let at = writer.reserve(size + FRAME_BYTES);
+  const { buffer, view } = writer;
+  at = writeSize(view, at, size);
+  for (let i = 0; i < prefix.length; i++) buffer[at++] = prefix[i]!;
+  at = putHalves(view, at, high, low);
+  view.setUint16(at, CRLF);
+  writer.length = at + 2;
 }
 
 /** The same for two numbers with a byte between them: `c<inode>_<index>`, `<inode>:<length>`, `k<id>_<size>`. */
 export function writePairArgument(
   writer: ByteWriter,
   prefix: Buffer,
-  hi: number,
-  lo: number,
+  high: number,
+  low: number,
   separator: number,
-  secondHi: number,
-  secondLo: number,
+  secondHigh: number,
+  secondLow: number,
 ): void {
-  let from = digitsOf(secondHi, secondLo);
-  const secondSize = SCRATCH.length - from;
-  const room = writer.reserve(prefix.length + 72);
-  const bytes = writer.buffer;
-  // The second number is parked behind the place of the first, then moved up to it.
-  const parked = room + prefix.length + 40;
-  SCRATCH.copy(bytes, parked, from);
-  from = digitsOf(hi, lo);
-  const size = prefix.length + SCRATCH.length - from + 1 + secondSize;
-  let at = writeSize(bytes, room, size);
-  for (let i = 0; i < prefix.length; i++) bytes[at++] = prefix[i]!;
-  for (let i = from; i < SCRATCH.length; i++) bytes[at++] = SCRATCH[i]!;
-  bytes[at++] = separator;
-  for (let i = 0; i < secondSize; i++) bytes[at++] = bytes[parked + i]!;
-  bytes[at++] = 0x0d;
-  bytes[at++] = 0x0a;
-  writer.length = at;
+  const size = prefix.length + digitCount(high, low) + 1 + digitCount(secondHigh, secondLow);
+  let at = writer.reserve(size + FRAME_BYTES);
+  const { buffer, view } = writer;
+  at = writeSize(view, at, size);
+  for (let i = 0; i < prefix.length; i++) buffer[at++] = prefix[i]!;
+  at = putHalves(view, at, high, low);
+  view.setUint8(at, separator);
+  at = putHalves(view, at + 1, secondHigh, secondLow);
+  view.setUint16(at, CRLF);
+  writer.length = at + 2;
 }
 
-/** Writes `$<size>\r\n` and returns the offset behind it. Needs 13 bytes of room at most. */
-export function writeSize(bytes: Buffer, start: number, size: number): number {
-  return writeHeader(bytes, start, 0x24, size);
+const CRLF = 0x0d0a;
+/** More than what stands around the text of a bulk string, and the slack of what is written last. */
+const FRAME_BYTES = 24;
+
+/** Writes `$<size>\r\n` and returns the offset behind it. Needs 16 bytes of room at most. */
+export function writeSize(view: DataView, to: number, size: number): number {
+  return writeHeader(view, to, 0x24, size);
 }
 
 /** Writes `<mark><count>\r\n`. */
-export function writeHeader(bytes: Buffer, start: number, mark: number, count: number): number {
-  let at = start;
-  bytes[at++] = mark;
-  if (count < 10) {
-    bytes[at++] = 0x30 + count;
-  } else {
-    let scale = 10;
-    while (scale * 10 <= count) scale *= 10;
-    for (let rest = count; scale >= 1; scale = Math.floor(scale / 10)) {
-      const digit = Math.floor(rest / scale);
-      bytes[at++] = 0x30 + digit;
-      rest -= digit * scale;
-    }
-  }
-  bytes[at++] = 0x0d;
-  bytes[at++] = 0x0a;
-  return at;
+export function writeHeader(view: DataView, to: number, mark: number, count: number): number {
+  view.setUint8(to, mark);
+  const at = putUint(view, to + 1, count);
+  view.setUint16(at, CRLF);
+  return at + 2;
 }

@@ -1,11 +1,11 @@
 import type { ByteWriter } from "../../base/bytes.ts";
+import { viewOf } from "../../base/bytes.ts";
 import { type QuotaRecord, type RecordBatch, unpackBatch } from "../../volume/records.ts";
 import type { CommandPipe } from "./command-pipe.ts";
 import { bulk, commandName, writeCommand, writeCommandHead } from "./command-writer.ts";
 import { writeNumberArgument, writePairArgument } from "./decimal.ts";
 import { QUOTA_KINDS } from "./quota-records.ts";
 import { COUNTERS } from "./rare-records.ts";
-import { readU32 } from "./record-mapper.ts";
 import { writeSignedArgument } from "./record-writer.ts";
 
 const ITEMS_PER_COMMAND = 100;
@@ -34,6 +34,7 @@ export class RareWriter {
 
   /** The three hashes of a directory; as many directories as there may be, so from bytes. */
   async dirStats({ bytes, count }: RecordBatch): Promise<void> {
+    const source = viewOf(bytes);
     const hashes = ["dirDataLength", "dirUsedSpace", "dirUsedInodes"].map((name) => bulk(this.#key(name)));
     for (let done = 0; done < count; ) {
       const items = Math.min(ITEMS_PER_COMMAND, count - done);
@@ -43,8 +44,8 @@ export class RareWriter {
         writer.writeBytes(hash);
         for (let i = 0, at = done * STAT_BYTES; i < items; i++, at += STAT_BYTES) {
           const value = at + 8 + which * 8;
-          writeNumberArgument(writer, EMPTY, readU32(bytes, at), readU32(bytes, at + 4));
-          writeSignedArgument(writer, readU32(bytes, value), readU32(bytes, value + 4));
+          writeNumberArgument(writer, EMPTY, source.getUint32(at), source.getUint32(at + 4));
+          writeSignedArgument(writer, source.getUint32(value), source.getUint32(value + 4));
         }
         if (this.#pipe.end()) await this.#pipe.flow();
       }
@@ -55,9 +56,12 @@ export class RareWriter {
   /** References minus 1, and only where there is more than one (docs/spec/redis.md §7.3). */
   async sliceRefs(batch: RecordBatch): Promise<void> {
     const hash = bulk(this.#key("sliceRef"));
-    const { bytes, count } = batch;
+    const { count } = batch;
+    const source = viewOf(batch.bytes);
     for (let done = 0, at = 0; done < count; done++, at += 20) {
-      const refs = bytes.readBigInt64BE(at + 12);
+      // Nearly all have one reference.
+      if (source.getUint32(at + 16) === 1 && source.getUint32(at + 12) === 0) continue;
+      const refs = source.getBigInt64(at + 12);
       if (refs <= 1n) continue;
       const writer = this.#pipe.writer;
       writeCommandHead(writer, HSET, 3);
@@ -65,11 +69,11 @@ export class RareWriter {
       writePairArgument(
         writer,
         SLICE_PREFIX,
-        readU32(bytes, at),
-        readU32(bytes, at + 4),
+        source.getUint32(at),
+        source.getUint32(at + 4),
         0x5f,
         0,
-        readU32(bytes, at + 8),
+        source.getUint32(at + 8),
       );
       writeText(writer, String(refs - 1n));
       if (this.#pipe.end()) await this.#pipe.flow();

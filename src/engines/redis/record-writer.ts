@@ -1,11 +1,10 @@
-import type { ByteWriter } from "../../base/bytes.ts";
+import { type ByteWriter, copyBytes, viewOf } from "../../base/bytes.ts";
 import { DataError } from "../../base/errors.ts";
 import type { RecordBatch } from "../../volume/records.ts";
 import { SLICE_BYTES } from "../../volume/slices.ts";
 import type { CommandPipe } from "./command-pipe.ts";
 import { commandName, writeBulk, writeCommandHead } from "./command-writer.ts";
 import { toBigInt, writeNumberArgument, writePairArgument } from "./decimal.ts";
-import { readU32 } from "./record-mapper.ts";
 
 /** Fields or keys per command, as many as the reference sends (docs/spec/redis.md §12.4). */
 const ITEMS_PER_COMMAND = 100;
@@ -20,8 +19,6 @@ const HSET = commandName("HSET");
 const MSET = commandName("MSET");
 const RPUSH = commandName("RPUSH");
 const EMPTY = Buffer.alloc(0);
-const DENTRY_HEAD = Buffer.from("$9\r\n");
-const SLICE_HEAD = Buffer.from(`$${SLICE_BYTES}\r\n`);
 
 /**
  * Encodes the kinds of the inode families as commands, from the packed bytes, without an object per record. Neighbouring
@@ -45,16 +42,11 @@ export class RecordWriter {
   }
 
   nodes(batch: RecordBatch): Promise<void> {
-    return this.#strings(
-      batch,
-      this.#prefixes.node,
-      NODE_HEADER,
-      (bytes, at) => (bytes[at + 8]! << 8) | bytes[at + 9]!,
-    );
+    return this.#strings(batch, this.#prefixes.node, NODE_HEADER, (source, at) => source.getUint16(at + 8));
   }
 
   symlinks(batch: RecordBatch): Promise<void> {
-    return this.#strings(batch, this.#prefixes.symlink, SYMLINK_HEADER, (bytes, at) => readU32(bytes, at + 8));
+    return this.#strings(batch, this.#prefixes.symlink, SYMLINK_HEADER, (source, at) => source.getUint32(at + 8));
   }
 
   /** `MSET <key> <value> ...` */
@@ -62,18 +54,19 @@ export class RecordWriter {
     batch: RecordBatch,
     prefix: Buffer,
     header: number,
-    sizeAt: (bytes: Buffer, at: number) => number,
+    sizeAt: (source: DataView, at: number) => number,
   ): Promise<void> {
-    const { bytes, count } = batch;
+    const { count } = batch;
+    const source = viewOf(batch.bytes);
     let at = 0;
     for (let done = 0; done < count; ) {
       const items = Math.min(ITEMS_PER_COMMAND, count - done);
       const writer = this.#pipe.writer;
       writeCommandHead(writer, MSET, items * 2);
       for (let i = 0; i < items; i++) {
-        const size = sizeAt(bytes, at);
-        writeNumberArgument(writer, prefix, readU32(bytes, at), readU32(bytes, at + 4));
-        writeBulk(writer, bytes, at + header, at + header + size);
+        const size = sizeAt(source, at);
+        writeNumberArgument(writer, prefix, source.getUint32(at), source.getUint32(at + 4));
+        writeBulk(writer, source, at + header, at + header + size);
         at += header + size;
       }
       done += items;
@@ -83,18 +76,19 @@ export class RecordWriter {
 
   /** `HSET d<parent> <name> <type and inode> ...` */
   async edges(batch: RecordBatch): Promise<void> {
-    const { bytes, count } = batch;
-    const size = (at: number): number => EDGE_HEADER + ((bytes[at + 17]! << 8) | bytes[at + 18]!);
+    const { count } = batch;
+    const source = viewOf(batch.bytes);
+    const size = (at: number): number => EDGE_HEADER + source.getUint16(at + 17);
     let at = 0;
     for (let done = 0; done < count; ) {
-      const run = sameInodeRun(bytes, at, count - done, size);
+      const run = sameInodeRun(source, at, count - done, size);
       const writer = this.#pipe.writer;
       writeCommandHead(writer, HSET, 1 + run * 2);
-      writeNumberArgument(writer, this.#prefixes.edge, readU32(bytes, at), readU32(bytes, at + 4));
+      writeNumberArgument(writer, this.#prefixes.edge, source.getUint32(at), source.getUint32(at + 4));
       for (let i = 0; i < run; i++) {
         const end = at + size(at);
-        writeBulk(writer, bytes, at + EDGE_HEADER, end);
-        writeDentry(writer, bytes, at);
+        writeBulk(writer, source, at + EDGE_HEADER, end);
+        writeDentry(writer, source, at);
         at = end;
       }
       done += run;
@@ -104,10 +98,13 @@ export class RecordWriter {
 
   /** `RPUSH c<inode>_<index> <slice> ...`; a chunk without slices has no key. */
   async chunks(batch: RecordBatch): Promise<void> {
-    const { bytes, count } = batch;
+    const { count } = batch;
+    const source = viewOf(batch.bytes);
     for (let done = 0, at = 0; done < count; done++) {
-      const size = readU32(bytes, at + 12);
-      const [hi, lo, index] = [readU32(bytes, at), readU32(bytes, at + 4), readU32(bytes, at + 8)];
+      const size = source.getUint32(at + 12);
+      const hi = source.getUint32(at);
+      const lo = source.getUint32(at + 4);
+      const index = source.getUint32(at + 8);
       if (size % SLICE_BYTES !== 0) {
         throw new DataError(
           "DECANT_E_SLICE_LENGTH",
@@ -123,7 +120,7 @@ export class RecordWriter {
         const writer = this.#pipe.writer;
         writeCommandHead(writer, RPUSH, 1 + slices);
         writePairArgument(writer, this.#prefixes.chunk, hi, lo, 0x5f, 0, index);
-        writeSlices(writer, bytes, at, slices);
+        writeSlices(writer, source, at, slices);
         if (this.#pipe.end()) await this.#pipe.flow();
       }
       at += size;
@@ -132,20 +129,21 @@ export class RecordWriter {
 
   /** `HSET x<inode> <name> <value> ...` */
   async xattrs(batch: RecordBatch): Promise<void> {
-    const { bytes, count } = batch;
-    const nameSize = (at: number): number => (bytes[at + 8]! << 8) | bytes[at + 9]!;
-    const size = (at: number): number => XATTR_HEADER + nameSize(at) + readU32(bytes, at + 10);
+    const { count } = batch;
+    const source = viewOf(batch.bytes);
+    const nameSize = (at: number): number => source.getUint16(at + 8);
+    const size = (at: number): number => XATTR_HEADER + nameSize(at) + source.getUint32(at + 10);
     let at = 0;
     for (let done = 0; done < count; ) {
-      const run = sameInodeRun(bytes, at, count - done, size);
+      const run = sameInodeRun(source, at, count - done, size);
       const writer = this.#pipe.writer;
       writeCommandHead(writer, HSET, 1 + run * 2);
-      writeNumberArgument(writer, this.#prefixes.xattr, readU32(bytes, at), readU32(bytes, at + 4));
+      writeNumberArgument(writer, this.#prefixes.xattr, source.getUint32(at), source.getUint32(at + 4));
       for (let i = 0; i < run; i++) {
         const value = at + XATTR_HEADER + nameSize(at);
         const end = at + size(at);
-        writeBulk(writer, bytes, at + XATTR_HEADER, value);
-        writeBulk(writer, bytes, value, end);
+        writeBulk(writer, source, at + XATTR_HEADER, value);
+        writeBulk(writer, source, value, end);
         at = end;
       }
       done += run;
@@ -155,16 +153,17 @@ export class RecordWriter {
 
   /** `HSET p<inode> <parent> <count> ...` */
   async parents(batch: RecordBatch): Promise<void> {
-    const { bytes, count } = batch;
+    const { count } = batch;
+    const source = viewOf(batch.bytes);
     let at = 0;
     for (let done = 0; done < count; ) {
-      const run = sameInodeRun(bytes, at, count - done, () => PARENT_BYTES);
+      const run = sameInodeRun(source, at, count - done, () => PARENT_BYTES);
       const writer = this.#pipe.writer;
       writeCommandHead(writer, HSET, 1 + run * 2);
-      writeNumberArgument(writer, this.#prefixes.parent, readU32(bytes, at), readU32(bytes, at + 4));
+      writeNumberArgument(writer, this.#prefixes.parent, source.getUint32(at), source.getUint32(at + 4));
       for (let i = 0; i < run; i++, at += PARENT_BYTES) {
-        writeNumberArgument(writer, EMPTY, readU32(bytes, at + 8), readU32(bytes, at + 12));
-        writeSignedArgument(writer, readU32(bytes, at + 16), readU32(bytes, at + 20));
+        writeNumberArgument(writer, EMPTY, source.getUint32(at + 8), source.getUint32(at + 12));
+        writeSignedArgument(writer, source.getUint32(at + 16), source.getUint32(at + 20));
       }
       done += run;
       if (this.#pipe.end()) await this.#pipe.flow();
@@ -173,40 +172,47 @@ export class RecordWriter {
 }
 
 /** How many records from `at` on begin with the same inode, at most as many as fit one command. */
-function sameInodeRun(bytes: Buffer, at: number, available: number, size: (at: number) => number): number {
-  const hi = readU32(bytes, at);
-  const lo = readU32(bytes, at + 4);
+function sameInodeRun(source: DataView, at: number, available: number, size: (at: number) => number): number {
+  const hi = source.getUint32(at);
+  const lo = source.getUint32(at + 4);
   const most = Math.min(available, ITEMS_PER_COMMAND);
   let run = 1;
   for (let next = at + size(at); run < most; run++, next += size(next)) {
-    if (readU32(bytes, next + 4) !== lo || readU32(bytes, next) !== hi) break;
+    if (source.getUint32(next + 4) !== lo || source.getUint32(next) !== hi) break;
   }
   return run;
 }
 
 /** The stored form of an entry: type, then inode; the record has them the other way round. */
-function writeDentry(writer: ByteWriter, bytes: Buffer, at: number): void {
-  let to = writer.reserve(16);
-  const out = writer.buffer;
-  to += DENTRY_HEAD.copy(out, to);
-  out[to++] = bytes[at + 16]!;
-  for (let i = 8; i < 16; i++) out[to++] = bytes[at + i]!;
-  out[to++] = 0x0d;
-  out[to++] = 0x0a;
-  writer.length = to;
+function writeDentry(writer: ByteWriter, source: DataView, at: number): void {
+  const to = writer.reserve(15);
+  const view = writer.view;
+  view.setUint32(to, DENTRY_HEAD);
+  view.setUint8(to + 4, source.getUint8(at + 16));
+  copyBytes(source, at + 8, at + 16, view, to + 5);
+  view.setUint16(to + 13, CRLF);
+  writer.length = to + 15;
 }
 
-function writeSlices(writer: ByteWriter, bytes: Buffer, from: number, slices: number): void {
-  let to = writer.reserve(slices * (SLICE_BYTES + SLICE_HEAD.length + 2));
-  const out = writer.buffer;
+function writeSlices(writer: ByteWriter, source: DataView, from: number, slices: number): void {
+  let to = writer.reserve(slices * (SLICE_BYTES + 7));
+  const view = writer.view;
   for (let i = 0, at = from; i < slices; i++, at += SLICE_BYTES) {
-    for (let j = 0; j < SLICE_HEAD.length; j++) out[to++] = SLICE_HEAD[j]!;
-    for (let j = 0; j < SLICE_BYTES; j++) out[to++] = bytes[at + j]!;
-    out[to++] = 0x0d;
-    out[to++] = 0x0a;
+    view.setUint32(to, SLICE_HEAD);
+    view.setUint8(to + 4, LF);
+    copyBytes(source, at, at + SLICE_BYTES, view, to + 5);
+    view.setUint16(to + 5 + SLICE_BYTES, CRLF);
+    to += SLICE_BYTES + 7;
   }
   writer.length = to;
 }
+
+const CRLF = 0x0d0a;
+const LF = 0x0a;
+/** `$9\r\n` */
+const DENTRY_HEAD = 0x2439_0d0a;
+/** `$24\r`, the size of a slice */
+const SLICE_HEAD = 0x2432_340d;
 
 const MINUS = Buffer.from("-");
 

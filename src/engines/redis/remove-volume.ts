@@ -1,3 +1,4 @@
+import { viewOf } from "../../base/bytes.ts";
 import { ConflictError } from "../../base/errors.ts";
 import { encodeCommand, writeBulk } from "./command-writer.ts";
 import { KeyList } from "./key-list.ts";
@@ -65,6 +66,7 @@ async function takeInodeKeys(connection: RespConnection, prefixBytes: number, ke
   const block = await connection.read(1);
   throwIfError(block, connection, "SCAN");
   const { bytes, tokens } = block;
+  const view = viewOf(bytes);
   const info: KeyInfo = { hi: 0, lo: 0, index: 0 };
   keys.clear();
   const count = tokens[2 * TOKEN_STRIDE + 2]!;
@@ -73,7 +75,7 @@ async function takeInodeKeys(connection: RespConnection, prefixBytes: number, ke
     const end = start + tokens[at + 2]!;
     const family = classifyKey(bytes, start + prefixBytes, end, info);
     if (family === FAMILY_FOREIGN || family === FAMILY_OTHER) continue;
-    writeBulk(keys.args, bytes, start, end);
+    writeBulk(keys.args, view, start, end);
     keys.add(info.hi, info.lo, info.index);
   }
   return bytes.toString("latin1", tokens[TOKEN_STRIDE + 1]!, tokens[TOKEN_STRIDE + 1]! + tokens[TOKEN_STRIDE + 2]!);

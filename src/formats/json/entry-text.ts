@@ -1,3 +1,4 @@
+import { putUint } from "../../base/digits.ts";
 import { type AclEntry, decodeAclRule } from "../../volume/acl.ts";
 import {
   ATTR_ATIME,
@@ -17,7 +18,7 @@ import {
 } from "../../volume/attribute.ts";
 import { FILE_TYPE_NAMES, FileType } from "../../volume/file-type.ts";
 import { SLICE_BYTES } from "../../volume/slices.ts";
-import { type ConstantText, constantText, putInt64, putText, putUint, putUint64, SLACK_BYTES } from "./put-text.ts";
+import { type ConstantText, constantText, putInt64, putText, putUint64, SLACK_BYTES } from "./put-text.ts";
 import type { TextWriter } from "./text-writer.ts";
 
 /** The one-line members of a tree entry (docs/spec/json-dump.md §6): compact JSON without blanks. */

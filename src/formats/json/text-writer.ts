@@ -1,6 +1,7 @@
 import { ByteWriter } from "../../base/bytes.ts";
+import { putString } from "../../base/digits.ts";
 import { utf8SequenceLength } from "./escape.ts";
-import { type ConstantText, putString, putText, SLACK_BYTES } from "./put-text.ts";
+import { type ConstantText, putText, SLACK_BYTES } from "./put-text.ts";
 
 const PERCENT = 0x25;
 const QUOTE = 0x22;
