@@ -1,42 +1,15 @@
 #!/usr/bin/env node
-import { errorText } from "../base/errors.ts";
-import { Interruption } from "./cli-io.ts";
-import { ExitCode } from "./exit-code.ts";
-import { runCli } from "./run-cli.ts";
+// Nothing is imported before the check: an older Node.js fails at the import of what it lacks, in words that nobody understands.
+const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
 
-const abort = new AbortController();
-
-for (const signalName of ["SIGINT", "SIGTERM"] as const) {
-  process.on(signalName, () => {
-    if (abort.signal.aborted) endAtOnce(signalName);
-    process.stderr.write(`decant: ${signalName} received, cleaning up; once more to exit at once\n`);
-    abort.abort(new Interruption(signalName));
-  });
+if (major > 22 || (major === 22 && minor >= 15)) {
+  await import("./start.ts");
+} else {
+  process.stderr.write(
+    `decant: error: Node.js ${process.versions.node} is too old: decant needs 22.15 or newer\n` +
+      "  hint: Install a newer Node.js; in a clone of the repository `npx decant` brings its own\n",
+  );
+  process.exitCode = 2;
 }
 
-/**
- * The second signal is an order: whatever the cleaning up waits for, it waits no longer. The end comes from the signal
- * itself, as an exit waits for every thread, also for one that hangs in a file; process 1 alone cannot end that way.
- */
-function endAtOnce(signalName: "SIGINT" | "SIGTERM"): void {
-  process.removeAllListeners(signalName);
-  process.kill(process.pid, signalName);
-  process.exit(signalName === "SIGTERM" ? ExitCode.terminated : ExitCode.interrupted);
-}
-
-process.on("uncaughtException", (error) => {
-  process.stderr.write(`decant: error: ${errorText(error)}\n`);
-  if ((process.env.DECANT_DEBUG ?? "") !== "" && error instanceof Error) process.stderr.write(`${error.stack}\n`);
-  process.exit(ExitCode.failed);
-});
-
-// Nobody reads what is said any more: the work goes on, and its exit code tells.
-process.stderr.on("error", () => undefined);
-
-process.exitCode = await runCli(process.argv.slice(2), {
-  stdin: process.stdin,
-  stdout: process.stdout,
-  stderr: process.stderr,
-  env: process.env,
-  signal: abort.signal,
-});
+export {};
