@@ -1,6 +1,6 @@
 /**
- * Decimal text of numbers, four digits at a time, for hot code. Everything is written at `to`, where the caller has made room
- * and three bytes more, and the offset behind it is returned.
+ * Decimal text of numbers, four digits at a time, for hot code. What is written is written at `to`, where the caller has
+ * made room and three bytes more, and the offset behind it is returned.
  */
 
 /** The four decimal digits of 0..9999. */
@@ -71,6 +71,14 @@ export function digitCount(high: number, low: number): number {
   let count = 6;
   for (let limit = 1_000_000; value >= limit; limit *= 10) count++;
   return count;
+}
+
+/** The value of the four digits at `at`, -1 when one of the four bytes is no digit. */
+export function fourDigits(view: DataView, at: number): number {
+  const four = view.getUint32(at) ^ 0x3030_3030;
+  // A byte above 9 has its highest bit set, or gets it set.
+  if (((four | (four + 0x7676_7676)) & 0x8080_8080) !== 0) return -1;
+  return (four >>> 24) * 1000 + ((four >> 16) & 15) * 100 + ((four >> 8) & 15) * 10 + (four & 15);
 }
 
 /** ASCII text that is rare. */

@@ -1,3 +1,5 @@
+import { viewOf } from "../../base/bytes.ts";
+import { fourDigits } from "../../base/digits.ts";
 import { DataError } from "../../base/errors.ts";
 
 const EMPTY = Buffer.alloc(0);
@@ -9,6 +11,7 @@ const EMPTY = Buffer.alloc(0);
  */
 export class PackedRowReader {
   bytes: Buffer = EMPTY;
+  view: DataView = viewOf(EMPTY);
   at = 0;
   high = 0;
   low = 0;
@@ -22,6 +25,7 @@ export class PackedRowReader {
   /** Starts with the first value of `bytes`, which are borrowed. */
   open(bytes: Buffer): void {
     this.bytes = bytes;
+    this.view = viewOf(bytes);
     this.at = 0;
   }
 
@@ -38,6 +42,12 @@ export class PackedRowReader {
     if (negative) at++;
     const start = at;
     let value = 0;
+    while (at + 4 <= bytes.length) {
+      const four = fourDigits(this.view, at);
+      if (four < 0) break;
+      value = value * 10_000 + four;
+      at += 4;
+    }
     let digit = bytes[at]! - 0x30;
     while (digit >= 0 && digit <= 9) {
       value = value * 10 + digit;

@@ -46,36 +46,33 @@ const SAFE_HIGH = 0x1f_ffff;
  */
 export function packNodeRow(row: NodeRow, writer: ByteWriter): boolean {
   const start = writer.reserve(10 + ATTR_MAX_BYTES);
-  const buffer = writer.buffer;
+  const view = writer.view;
   const wideType = low(row, TYPE) & 0xff;
   const type = Math.min(wideType, UNKNOWN_TYPE);
   const mode = low(row, MODE);
-  putU64(buffer, start, row, INODE);
+  putU64(view, start, row, INODE);
   const at = start + 10;
-  buffer[at] = low(row, FLAGS);
-  const typeMode = (type << 12) | (mode & 0xfff);
-  buffer[at + ATTR_TYPE_MODE] = typeMode >> 8;
-  buffer[at + ATTR_TYPE_MODE + 1] = typeMode;
-  putU32(buffer, at + ATTR_UID, low(row, UID));
-  putU32(buffer, at + ATTR_GID, low(row, GID));
-  putTime(buffer, at + ATTR_ATIME, row, ATIME, ATIMENSEC);
-  putTime(buffer, at + ATTR_MTIME, row, MTIME, MTIMENSEC);
-  putTime(buffer, at + ATTR_CTIME, row, CTIME, CTIMENSEC);
-  putU32(buffer, at + ATTR_NLINK, low(row, NLINK));
-  putU64(buffer, at + ATTR_LENGTH, row, LENGTH);
-  putU32(buffer, at + ATTR_RDEV, low(row, RDEV));
-  putU64(buffer, at + ATTR_PARENT, row, PARENT);
+  view.setUint8(at, low(row, FLAGS));
+  view.setUint16(at + ATTR_TYPE_MODE, (type << 12) | (mode & 0xfff));
+  view.setUint32(at + ATTR_UID, low(row, UID));
+  view.setUint32(at + ATTR_GID, low(row, GID));
+  putTime(view, at + ATTR_ATIME, row, ATIME, ATIMENSEC);
+  putTime(view, at + ATTR_MTIME, row, MTIME, MTIMENSEC);
+  putTime(view, at + ATTR_CTIME, row, CTIME, CTIMENSEC);
+  view.setUint32(at + ATTR_NLINK, low(row, NLINK));
+  putU64(view, at + ATTR_LENGTH, row, LENGTH);
+  view.setUint32(at + ATTR_RDEV, low(row, RDEV));
+  putU64(view, at + ATTR_PARENT, row, PARENT);
   let size = ATTR_BASE_BYTES;
   if (low(row, ACCESS_ACL) !== 0 || low(row, DEFAULT_ACL) !== 0) {
-    putU32(buffer, at + ATTR_TAIL, low(row, ACCESS_ACL));
-    putU32(buffer, at + ATTR_TAIL + 4, low(row, DEFAULT_ACL));
+    view.setUint32(at + ATTR_TAIL, low(row, ACCESS_ACL));
+    view.setUint32(at + ATTR_TAIL + 4, low(row, DEFAULT_ACL));
     size += 8;
   }
   const tier = low(row, TIER) & 0xff;
-  if (tier !== 0) buffer[at + size++ - 1] = tier;
-  buffer[at + size - 1] = 0;
-  buffer[start + 8] = 0;
-  buffer[start + 9] = size;
+  if (tier !== 0) view.setUint8(at + size++ - 1, tier);
+  view.setUint8(at + size - 1, 0);
+  view.setUint16(start + 8, size);
   writer.length = at + size;
   return (mode & 0xf000) !== 0 || wideType > UNKNOWN_TYPE;
 }
@@ -84,37 +81,30 @@ function low(row: NodeRow, column: number): number {
   return row[2 * column + 1]!;
 }
 
-function putU32(buffer: Buffer, at: number, value: number): void {
-  buffer[at] = value >>> 24;
-  buffer[at + 1] = value >>> 16;
-  buffer[at + 2] = value >>> 8;
-  buffer[at + 3] = value;
-}
-
-function putU64(buffer: Buffer, at: number, row: NodeRow, column: number): void {
-  putU32(buffer, at, row[2 * column]!);
-  putU32(buffer, at + 4, row[2 * column + 1]!);
+function putU64(view: DataView, at: number, row: NodeRow, column: number): void {
+  view.setUint32(at, row[2 * column]!);
+  view.setUint32(at + 4, row[2 * column + 1]!);
 }
 
 /**
  * Seconds and nanoseconds of a time: seconds = trunc(us / 10^6), nsec = (us mod 10^6) × 1000 + rest with truncating
  * division, each summand modulo 2^32; the rest is read as signed 16 bits (docs/spec/sql.md §4.1).
  */
-function putTime(buffer: Buffer, at: number, row: NodeRow, column: number, restColumn: number): void {
+function putTime(view: DataView, at: number, row: NodeRow, column: number, restColumn: number): void {
   const rest = (low(row, restColumn) << 16) >> 16;
   const high = row[2 * column]!;
   if (high > SAFE_HIGH || high < -SAFE_HIGH) {
     const micros = (BigInt(high) << 32n) | BigInt(low(row, column) >>> 0);
-    buffer.writeBigInt64BE(micros / 1_000_000n, at);
-    putU32(buffer, at + 8, (Number(micros % 1_000_000n) * 1000 + rest) | 0);
+    view.setBigInt64(at, micros / 1_000_000n);
+    view.setUint32(at + 8, Number(micros % 1_000_000n) * 1000 + rest);
     return;
   }
   const micros = high * 0x1_0000_0000 + (low(row, column) >>> 0);
   const fraction = micros % 1_000_000;
   const seconds = (micros - fraction) / 1_000_000;
-  putU32(buffer, at, Math.floor(seconds / 0x1_0000_0000) | 0);
-  putU32(buffer, at + 4, seconds | 0);
-  putU32(buffer, at + 8, (fraction * 1000 + rest) | 0);
+  view.setInt32(at, Math.floor(seconds / 0x1_0000_0000));
+  view.setUint32(at + 4, seconds);
+  view.setUint32(at + 8, fraction * 1000 + rest);
 }
 
 /** A value for a statement parameter: a number while it is exact, else BigInt. */

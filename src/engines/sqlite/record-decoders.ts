@@ -1,3 +1,4 @@
+import { copyBytes } from "../../base/bytes.ts";
 import { BatchBuilder, type FlatKind, packBatch, type RecordBatch, type RecordTypes } from "../../volume/records.ts";
 import { SLICE_BYTES } from "../../volume/slices.ts";
 import type { PackedRowReader } from "../sql/decimal.ts";
@@ -44,24 +45,11 @@ export class BatchQueue<K extends FlatKind = FlatKind> {
 /** Turns the packed row at the reader's position into a record. */
 export type RowDecoder = (row: PackedRowReader, out: BatchQueue) => void;
 
-function putInt64(buffer: Buffer, at: number, row: PackedRowReader): number {
+function putInt64(view: DataView, at: number, row: PackedRowReader): number {
   row.readInt64();
-  putU32(buffer, at, row.high);
-  return putU32(buffer, at + 4, row.low);
-}
-
-function putU32(buffer: Buffer, at: number, value: number): number {
-  buffer[at] = value >>> 24;
-  buffer[at + 1] = value >>> 16;
-  buffer[at + 2] = value >>> 8;
-  buffer[at + 3] = value;
-  return at + 4;
-}
-
-function putU16(buffer: Buffer, at: number, value: number): number {
-  buffer[at] = value >>> 8;
-  buffer[at + 1] = value;
-  return at + 2;
+  view.setInt32(at, row.high);
+  view.setInt32(at + 4, row.low);
+  return at + 8;
 }
 
 /** Records that consist of `count` 64-bit numbers in the order of the row's columns. */
@@ -69,7 +57,7 @@ export function decodeInt64s(count: number): RowDecoder {
   return (row, out) => {
     const writer = out.builder.writer;
     let at = writer.reserve(count * 8);
-    for (let i = 0; i < count; i++) at = putInt64(writer.buffer, at, row);
+    for (let i = 0; i < count; i++) at = putInt64(writer.view, at, row);
     writer.length = at;
     out.commit();
   };
@@ -93,21 +81,29 @@ export function nodeDecoder(): RowDecoder {
 
 /** parent, inode, type, size of name, name. */
 export function decodeEdge(row: PackedRowReader, out: BatchQueue): void {
-  const writer = out.builder.writer;
-  let at = writer.reserve(19);
-  at = putInt64(writer.buffer, at, row);
-  at = putInt64(writer.buffer, at, row);
   row.readInt64();
-  writer.buffer[at++] = row.low;
+  const { high: parentHigh, low: parentLow } = row;
+  row.readInt64();
+  const { high, low } = row;
+  row.readInt64();
+  const type = row.low;
   const size = row.readSize();
   if (size > MAX_NAME_BYTES) {
     skipLongName(row, out, "Directory entries with a name above 65,535 bytes");
     return;
   }
-  at = putU16(writer.buffer, at, size);
   const start = row.skipBytes(size);
-  writer.length = at;
-  writer.writeSlice(row.bytes, start, start + size);
+  const writer = out.builder.writer;
+  const at = writer.reserve(19 + size);
+  const view = writer.view;
+  view.setInt32(at, parentHigh);
+  view.setInt32(at + 4, parentLow);
+  view.setInt32(at + 8, high);
+  view.setInt32(at + 12, low);
+  view.setUint8(at + 16, type);
+  view.setUint16(at + 17, size);
+  copyBytes(row.view, start, start + size, view, at + 19);
+  writer.length = at + 19 + size;
   out.commit();
 }
 
@@ -138,13 +134,14 @@ export function decodeChunk(row: PackedRowReader, out: BatchQueue): void {
   }
   const start = row.skipBytes(stored);
   const writer = out.builder.writer;
-  const at = writer.reserve(16);
-  putU32(writer.buffer, at, high);
-  putU32(writer.buffer, at + 4, low);
-  putU32(writer.buffer, at + 8, index);
-  putU32(writer.buffer, at + 12, size);
-  writer.length = at + 16;
-  writer.writeSlice(row.bytes, start, start + size);
+  const at = writer.reserve(16 + size);
+  const view = writer.view;
+  view.setInt32(at, high);
+  view.setInt32(at + 4, low);
+  view.setInt32(at + 8, index);
+  view.setUint32(at + 12, size);
+  copyBytes(row.view, start, start + size, view, at + 16);
+  writer.length = at + 16 + size;
   out.commit();
 }
 
@@ -197,10 +194,10 @@ export function decodeXattr(row: PackedRowReader, out: BatchQueue): void {
 export function decodeSliceRef(row: PackedRowReader, out: BatchQueue): void {
   const writer = out.builder.writer;
   let at = writer.reserve(20);
-  at = putInt64(writer.buffer, at, row);
+  at = putInt64(writer.view, at, row);
   row.readInt64();
-  at = putU32(writer.buffer, at, row.low);
-  writer.length = putInt64(writer.buffer, at, row);
+  writer.view.setInt32(at, row.low);
+  writer.length = putInt64(writer.view, at + 4, row);
   out.commit();
 }
 

@@ -52,7 +52,7 @@ const EXPLANATIONS: readonly (readonly [prefix: string, Explanation])[] = [
     {
       code: "DECANT_E_DISK_FULL",
       text: "the disk is full",
-      hint: "Indexes are sorted in temporary files; the environment variable SQLITE_TMPDIR says where",
+      hint: "Make room beside the database and in the directory of temporary files (--tmp-dir), where indexes are sorted",
     },
   ],
   ["SQLITE_IOERR", { code: "DECANT_E_DISK", text: "reading or writing it failed" }],

@@ -1,3 +1,4 @@
+import { fourDigits } from "../../base/digits.ts";
 import { printableName } from "../../volume/path.ts";
 import { invalidUtf8At, percentUnescape } from "./escape.ts";
 import { readJsonEscape } from "./json-escapes.ts";
@@ -209,9 +210,9 @@ export class JsonTokens extends JsonWindow {
     let at = start;
     let value = 0;
     for (;;) {
-      const four = view.getUint32(at) ^ 0x3030_3030;
-      if (((four | (four + 0x7676_7676)) & 0x8080_8080) !== 0) break;
-      value = value * 10_000 + (four >>> 24) * 1000 + ((four >> 16) & 15) * 100 + ((four >> 8) & 15) * 10 + (four & 15);
+      const four = fourDigits(view, at);
+      if (four < 0) break;
+      value = value * 10_000 + four;
       at += 4;
     }
     for (;;) {
