@@ -1,6 +1,8 @@
+import { accessSync, constants, statSync } from "node:fs";
 import { tmpdir } from "node:os";
+import { resolve } from "node:path";
 import type { Writable } from "node:stream";
-import { DataError, DecantError, errorText, FileError } from "../base/errors.ts";
+import { DataError, DecantError, errorText, FileError, UsageError } from "../base/errors.ts";
 import { formatJson, type JsonValue } from "../base/json-text.ts";
 import { Progress } from "../base/progress.ts";
 import { parseSize } from "../base/units.ts";
@@ -10,6 +12,7 @@ import type { CommandOutcome, CommandSpec, Invocation } from "./command-spec.ts"
 import { COMMANDS } from "./commands.ts";
 import { ConsoleLogger, logLevel } from "./console-logger.ts";
 import { ExitCode, exitCodeOf } from "./exit-code.ts";
+import { fileReason } from "./file-reason.ts";
 import { GLOBAL_OPTIONS } from "./global-options.ts";
 import { normalizeArguments } from "./normalize-arguments.ts";
 import { OptionValues } from "./option-values.ts";
@@ -80,8 +83,27 @@ async function runCommand(
 function createContext(options: OptionValues, io: CliIo, logger: ConsoleLogger, progress: Progress): OperationContext {
   const maxMemory = options.text("max-memory") ?? io.env.DECANT_MAX_MEMORY ?? "";
   const maxBytes = maxMemory === "" ? DEFAULT_MAX_MEMORY_BYTES : Number(parseSize(maxMemory, "max-memory", "M"));
-  const tmpDir = options.text("tmp-dir") ?? io.env.DECANT_TMP_DIR ?? io.env.TMPDIR ?? tmpdir();
+  const tmpDir = temporaryDirectory(options, io) ?? (io.env.TMPDIR || tmpdir());
   return { signal: io.signal, logger, progress, env: io.env, memory: { maxBytes, tmpDir } };
+}
+
+/**
+ * The directory that was asked for, checked now: the first file would be needed when the memory is full, hours later. SQLite
+ * sorts the indexes of a load in files of its own, and looks for their directory in the environment.
+ */
+function temporaryDirectory(options: OptionValues, io: CliIo): string | undefined {
+  const directory = options.text("tmp-dir") || io.env.DECANT_TMP_DIR;
+  if (directory === undefined || directory === "") return undefined;
+  try {
+    if (!statSync(directory).isDirectory()) throw new Error("not a directory");
+    accessSync(directory, constants.W_OK);
+  } catch (error) {
+    throw new UsageError("DECANT_E_OPTION_VALUE", `Invalid value "${directory}" for "tmp-dir": ${fileReason(error)}`, {
+      hint: "Give a directory that exists and can be written, with room for the index of the volume",
+    });
+  }
+  io.env.SQLITE_TMPDIR ||= resolve(directory);
+  return directory;
 }
 
 async function showOutcome(

@@ -1,7 +1,8 @@
 import { readFile } from "node:fs/promises";
-import { errorText, FileError } from "../base/errors.ts";
+import { FileError, NotFoundError } from "../base/errors.ts";
 import type { FormatFlags } from "../operations/format-plan.ts";
 import type { OptionSpec } from "./command-spec.ts";
+import { fileReason } from "./file-reason.ts";
 import type { OptionValues } from "./option-values.ts";
 
 const STORAGE = "Data storage";
@@ -108,6 +109,10 @@ export async function readTextFile(file: string, purpose: string): Promise<strin
   try {
     return await readFile(file, "utf8");
   } catch (cause) {
-    throw new FileError("DECANT_E_FILE", `${purpose}: ${errorText(cause)}`, { cause });
+    const message = `${purpose}: ${fileReason(cause)}`;
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") {
+      throw new NotFoundError("DECANT_E_FILE_NOT_FOUND", message, { cause });
+    }
+    throw new FileError("DECANT_E_FILE", message, { cause });
   }
 }

@@ -21,7 +21,7 @@ export interface ConfigRequest {
   readonly force?: boolean;
   /** Check and say what would change, write nothing. */
   readonly dryRun?: boolean;
-  /** Asked once per thing that the user must know; false stops the operation. Default: stop. */
+  /** Asked once per thing that the user must know; false stops the operation, but not a dry run. Default: false. */
   readonly confirm?: (warning: string) => Promise<boolean>;
 }
 
@@ -66,7 +66,8 @@ async function check(
   context: OperationContext,
 ): Promise<void> {
   for (const warning of await changeWarnings(store, stored, plan, context)) {
-    if ((await request.confirm?.(warning)) !== true) {
+    const answer = await request.confirm?.(warning);
+    if (answer !== true && request.dryRun !== true) {
       throw new ConflictError("DECANT_E_ABORTED", "Aborted.", { hint: "Answer with y or give --yes" });
     }
   }

@@ -206,13 +206,32 @@ describe("format and config", () => {
     expect(unanswered.err).toContain("decant: error: Aborted.");
     expect((await runDecant(argv, { input: "maybe\nNo\n" })).out).toBe(warning + question + again);
     expect((await runDecant(["config", url])).out).not.toContain('"TrashDays": 0');
-    const dry = await runDecant([...argv, "--yes", "--dry-run"]);
-    expect(dry.out).toMatch(/trash-days: \d -> 0\n$/);
+    const dry = await runDecant([...argv, "--dry-run"]); // writes nothing, so there is nothing to be asked
+    expect(dry.code).toBe(0);
+    expect(dry.out).toMatch(/^WARNING: .* immediately\.\ntrash-days: \d -> 0\n$/);
     expect((await runDecant(["config", url])).out).not.toContain('"TrashDays": 0');
     const done = await runDecant(argv, { input: "maybe\nYES\n" });
     expect(done.code).toBe(0);
     expect(done.out).toMatch(/trash-days: \d -> 0\n$/);
     expect((await runDecant(["config", url])).out).toContain('"TrashDays": 0');
+  });
+
+  test("a key or configuration file that is not there is told by its name, exit 4", async () => {
+    const { url } = copySqliteFixture(VOLUME);
+    const kerberos = await runDecant(["config", url, "--kerberos-config-file", "/no/such.conf"]);
+    expect(kerberos).toMatchObject({ code: 4, out: "" });
+    expect(kerberos.err).toBe('decant: error: load Kerberos config from "/no/such.conf": no such file or directory\n');
+    const key = await runDecant([
+      "format",
+      `sqlite3://${temporaryDirectory()}/x.db`,
+      "myvol",
+      "--encrypt-rsa-key",
+      "/no.pem",
+    ]);
+    expect(key).toMatchObject({
+      code: 4,
+      err: 'decant: error: load RSA key from "/no.pem": no such file or directory\n',
+    });
   });
 
   test("directory statistics stay on while directory quotas need them", async () => {

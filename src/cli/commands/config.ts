@@ -101,7 +101,7 @@ async function run(invocation: Invocation): Promise<CommandOutcome> {
   const prompt = openPrompt(io.stdin, output, io.signal);
   const confirm = async (warning: string): Promise<boolean> => {
     output.write(`${warning}\n`);
-    return options.flag("yes") || (await prompt.confirm("Proceed anyway? [y/N]: "));
+    return dryRun || options.flag("yes") || (await prompt.confirm("Proceed anyway? [y/N]: "));
   };
   try {
     const report = await config({ target: args[0]!, flags, dryRun, force: options.flag("force"), confirm }, context);

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { Interruption } from "../../../src/cli/cli-io.ts";
+import { temporaryDirectory } from "../../support/temporary-directory.ts";
 import { runInMemory } from "./memory-io.ts";
 
 describe("what goes where", () => {
@@ -96,4 +97,32 @@ test("an interrupted command says what is left", async () => {
   const run = await runInMemory(["dump", "redis://127.0.0.1:1/1", "/nowhere/x.json"], { signal: abort.signal });
   expect(run.code).toBe(143);
   expect(run.stderr).toBe("decant: error: interrupted; /nowhere/x.json was not written\n");
+});
+
+describe("the directory for temporary files", () => {
+  const SOURCE = "sqlite3:///does/not/exist.db";
+
+  test("is checked before anything is read", async () => {
+    for (const [directory, reason] of [
+      ["/does/not/exist", "no such file or directory"],
+      [import.meta.filename, "not a directory"],
+    ] as const) {
+      const byOption = await runInMemory(["dump", SOURCE, "x.json", "--tmp-dir", directory]);
+      const byEnvironment = await runInMemory(["dump", SOURCE, "x.json"], { env: { DECANT_TMP_DIR: directory } });
+      for (const run of [byOption, byEnvironment]) {
+        expect(run.stderr).toContain(`decant: error: Invalid value "${directory}" for "tmp-dir": ${reason}\n`);
+        expect(run.code).toBe(2);
+      }
+    }
+  });
+
+  test("is told to SQLite, which sorts indexes in files of its own", async () => {
+    const directory = temporaryDirectory();
+    const env: Record<string, string> = {};
+    await runInMemory(["dump", SOURCE, "x.json", "--tmp-dir", directory], { env });
+    expect(env).toEqual({ SQLITE_TMPDIR: directory });
+    const given = { SQLITE_TMPDIR: "/elsewhere" };
+    await runInMemory(["dump", SOURCE, "x.json", "--tmp-dir", directory], { env: given });
+    expect(given).toEqual({ SQLITE_TMPDIR: "/elsewhere" });
+  });
 });
