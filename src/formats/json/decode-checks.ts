@@ -37,8 +37,8 @@ export const MEMBER_BITS: Readonly<Record<MemberName, number>> = {
   posix_acl_default: DEFAULT,
 };
 
-/** Why nobody could reach an entry of that name. */
-export function nameProblem(text: Buffer, start: number, end: number): string | undefined {
+/** Why nobody could reach an entry of that name. `isPlain`: it is known to have neither a slash nor a NUL. */
+export function nameProblem(text: Buffer, start: number, end: number, isPlain: boolean): string | undefined {
   const size = end - start;
   const first = text[start];
   if (size === 0) return "an entry has an empty name";
@@ -48,7 +48,7 @@ export function nameProblem(text: Buffer, start: number, end: number): string | 
   if (size > MAX_NAME_BYTES) {
     return `the name "${printableName(text.subarray(start, start + 40))}..." has ${size} bytes, more than ${MAX_NAME_BYTES}`;
   }
-  for (let i = start; i < end; i++) {
+  for (let i = start; i < end && !isPlain; i++) {
     const byte = text[i];
     if (byte === 0x2f) return `the name "${printableName(text.subarray(start, end))}" contains a slash`;
     if (byte === 0) return `the name "${printableName(text.subarray(start, end))}" contains a NUL byte`;

@@ -1,7 +1,7 @@
 import { ByteWriter } from "../../base/bytes.ts";
 import { FILE_TYPE_NAMES, FileType } from "../../volume/file-type.ts";
 import { printableName } from "../../volume/path.ts";
-import { BATCH_BYTES, type RecordBatch } from "../../volume/records.ts";
+import type { RecordBatch } from "../../volume/records.ts";
 import { ENTRY_MORE_CHUNKS, ENTRY_ROOT, ENTRY_TRASH_ROOT, KEEP_ACL_ID } from "../../volume/tree-item.ts";
 import { AclReader } from "./decode-acl.ts";
 import { AttributeReader, UNKNOWN_MEMBER_TEXT, type Warn } from "./decode-attribute.ts";
@@ -107,15 +107,19 @@ export class TreeDecoder {
     return whole.length <= MAX_PATH_TEXT ? whole : `${whole.slice(0, 200)}[...]${whole.slice(200 - MAX_PATH_TEXT)}`;
   }
 
-  /** Takes the batches that are full; with `all` every record there is. Rules come before the entries that use them. */
-  take(into: RecordBatch[], all: boolean): void {
-    if (!all && this.#items.builder.writer.length < BATCH_BYTES) return;
-    for (const batch of [this.#acls.records.take(), this.#items.builder.take()])
-      if (batch !== undefined) into.push(batch);
+  /** Runs steps until there are records enough for a batch; true when the tree has been read. */
+  run(into: RecordBatch[]): boolean {
+    const items = this.#items.builder;
+    do {
+      this.#step();
+      this.#commit();
+    } while (this.#state !== DONE && !items.isFull);
+    // Rules come before the entries that use them.
+    for (const batch of [this.#acls.records.take(), items.take()]) if (batch !== undefined) into.push(batch);
+    return this.#state === DONE;
   }
 
-  /** Runs one step; true when the tree has been read. */
-  step(): boolean {
+  #step(): void {
     switch (this.#state) {
       case FIRST_CHILD:
       case NEXT_CHILD:
@@ -144,8 +148,6 @@ export class TreeDecoder {
       default:
         this.#root();
     }
-    this.#commit();
-    return this.#state === DONE;
   }
 
   #root(): void {
@@ -203,7 +205,7 @@ export class TreeDecoder {
         DAMAGE_HINT,
       );
     }
-    const problem = nameProblem(text, textStart, textEnd) ?? this.#addName(text, textStart, textEnd);
+    const problem = nameProblem(text, textStart, textEnd, tokens.isPlain) ?? this.#addName(text, textStart, textEnd);
     if (problem !== undefined) {
       throw tokens.error("DECANT_E_JSON_NAME", problem, "Correct the name in the dump or remove the entry", nameAt);
     }

@@ -187,9 +187,7 @@ class DumpDecoder {
   #step(): void {
     switch (this.#state) {
       case IN_TREE: {
-        const isEnd = this.#tree.step();
-        this.#tree.take(this.#batches, isEnd);
-        if (isEnd) this.#state = NEXT_SECTION;
+        if (this.#tree.run(this.#batches)) this.#state = NEXT_SECTION;
         return;
       }
       case IN_SECTION:

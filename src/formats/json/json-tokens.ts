@@ -38,10 +38,12 @@ const NON_ASCII = 2;
 const BACKSLASH = 4;
 const QUOTE = 8;
 const CONTROL = 16;
+const SLASH = 32;
 const STRING_CLASS: Uint8Array = Uint8Array.from({ length: 256 }, (_, byte) => {
   if (byte === 0x22) return QUOTE;
   if (byte === 0x5c) return BACKSLASH;
   if (byte === 0x25) return PERCENT;
+  if (byte === 0x2f) return SLASH;
   if (byte < 0x20) return CONTROL;
   return byte < 0x80 ? 0 : NON_ASCII;
 });
@@ -61,6 +63,8 @@ export class JsonTokens extends JsonWindow {
   text: Buffer = this.buffer;
   textStart = 0;
   textEnd = 0;
+  /** The last string stood there as it is: no escapes, control characters or slashes. */
+  isPlain = true;
   /** Halves of the last integer as 64 bits, two's complement. */
   high = 0;
   low = 0;
@@ -93,6 +97,7 @@ export class JsonTokens extends JsonWindow {
     this.text = buffer;
     this.textStart = start;
     this.textEnd = at;
+    this.isPlain = (found & ~NON_ASCII) === 0;
     if (found !== 0) this.#unescape(start, at, found, percent);
     this.at = at + 1;
   }
