@@ -2,7 +2,7 @@ import { accessSync, constants, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { resolve } from "node:path";
 import type { Writable } from "node:stream";
-import { DataError, DecantError, errorText, FileError, UsageError } from "../base/errors.ts";
+import { DataError, DecantError, errorText, FileError } from "../base/errors.ts";
 import { formatJson, type JsonValue } from "../base/json-text.ts";
 import { Progress } from "../base/progress.ts";
 import { parseSize } from "../base/units.ts";
@@ -98,8 +98,10 @@ function temporaryDirectory(options: OptionValues, io: CliIo): string | undefine
     if (!statSync(directory).isDirectory()) throw new Error("not a directory");
     accessSync(directory, constants.W_OK);
   } catch (error) {
-    throw new UsageError("DECANT_E_OPTION_VALUE", `Invalid value "${directory}" for "tmp-dir": ${fileReason(error)}`, {
-      hint: "Give a directory that exists and can be written, with room for the index of the volume",
+    const message = `Cannot write a temporary file in ${directory}: ${fileReason(error)}`;
+    throw new FileError("DECANT_E_SPILL", message, {
+      cause: error,
+      hint: "Give --tmp-dir a directory that exists and can be written, with room for the index of the volume",
     });
   }
   io.env.SQLITE_TMPDIR ||= resolve(directory);

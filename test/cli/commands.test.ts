@@ -131,6 +131,23 @@ describe("load", () => {
     expect(existsSync(target)).toBe(false);
   });
 
+  test("a dry run refuses a target that could not be created", async () => {
+    const file = join(temporaryDirectory(), "x.json");
+    const { url } = copySqliteFixture(VOLUME);
+    await runDecant(["dump", url, file]);
+    const directory = join(temporaryDirectory(), "missing");
+    for (const argv of [
+      ["load", `sqlite3://${directory}/x.db`, file],
+      ["migrate", url, `sqlite3://${directory}/x.db`],
+    ]) {
+      const run = await runDecant([...argv, "--dry-run"]);
+      expect(run.err).toContain(
+        `decant: error: Cannot create ${directory}/x.db: directory ${directory} does not exist\n`,
+      );
+      expect(run.code).toBe(7);
+    }
+  });
+
   test("a damaged dump gives exit 6 and the place, and leaves no target", async () => {
     const directory = temporaryDirectory();
     const dump = await runDecant(["dump", copySqliteFixture(VOLUME).url, "--quiet"]);

@@ -59,6 +59,14 @@ describe("a full disk", () => {
     expect(readdirSync(disk.directory)).toEqual([]);
   });
 
+  test("stops a format of a new SQLite file, of which nothing stays", async (context) => {
+    const disk = smallDisk(context, "24k");
+    const bucket = `${temporaryDirectory()}/`;
+    const url = `sqlite3://${join(disk.directory, "volume.db")}`;
+    await fails(["format", url, "myvol", "--bucket", bucket], 7, /full|I\/O error|ENOSPC|[Nn]o space/);
+    expect(readdirSync(disk.directory)).toEqual([]);
+  });
+
   test("for temporary files stops dumps and loads and is named", async (context) => {
     const disk = smallDisk(context, "100k");
     const limits = ["--max-memory", "1M", "--tmp-dir", disk.directory];

@@ -1,7 +1,10 @@
+import { randomBytes } from "node:crypto";
 import {
+  accessSync,
   chmodSync,
   chownSync,
   closeSync,
+  constants,
   existsSync,
   fsyncSync,
   linkSync,
@@ -12,10 +15,18 @@ import {
   statSync,
 } from "node:fs";
 import { dirname } from "node:path";
-import { ConflictError } from "../../base/errors.ts";
+import { ConflictError, EngineError } from "../../base/errors.ts";
 import { COMPANION_SUFFIXES, openWriter } from "./sqlite-connection.ts";
 import { isSqliteError } from "./sqlite-errors.ts";
 import { countTables } from "./sqlite-schema.ts";
+
+/** Between the name of a database and random digits in the name of the file in which it is built. */
+export const TEMPORARY_MARK = ".decant-";
+
+/** A name beside `target` for the file in which it is built. */
+export function temporaryName(target: string): string {
+  return `${target}${TEMPORARY_MARK}${randomBytes(6).toString("hex")}.tmp`;
+}
 
 /** The file that a path names: links are followed, so that a rename replaces the file and not the link. */
 export function resolveTarget(path: string): string {
@@ -32,6 +43,20 @@ export function assertNoCompanions(target: string): void {
   throw new ConflictError("DECANT_E_LEFTOVER", `${left} exists, but its database does not`, {
     hint: "It belongs to a database that was removed or moved; put the database back, or remove this file too",
   });
+}
+
+/** Throws `EngineError` when no file can be made in the directory of `target`: a dry run must say so, too. */
+export function assertCreatable(target: string): void {
+  const directory = dirname(target);
+  const fail = (reason: string): never => {
+    throw new EngineError("DECANT_E_OPEN_DATABASE", `Cannot create ${target}: directory ${directory} ${reason}`);
+  };
+  if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory()) fail("does not exist");
+  try {
+    accessSync(directory, constants.W_OK);
+  } catch {
+    fail("is read-only");
+  }
 }
 
 /** Gives the finished database its name, durably and only while nothing else has that name. */

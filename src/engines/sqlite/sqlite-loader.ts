@@ -1,14 +1,20 @@
-import { randomBytes } from "node:crypto";
-import { readdirSync, statSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { DataError, EngineError, errorText, InternalError } from "../../base/errors.ts";
+import { DataError, errorText, InternalError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { packBatch, type RecordBatch, type RecordKind, unpackBatch } from "../../volume/records.ts";
 import type { Loader, LoaderOptions } from "../engine.ts";
 import { unpackNodeRow } from "../sql/node-row.ts";
 import { NODE_COLUMNS, SQL_TABLES, tableName } from "../sql/schema.ts";
-import { publishDatabase, removeDatabase, resolveTarget } from "./publish-database.ts";
+import {
+  assertCreatable,
+  publishDatabase,
+  removeDatabase,
+  resolveTarget,
+  TEMPORARY_MARK,
+  temporaryName,
+} from "./publish-database.ts";
 import { nodeReader } from "./read-node.ts";
 import { type RecordWriter, recordWriters } from "./record-writers.ts";
 import { restoreSchemaOrder } from "./schema-order.ts";
@@ -22,9 +28,6 @@ const TURN_MS = 15;
 
 /** Page cache of the loading connection, also the memory for sorting each index. */
 const CACHE_KIB = 48 * 1024;
-
-/** Between the target's name and random digits in the name of the file in which it is built. */
-const TEMPORARY_MARK = ".decant-";
 
 /** What the reference counts versions of the change log by. */
 const LAST_CHANGELOG = "lastChangelog";
@@ -47,12 +50,9 @@ export class SqliteLoader implements Loader {
   /** The caller has found the target to be empty. */
   static open(address: SqliteAddress, options: LoaderOptions): SqliteLoader {
     const target = resolveTarget(address.path);
-    const directory = dirname(target);
-    if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory()) {
-      throw new EngineError("DECANT_E_OPEN_DATABASE", `Cannot create ${target}: directory ${directory} does not exist`);
-    }
+    assertCreatable(target);
     warnOfLeftovers(target, options.logger);
-    const temporary = `${target}${TEMPORARY_MARK}${randomBytes(6).toString("hex")}.tmp`;
+    const temporary = temporaryName(target);
     try {
       return new SqliteLoader(address, options, target, temporary);
     } catch (error) {

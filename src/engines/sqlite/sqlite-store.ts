@@ -12,9 +12,17 @@ import type {
   TargetState,
   VolumeUsage,
 } from "../engine.ts";
-import { assertNoCompanions, resolveTarget } from "./publish-database.ts";
+import {
+  assertCreatable,
+  assertNoCompanions,
+  publishDatabase,
+  removeDatabase,
+  resolveTarget,
+  temporaryName,
+} from "./publish-database.ts";
 import type { SqliteAddress } from "./sqlite-address.ts";
-import { assertDatabaseFile, withReader, withWriter } from "./sqlite-connection.ts";
+import { assertDatabaseFile, type Connection, openWriter, withReader, withWriter } from "./sqlite-connection.ts";
+import { toEngineError } from "./sqlite-errors.ts";
 import { SqliteLoader } from "./sqlite-loader.ts";
 import { Catalog, countTables, readSettingRow } from "./sqlite-schema.ts";
 import { SqliteSnapshot } from "./sqlite-snapshot.ts";
@@ -38,7 +46,9 @@ export class SqliteStore implements MetadataStore {
 
   async inspectTarget(signal: AbortSignal): Promise<TargetState> {
     if (!existsSync(this.#address.path)) {
-      assertNoCompanions(resolveTarget(this.#address.path));
+      const target = resolveTarget(this.#address.path);
+      assertNoCompanions(target);
+      assertCreatable(target);
       return { state: "empty" };
     }
     return withReader(this.#address, signal, (db): TargetState => {
@@ -64,15 +74,34 @@ export class SqliteStore implements MetadataStore {
 
   async createVolume(volume: NewVolume, signal: AbortSignal): Promise<void> {
     const target = resolveTarget(this.#address.path);
-    if (!existsSync(target)) assertNoCompanions(target);
-    await withWriter(
-      this.#address,
-      signal,
-      (db) => createVolumeRows(db, this.#address.tablePrefix, volume),
-      (db) => {
-        if (this.#address.walMode) db.pragma("journal_mode = WAL");
-      },
-    );
+    const create = (db: Connection): void => createVolumeRows(db, this.#address.tablePrefix, volume);
+    const prepare = (db: Connection): void => {
+      if (this.#address.walMode) db.pragma("journal_mode = WAL");
+    };
+    if (existsSync(target)) await withWriter(this.#address, signal, create, prepare);
+    else
+      this.#createDatabase(target, (db) => {
+        prepare(db);
+        db.transaction(create)(db);
+      });
+  }
+
+  /** A new file gets its name when it is complete: no failure leaves an empty database behind. */
+  #createDatabase(target: string, work: (db: Connection) => void): void {
+    assertNoCompanions(target);
+    const temporary = temporaryName(target);
+    try {
+      const db = openWriter(temporary);
+      try {
+        work(db);
+      } finally {
+        db.close();
+      }
+      publishDatabase(temporary, target);
+    } catch (error) {
+      removeDatabase(temporary);
+      throw toEngineError(error, target, "write");
+    }
   }
 
   async updateSetting(change: (stored: Buffer | undefined) => SettingChange, signal: AbortSignal): Promise<void> {

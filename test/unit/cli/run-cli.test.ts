@@ -110,8 +110,8 @@ describe("the directory for temporary files", () => {
       const byOption = await runInMemory(["dump", SOURCE, "x.json", "--tmp-dir", directory]);
       const byEnvironment = await runInMemory(["dump", SOURCE, "x.json"], { env: { DECANT_TMP_DIR: directory } });
       for (const run of [byOption, byEnvironment]) {
-        expect(run.stderr).toContain(`decant: error: Invalid value "${directory}" for "tmp-dir": ${reason}\n`);
-        expect(run.code).toBe(2);
+        expect(run.stderr).toContain(`decant: error: Cannot write a temporary file in ${directory}: ${reason}\n`);
+        expect(run.code).toBe(7);
       }
     }
   });
