@@ -79,6 +79,8 @@ export type TargetState =
       readonly state: "occupied";
       /** The reference's own sentence, such as `Database redis://... is not empty`. */
       readonly message: string;
+      /** What can be done, when more is known than that something is there. */
+      readonly hint?: string;
     };
 
 export interface SnapshotOptions {

@@ -31,8 +31,9 @@ export async function checkTarget(target: MetadataStore, signal: AbortSignal): P
     state.state === "occupied"
       ? state.message
       : `database ${target.address} is used by volume ${parseSetting(state.setting).name}`;
+  const hint = "Load into an empty database: another database number, another file, or one that was emptied on purpose";
   throw new ConflictError("DECANT_E_NOT_EMPTY", message, {
-    hint: "Load into an empty database: another database number, another file, or one that was emptied on purpose",
+    hint: state.state === "occupied" ? (state.hint ?? hint) : hint,
   });
 }
 

@@ -7,7 +7,9 @@ export function notFormattedError(address: string): NotFoundError {
   return new NotFoundError(
     "DECANT_E_NOT_FORMATTED",
     "database is not formatted, please run `juicefs format ...` first",
-    { hint: `${address} holds no volume: check the address, the database number and the prefix` },
+    {
+      hint: `${address} holds no volume: check the address, the database number and the prefix; a load that was cut off is none either`,
+    },
   );
 }
 

@@ -175,6 +175,7 @@ describe.skipIf(!isAvailable)("a Redis loader", () => {
     expect(await (await openAt(cluster.url(13))).inspectTarget(signal)).toEqual({
       state: "occupied",
       message: expect.stringMatching(/^found key with same prefix: \{13\}/),
+      hint: expect.stringContaining("key {13}decantLoading"),
     });
     await third.abort();
     expect(await (await openAt(cluster.url(13))).inspectTarget(signal)).toEqual({ state: "empty" });

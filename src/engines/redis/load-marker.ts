@@ -28,6 +28,13 @@ export class LoadMarker {
     throw new ConflictError("DECANT_E_TARGET_BUSY", `Another load into ${this.#where} is running or was cut off`);
   }
 
+  /** What to do about a load that runs or has died there; undefined when there is none. */
+  static async hint(connection: RespConnection, prefix: Buffer): Promise<string | undefined> {
+    const key = Buffer.concat([prefix, Buffer.from(MARKER_NAME)]);
+    if ((await connection.call(["EXISTS", key])) !== 1n) return undefined;
+    return `A load into it is running or was cut off (key ${key}): when none is running, remove what is there and load again`;
+  }
+
   async isOurs(connection: RespConnection): Promise<boolean> {
     const stored = await connection.call(["GET", this.#key]);
     return Buffer.isBuffer(stored) && stored.equals(this.#token);

@@ -13,6 +13,7 @@ import type {
   TargetState,
   VolumeUsage,
 } from "../engine.ts";
+import { LoadMarker } from "./load-marker.ts";
 import { RedisLoader } from "./redis-loader.ts";
 import { type RedisServer, withConnection } from "./redis-server.ts";
 import { findSession, readSessions } from "./redis-sessions.ts";
@@ -51,14 +52,18 @@ export class RedisStore implements MetadataStore {
       const setting = await this.#storedSetting(connection);
       if (setting !== undefined) return { state: "volume", setting };
       if (!this.#server.cluster) {
-        const isEmpty = (await connection.call(["DBSIZE"])) === 0n;
-        return isEmpty ? { state: "empty" } : { state: "occupied", message: `Database ${this.address} is not empty` };
+        if ((await connection.call(["DBSIZE"])) === 0n) return { state: "empty" };
+        return this.#occupied(connection, `Database ${this.address} is not empty`);
       }
       const found = await this.#anyKey(connection);
-      return found === undefined
-        ? { state: "empty" }
-        : { state: "occupied", message: `found key with same prefix: ${found}` };
+      if (found === undefined) return { state: "empty" };
+      return this.#occupied(connection, `found key with same prefix: ${found}`);
     });
+  }
+
+  async #occupied(connection: RespConnection, message: string): Promise<TargetState> {
+    const hint = await LoadMarker.hint(connection, this.#server.prefix);
+    return { state: "occupied", message, ...(hint === undefined ? {} : { hint }) };
   }
 
   async #anyKey(connection: RespConnection): Promise<string | undefined> {
@@ -78,7 +83,7 @@ export class RedisStore implements MetadataStore {
     const setting = await this.readSetting(options.signal);
     if (setting === undefined) {
       throw new NotFoundError("DECANT_E_NO_VOLUME", `The database ${this.address} holds no volume`, {
-        hint: "Is the database number right?",
+        hint: "Check the database number; a load that was cut off is none either",
       });
     }
     return RedisSnapshot.open(this.#server, setting, options);

@@ -1,0 +1,52 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Redis } from "ioredis";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { runDecant } from "../support/decant.ts";
+import { type RedisServer, startRedis } from "../support/redis-server.ts";
+import { requireRedisServer } from "../support/require-server.ts";
+import { startDecant } from "../support/running-decant.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { wideVolumeText } from "../support/wide-volume.ts";
+
+const isAvailable = await requireRedisServer();
+
+describe.skipIf(!isAvailable)("a load into Redis that was killed", () => {
+  let server: RedisServer;
+  let client: Redis;
+  beforeAll(async () => {
+    server = await startRedis();
+    client = server.client();
+  });
+  afterAll(async () => {
+    client.disconnect();
+    await server.stop();
+  });
+
+  test("leaves no volume, and the next command says what is there", async () => {
+    const text = await wideVolumeText(20_000);
+    const file = join(temporaryDirectory(), "dump.json");
+    writeFileSync(file, text);
+    const load = startDecant(["load", server.url()]);
+    load.input.write(text.subarray(0, text.length / 2));
+    while ((await client.dbsize()) < 100) await sleep(10);
+    load.kill("SIGKILL");
+    await load.ended;
+
+    const again = await runDecant(["load", server.url(), file]);
+    expect(again.code).toBe(5);
+    expect(again.err).toContain(`decant: error: Database ${server.url()} is not empty\n`);
+    expect(again.err).toContain(
+      "  hint: A load into it is running or was cut off (key decantLoading): when none is running, remove what is there and load again\n",
+    );
+    for (const command of ["status", "dump"]) {
+      const reader = await runDecant([command, server.url()]);
+      expect(reader.code).toBe(4);
+      expect(reader.err).toContain("a load that was cut off is none either\n");
+    }
+
+    await client.flushdb();
+    expect((await runDecant(["load", server.url(), file])).code).toBe(0);
+  });
+});
