@@ -18,6 +18,8 @@ export type ParsedArguments =
 export interface ProgramParts {
   readonly commands: readonly CommandSpec[];
   readonly globals: readonly OptionSpec[];
+  /** Of the page without a command. */
+  readonly examples: CommandSpec["examples"];
   readonly versionLine: string;
 }
 
@@ -48,9 +50,12 @@ function buildProgram(parts: ProgramParts, printed: string[], done: (result: Par
     .configureOutput({ writeOut: (text) => printed.push(text), writeErr: (text) => printed.push(text) })
     .configureHelp({ showGlobalOptions: true, helpWidth: 110, subcommandTerm })
     .exitOverride();
+  program.helpOption("-h, --help", "print the help page of decant or of a command");
+  program.helpCommand("help [command]", "print the same");
   addOptions(program, parts.globals);
   for (const spec of parts.commands) addCommand(program, spec, done);
-  program.addHelpText("after", "\nRun decant COMMAND --help for the options of a command.\n");
+  const more = "Run decant COMMAND --help for the options of a command and more examples.\n";
+  program.addHelpText("after", `${helpTail(parts.examples)}\n${more}`);
   return program;
 }
 
@@ -61,7 +66,7 @@ function addCommand(program: Command, spec: CommandSpec, done: (result: ParsedAr
     command.argument(argument.required ? `<${argument.name}>` : `[${argument.name}]`, argument.description);
   }
   addOptions(command, spec.options);
-  command.addHelpText("after", helpTail(spec));
+  command.addHelpText("after", helpTail(spec.examples));
   command.action(() => {
     const options = new OptionValues(command.optsWithGlobals());
     done({ kind: "command", spec, args: command.args, options });
@@ -97,8 +102,8 @@ export function usageLine(spec: CommandSpec): string {
   return ["[options]", ...names].join(" ");
 }
 
-function helpTail(spec: CommandSpec): string {
-  const examples = spec.examples.flatMap(({ comment, command }) => [`  # ${comment}`, `  $ ${command}`, ""]);
+function helpTail(given: CommandSpec["examples"]): string {
+  const examples = given.flatMap(({ comment, command }) => [`  # ${comment}`, `  $ ${command}`, ""]);
   const codes = EXIT_CODE_MEANINGS.map(([code, meaning]) => `  ${String(code).padEnd(4)} ${meaning}`);
   return ["", "Examples:", ...examples, "Exit status:", ...codes, ""].join("\n");
 }

@@ -49,14 +49,13 @@ export function loadSummary(report: LoadReport): SummaryLine[] {
         important: false,
       }
     : { text: `load metadata from "${report.source}" succeed`, important: false };
+  const done = report.operation === "migrate" ? "copied" : `${formatBytes(report.readBytes)} read`;
   return [
     { text: `Dumped counters: ${countersText(report.counters.source)}`, important: false },
     { text: `Loaded counters: ${countersText(report.counters.loaded)}`, important: false },
     loaded,
     plain(`volume ${volumeText(report)} in ${report.target}`),
-    plain(
-      `${countsText(report.counts)}; ${formatBytes(report.readBytes)} read in ${formatDuration(report.durationMs)}`,
-    ),
+    plain(`${countsText(report.counts)}; ${done} in ${formatDuration(report.durationMs)}`),
     ...closingLines(report),
   ];
 }
@@ -78,6 +77,8 @@ function volumeText(report: ReportBase): string {
 
 /** `lost: Entries without an inode: 3 (/a, /b, ...)` */
 export function findingText(finding: Finding): string {
+  // Says of the whole copy what it is; there is nothing to be counted, and it may well have lost nothing.
+  if (finding.kind === "not-point-in-time") return finding.text.replace(/^Not/, "NOT");
   const shown = finding.examples.slice(0, 5);
   const more = finding.count > shown.length ? ", ..." : "";
   const examples = shown.length === 0 ? "" : ` (${shown.join(", ")}${more})`;

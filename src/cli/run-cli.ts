@@ -2,7 +2,7 @@ import { accessSync, constants, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { resolve } from "node:path";
 import type { Writable } from "node:stream";
-import { DataError, DecantError, errorText, FileError } from "../base/errors.ts";
+import { DataError, DecantError, errorText, FileError, isAbortError } from "../base/errors.ts";
 import { formatJson, type JsonValue } from "../base/json-text.ts";
 import { Progress } from "../base/progress.ts";
 import { parseSize } from "../base/units.ts";
@@ -21,6 +21,13 @@ import { ProgressDisplay } from "./progress-display.ts";
 import { Terminal } from "./terminal.ts";
 import { versionLine } from "./version-line.ts";
 
+/** What decant is for, on the page without a command. */
+const EXAMPLES: CommandSpec["examples"] = [
+  { comment: "Back up a volume", command: "decant dump redis://localhost/1 meta.json.gz" },
+  { comment: "Restore it into an empty database", command: "decant load sqlite3://copy.db meta.json.gz" },
+  { comment: "Move it to another engine", command: "decant migrate sqlite3://copy.db redis://localhost/2" },
+];
+
 /** Runs one command line and returns its exit code. Never throws for anything a user can cause. */
 export async function runCli(argv: readonly string[], io: CliIo): Promise<ExitCode> {
   const outputClosed = watchForClosedOutput(io);
@@ -30,6 +37,7 @@ export async function runCli(argv: readonly string[], io: CliIo): Promise<ExitCo
     parsed = parseArguments(normalized, {
       commands: COMMANDS,
       globals: GLOBAL_OPTIONS,
+      examples: EXAMPLES,
       versionLine: versionLine(),
     });
   } catch (error) {
@@ -137,9 +145,10 @@ function reportError(error: unknown, logger: ConsoleLogger, io: CliIo): void {
 }
 
 function errorJson(error: unknown): JsonValue {
+  const otherCode = isAbortError(error) ? "DECANT_E_INTERRUPTED" : "DECANT_E_FAILED";
   return {
     error: {
-      code: error instanceof DecantError ? error.code : "DECANT_E_FAILED",
+      code: error instanceof DecantError ? error.code : otherCode,
       message: errorText(error),
       hint: error instanceof DecantError ? (error.hint ?? null) : null,
       retryable: error instanceof DecantError && error.retryable,

@@ -169,7 +169,7 @@ export function nextStepsAfterLoad(setting: Setting, targetAddress: string): str
         ? "The secret key and the session token were"
         : `The ${setting.secretKey === REMOVED ? "secret key" : "session token"} was`;
     steps.push(
-      `${what} removed from the dump; set ${flags.length === 2 ? "them" : "it"} with: decant config ${targetAddress} ${flags.join(" ")}`,
+      `${what} removed from the dump; set ${flags.length === 2 ? "them" : "it"} with: decant config ${shellWord(targetAddress)} ${flags.join(" ")}`,
     );
   }
   if (setting.encryptKey === REMOVED) {
@@ -178,6 +178,11 @@ export function nextStepsAfterLoad(setting: Setting, targetAddress: string): str
     );
   }
   return steps;
+}
+
+/** An address as one word of a command line: `&` and `?` of its options mean something to a shell. */
+function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 /** Both addresses given for one database would read and write the same volume. */

@@ -27,7 +27,7 @@ export const dumpCommand: CommandSpec = {
     { flags: "--skip-trash", description: "skip files in trash" },
     { flags: "--threads <N>", description: "accepted for compatibility; decant decides by itself", default: "10" },
     { flags: "--fast", description: "accepted for compatibility; every dump is fast and needs bounded memory" },
-    { flags: "--binary", description: "dump metadata into a binary file" },
+    { flags: "--binary", description: "dump metadata into a binary file (not in this version)" },
     ...RESOURCE_OPTIONS,
   ],
   examples: [

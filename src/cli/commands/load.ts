@@ -31,7 +31,7 @@ export const loadCommand: CommandSpec = {
     },
     { flags: "--encrypt-alg <ALGO>", description: "same as --encrypt-algo", hidden: true },
     { flags: "--threads <N>", description: "accepted for compatibility; decant decides by itself", default: "10" },
-    { flags: "--binary", description: "load metadata from a binary file" },
+    { flags: "--binary", description: "load metadata from a binary file (not in this version)" },
     { flags: "--stat", description: "show statistics of a binary file", hidden: true },
     { flags: "--offset <N>", description: "show a segment of a binary file", hidden: true },
     ...RESOURCE_OPTIONS,

@@ -5,7 +5,12 @@ import { GLOBAL_OPTIONS } from "../../../src/cli/global-options.ts";
 import { normalizeArguments } from "../../../src/cli/normalize-arguments.ts";
 import { type ParsedArguments, parseArguments } from "../../../src/cli/program.ts";
 
-const PARTS = { commands: COMMANDS, globals: GLOBAL_OPTIONS, versionLine: "decant version 1.2.3" };
+const PARTS = {
+  commands: COMMANDS,
+  globals: GLOBAL_OPTIONS,
+  examples: [{ comment: "Back up", command: "decant dump URL" }],
+  versionLine: "decant version 1.2.3",
+};
 
 function parse(...argv: string[]): ParsedArguments {
   return parseArguments(normalizeArguments(argv, COMMANDS, GLOBAL_OPTIONS), PARTS);

@@ -74,6 +74,20 @@ describe("the closing report of a dump", () => {
 });
 
 describe("the closing report of a load", () => {
+  test("of a migration has no file that was read, and says when it is no point in time", () => {
+    const text = "Not one point in time: keys were read one after the other";
+    const lines = loadSummary({
+      ...LOAD,
+      operation: "migrate",
+      readBytes: 0,
+      findings: [{ kind: "not-point-in-time", text, count: 1, examples: [], loss: true }],
+    });
+    expect(lines.slice(4, 6)).toEqual([
+      { text: "  no entries; copied in 10 ms", important: false },
+      { text: "  NOT one point in time: keys were read one after the other", important: true },
+    ]);
+  });
+
   test("has the reference's sentences, the losses and the next steps", () => {
     const lines = loadSummary(LOAD);
     expect(lines.map((line) => line.text)).toEqual([

@@ -50,6 +50,21 @@ describe("what goes where", () => {
   });
 });
 
+test("the page without a command has examples and the exit codes", async () => {
+  const { stdout } = await runInMemory(["--help"]);
+  expect(stdout).toContain("\nExamples:\n  # Back up a volume\n  $ decant dump redis://localhost/1 meta.json.gz\n");
+  expect(stdout).toMatch(/\nExit status:\n {2}0 {4}done\n(.*\n)+ {2}143 {2}stopped by SIGTERM\n/);
+  expect(stdout).toContain("  -h, --help                     print the help page of decant or of a command\n");
+});
+
+test("a signal has an error code of its own", async () => {
+  const abort = new AbortController();
+  abort.abort(new Interruption("SIGTERM"));
+  const run = await runInMemory(["status", "redis://127.0.0.1:1/1", "--json"], { signal: abort.signal });
+  expect(run.code).toBe(143);
+  expect(JSON.parse(run.stdout)).toMatchObject({ error: { code: "DECANT_E_INTERRUPTED" } });
+});
+
 describe("addresses and secrets", () => {
   test("an unknown scheme is a usage error, and passwords are masked", async () => {
     const run = await runInMemory(["status", "bogus://user:secret@host/1"]);
