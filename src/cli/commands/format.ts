@@ -10,7 +10,8 @@ export const formatCommand: CommandSpec = {
   name: "format",
   summary: "Format a volume",
   description:
-    "Creates a volume: META-URL is where its metadata will be, NAME the prefix of its objects in the data storage. On an " +
+    "Creates a volume: META-URL is where its metadata will be, NAME the prefix of its objects in the data storage. A database " +
+    "with other keys or tables in it is refused without --force. On an " +
     "existing volume the given options are applied to its setting; use config for that instead.\n\n" +
     "This version can test object storage of type file only. For others set JFS_NO_CHECK_OBJECT_STORAGE=1, which skips the " +
     "test, the check that the prefix is empty, and the object juicefs_uuid.\n\n" +
