@@ -62,14 +62,12 @@ export async function* consolidate(
   const { maxBytes, tmpDir, findings } = options;
   const budget = new MemoryBudget(maxBytes);
   const pieceBytes = Math.min(MAX_PIECE_BYTES, Math.max(1024 * 1024, Math.floor(maxBytes / 8)));
-  const linkSpill = new SpillFile(tmpDir);
-  const sliceSpill = new SpillFile(tmpDir);
-  const totalSpill = new SpillFile(tmpDir);
-  const links = new LinkTable(budget, linkSpill, pieceBytes, findings);
-  const slices = new SliceReferences(budget, sliceSpill, pieceBytes);
+  const spill = new SpillFile(tmpDir);
+  const links = new LinkTable(budget, spill, pieceBytes, findings);
+  const slices = new SliceReferences(budget, spill, pieceBytes);
   const totals = new RecordSorter({
     budget,
-    spill: totalSpill,
+    spill,
     pieceBytes,
     writeKey: keyOfLeadingUint64,
     compare: compareWhole,
@@ -103,9 +101,7 @@ export async function* consolidate(
       [...result.loaded].map(([name, value]) => ({ name, value })),
     );
   } finally {
-    linkSpill.close();
-    sliceSpill.close();
-    totalSpill.close();
+    spill.close();
     budget.close();
   }
 }

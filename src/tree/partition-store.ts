@@ -8,6 +8,8 @@ const EMPTY = Buffer.alloc(0);
 interface Segment {
   page: Buffer | undefined;
   readonly view: DataView;
+  /** False for a segment of its own size, made for one large record. */
+  readonly isPage: boolean;
   used: number;
   offset: number;
 }
@@ -97,6 +99,7 @@ export class PartitionStore {
     const end = at + segment.used;
     if (segment.page === undefined) {
       this.#spill.read(segment.offset, target, at, end);
+      if (segment.isPage) this.#spill.freePage(segment.offset);
     } else {
       segment.page.copy(target, at, 0, segment.used);
       this.#release(segment);
@@ -107,7 +110,7 @@ export class PartitionStore {
   #release(segment: Segment): void {
     const page = segment.page!;
     segment.page = undefined;
-    if (page.length === PAGE_BYTES) this.#budget.returnPage(page);
+    if (segment.isPage) this.#budget.returnPage(page);
     else this.#budget.free(page);
   }
 
@@ -117,7 +120,7 @@ export class PartitionStore {
     const bytes = Math.max(size, PAGE_BYTES);
     if (!this.#budget.hasRoom(bytes)) this.#spillResident();
     const page = bytes === PAGE_BYTES ? this.#budget.takePage() : this.#budget.takeBuffer(bytes);
-    const segment: Segment = { page, view: viewOf(page), used: 0, offset: 0 };
+    const segment: Segment = { page, view: viewOf(page), isPage: bytes === PAGE_BYTES, used: 0, offset: 0 };
     this.#segments[partition]!.push(segment);
     this.#open[partition] = segment;
     return segment;
@@ -127,7 +130,9 @@ export class PartitionStore {
   #spillResident(): void {
     for (const segment of this.#resident) {
       if (segment.page === undefined) continue;
-      segment.offset = this.#spill.append(segment.page, 0, segment.used);
+      segment.offset = segment.isPage
+        ? this.#spill.writePage(segment.page, segment.used)
+        : this.#spill.append(segment.page, 0, segment.used);
       this.#release(segment);
     }
     this.#resident = [];

@@ -94,7 +94,7 @@ class RecordIndex {
 
   readonly #options: TreeOrderOptions;
   readonly #budget: MemoryBudget;
-  readonly #spills: SpillFile[];
+  readonly #spill: SpillFile;
   readonly #keys: InodeKeys = new InodeKeys();
   readonly #blocks: BlockStore;
   readonly #index: DirectoryIndex;
@@ -111,19 +111,18 @@ class RecordIndex {
     // Each partition keeps one page open in two stores: a quarter of the ceiling at the most.
     this.#partitions = Math.min(256, 2 ** Math.max(2, Math.floor(Math.log2(options.maxBytes / (PAGE_BYTES * 8)))));
     const pieceBytes = Math.min(MAX_PIECE_BYTES, Math.max(PAGE_BYTES * 4, Math.floor(options.maxBytes / 8)));
-    const [joinSpill, sortSpill, blockSpill] = [0, 1, 2].map(() => new SpillFile(options.tmpDir));
-    this.#spills = [joinSpill!, sortSpill!, blockSpill!];
-    this.#blocks = new BlockStore(budget, blockSpill!, Math.floor(options.maxBytes / 2));
+    const spill = new SpillFile(options.tmpDir);
+    this.#spill = spill;
+    this.#blocks = new BlockStore(budget, spill, Math.floor(options.maxBytes / 2));
     this.#index = new DirectoryIndex(budget);
-    const shared = { partitions: this.#partitions, budget, pieceBytes, findings: options.findings };
+    const shared = { partitions: this.#partitions, budget, spill, pieceBytes, findings: options.findings };
     this.#sort = new DirectorySort({
       ...shared,
-      spill: sortSpill!,
       keys: this.#keys,
       blocks: this.#blocks,
       index: this.#index,
     });
-    this.#join = new InodeJoin({ ...shared, spill: joinSpill!, overflow: this.#blocks, sink: this.#sort });
+    this.#join = new InodeJoin({ ...shared, overflow: this.#blocks, sink: this.#sort });
     this.add(
       packBatch(
         "edge",
@@ -142,7 +141,7 @@ class RecordIndex {
   }
 
   close(): void {
-    for (const spill of this.#spills) spill.close();
+    this.#spill.close();
     this.#budget.close();
   }
 

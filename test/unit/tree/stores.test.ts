@@ -57,6 +57,22 @@ describe("SpillFile", () => {
     expect(spill.length).toBe(6);
   });
 
+  test("writes pages that were given back again, and does not grow meanwhile", () => {
+    const spill = spillFile();
+    const page = (fill: string): Buffer => Buffer.alloc(PAGE_BYTES, fill);
+    const [first, second] = [spill.writePage(page("a"), PAGE_BYTES), spill.writePage(page("b"), 10)];
+    const run = spill.append(Buffer.from("run"), 0, 3);
+    spill.freePage(first);
+    expect(spill.writePage(page("c"), PAGE_BYTES)).toBe(first);
+    expect(spill.length).toBe(2 * PAGE_BYTES + 3);
+    const target = Buffer.alloc(3);
+    const textAt = (offset: number): string => {
+      spill.read(offset, target, 0, 3);
+      return target.toString();
+    };
+    expect([textAt(first + PAGE_BYTES - 3), textAt(second), textAt(run)]).toEqual(["ccc", "bbb", "run"]);
+  });
+
   test("says which directory it cannot write in, and what to do", () => {
     const spill = spillFile("/nowhere/at/all");
     const error = catchError(() => spill.append(Buffer.from("a"), 0, 1));
@@ -137,6 +153,15 @@ describe("PartitionStore", () => {
     }
     expect(highest).toBeLessThanOrEqual((8 + 4) * PAGE_BYTES);
     expect(spill.length).toBeGreaterThan(50 * PAGE_BYTES);
+    const spilled = spill.length;
+    for (let partition = 0; partition < 4; partition++) {
+      for (const _ of store.drain(partition, PAGE_BYTES)) {
+        // Handed over, and so gone from the file.
+      }
+    }
+    const next = new PartitionStore(4, new MemoryBudget(0), spill);
+    for (let i = 0; i < 3000; i++) next.reserve(i % 4, 1000);
+    expect(spill.length).toBe(spilled);
   });
 });
 
@@ -185,6 +210,7 @@ describe("BlockStore", () => {
     const spill = spillFile();
     const store = new BlockStore(new MemoryBudget(0), spill, 1 << 30);
     store.append(Buffer.alloc(256 * KIB, "a"), 0, 256 * KIB);
+    store.append(Buffer.from("b"), 0, 1);
     expect(spill.length).toBe(256 * KIB);
     const target = Buffer.alloc(4);
     store.read(256 * KIB - 4, target, 4);
