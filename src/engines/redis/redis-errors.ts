@@ -14,12 +14,23 @@ const REPLY_MEANINGS: readonly { begins: RegExp; code: string; text: string; hin
     text: "wants a password",
     hint: "Give it in the address or in REDIS_PASSWORD, META_PASSWORD or META_PASSWORD_FILE",
   },
-  { begins: /^WRONGTYPE/, code: "DECANT_E_REDIS_TYPE", text: "holds a value of the wrong type" },
-  { begins: /^NOPERM/, code: "DECANT_E_REDIS_PERMISSION", text: "does not allow this user what is needed" },
+  {
+    begins: /^WRONGTYPE/,
+    code: "DECANT_E_REDIS_TYPE",
+    text: "holds a value of the wrong type",
+    hint: "The key belongs to another application, or the volume is damaged: look at it with TYPE",
+  },
+  {
+    begins: /^NOPERM/,
+    code: "DECANT_E_REDIS_PERMISSION",
+    text: "does not allow this user what is needed",
+    hint: "Give the user the command and the keys that are named, or take another user",
+  },
   {
     begins: /^ERR (DB index is out of range|invalid DB index|SELECT is not allowed)/i,
     code: "DECANT_E_REDIS_DATABASE",
     text: "has no database of this number",
+    hint: "Take a smaller number; how many there are is the setting databases of the server",
   },
   {
     begins: /^LOADING/,
@@ -34,11 +45,18 @@ const REPLY_MEANINGS: readonly { begins: RegExp; code: string; text: string; hin
     text: "has no memory left for more data (maxmemory)",
     hint: "Raise maxmemory or load into a larger server",
   },
-  { begins: /^READONLY/, code: "DECANT_E_REDIS_READONLY", text: "is a replica and takes no writes", retryable: true },
+  {
+    begins: /^READONLY/,
+    code: "DECANT_E_REDIS_READONLY",
+    text: "is a replica and takes no writes",
+    hint: "Give the address of its master, or that of the Sentinels",
+    retryable: true,
+  },
   {
     begins: /^MISCONF/,
     code: "DECANT_E_REDIS_MISCONF",
     text: "takes no writes because it cannot save to its disk",
+    hint: "Make room on the disk of the server; its log says what failed",
   },
   {
     begins: /^(MOVED|ASK|CLUSTERDOWN|TRYAGAIN|MASTERDOWN)/,
@@ -73,7 +91,9 @@ export function connectError(cause: unknown, where: string): EngineError {
   return new EngineError("DECANT_E_REDIS_CONNECT", `Meta ${where} is not available: ${describe(cause)}`, {
     cause,
     retryable: TRANSIENT_CODES.has(code),
-    ...(tls ? { hint: "Check tls-ca-cert-file, tls-server-name and whether this port speaks TLS at all" } : {}),
+    hint: tls
+      ? "Check tls-ca-cert-file, tls-server-name and whether this port speaks TLS at all"
+      : "Check the address, and that the server is running",
   });
 }
 
@@ -93,6 +113,7 @@ export function brokenError(cause: unknown, where: string): DecantError {
   return new EngineError("DECANT_E_REDIS_LOST", `Lost the connection to ${where}: ${describe(cause)}`, {
     cause,
     retryable: true,
+    hint: "Try again when the server is running; its log says why it closed the connection",
   });
 }
 

@@ -19,7 +19,9 @@ export const COMPANION_SUFFIXES: readonly string[] = ["-wal", "-shm", "-journal"
 export function assertDatabaseFile(path: string): void {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (stat === undefined) {
-    throw new NotFoundError("DECANT_E_NO_DATABASE", `Database file ${path} does not exist`);
+    throw new NotFoundError("DECANT_E_NO_DATABASE", `Database file ${path} does not exist`, {
+      hint: "Check the path: a relative one begins at the current directory",
+    });
   }
   if (!stat.isFile()) throw new EngineError("DECANT_E_OPEN_DATABASE", `Cannot open ${path}: it is not a regular file`);
 }

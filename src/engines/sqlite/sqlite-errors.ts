@@ -18,7 +18,10 @@ interface Explanation {
 
 /** What the library's result codes mean for whoever runs the command; the first prefix that fits counts. */
 const EXPLANATIONS: readonly (readonly [prefix: string, Explanation])[] = [
-  ["SQLITE_NOTADB", { code: "DECANT_E_NOT_A_DATABASE", data: true, text: "it is no SQLite database" }],
+  [
+    "SQLITE_NOTADB",
+    { code: "DECANT_E_NOT_A_DATABASE", data: true, text: "it is no SQLite database", hint: "Check the path" },
+  ],
   [
     "SQLITE_CORRUPT",
     {
@@ -55,7 +58,10 @@ const EXPLANATIONS: readonly (readonly [prefix: string, Explanation])[] = [
       hint: "Make room beside the database and in the directory of temporary files (--tmp-dir), where indexes are sorted",
     },
   ],
-  ["SQLITE_IOERR", { code: "DECANT_E_DISK", text: "reading or writing it failed" }],
+  [
+    "SQLITE_IOERR",
+    { code: "DECANT_E_DISK", text: "reading or writing it failed", hint: "Is its disk full or failing?" },
+  ],
   [
     "SQLITE_TOOBIG",
     { code: "DECANT_E_VALUE_TOO_BIG", data: true, text: "a value exceeds SQLite's limit of 10^9 bytes" },
