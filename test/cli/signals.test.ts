@@ -61,6 +61,22 @@ describe("a signal", () => {
     expect(readdirSync(directory)).toEqual(["pipe"]);
   });
 
+  test.each([
+    ["that nobody reads", false],
+    ["whose reader stands still", true],
+  ])("stops a dump into a named pipe %s", async (_, hasReader) => {
+    const { url } = copySqliteFixture("golden/native/natsqlite.sqlite.db");
+    const pipe = makeNamedPipe();
+    const reader = hasReader ? openPipeWriter(pipe) : undefined;
+    const dump = startDecant(["dump", url, pipe, "--tmp-dir", dirname(pipe)]);
+    await sleep(START_MS);
+    const { code, afterMs } = await endOf(dump, "SIGINT");
+    if (reader !== undefined) closeSync(reader);
+    expect(code).toBe(130);
+    expect(afterMs).toBeLessThan(2000);
+    expect(readdirSync(dirname(pipe))).toEqual(["pipe"]);
+  });
+
   test("stops at a question without writing", async () => {
     const { url } = copySqliteFixture("golden/native/natsqlite.sqlite.db");
     const config = startDecant(["config", url, "--trash-days", "0"]);

@@ -7,6 +7,7 @@ import { createGzip, createZstdCompress, type Gzip, type ZstdCompress, constants
 import { FileError } from "../../base/errors.ts";
 import type { CompressionName } from "./decompress.ts";
 import { fileError } from "./file-error.ts";
+import { openNamedPipeForWriting } from "./named-pipe.ts";
 
 export type { CompressionName } from "./decompress.ts";
 
@@ -48,7 +49,10 @@ export function compressionOfName(file: string): CompressionName {
 export async function openOutput(target: OutputTarget, options: OutputOptions): Promise<Output> {
   options.signal.throwIfAborted();
   const compression = options.compression ?? ("file" in target ? compressionOfName(target.file) : "none");
-  const sink = "file" in target ? await openFileSink(target.file) : openStreamSink(target.stream, options.signal);
+  const sink =
+    "file" in target
+      ? await openFileSink(target.file, options.signal)
+      : openStreamSink(target.stream, "the output stream", options.signal);
   return new SinkOutput(sink, compression, options.signal);
 }
 
@@ -165,8 +169,9 @@ function createCompressor(compression: "gzip" | "zstd"): Gzip | ZstdCompress {
 
 const NEW_FILE_MODE = 0o644;
 
-async function openFileSink(file: string): Promise<Sink> {
+async function openFileSink(file: string, signal: AbortSignal): Promise<Sink> {
   const path = await existingTarget(file);
+  if (path.isPipe) return openPipeSink(file, signal);
   if (path.isSpecial) return specialSink(file, await openOrFail(file, constants.O_WRONLY));
   const temporary = `${path.name}.${randomBytes(6).toString("hex")}.tmp`;
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
@@ -193,15 +198,17 @@ async function openFileSink(file: string): Promise<Sink> {
 }
 
 /** The file that a rename must replace, behind symbolic links; special files cannot be replaced at all. */
-async function existingTarget(file: string): Promise<{ name: string; isSpecial: boolean; mode: number }> {
+async function existingTarget(
+  file: string,
+): Promise<{ name: string; isPipe: boolean; isSpecial: boolean; mode: number }> {
   try {
     const name = (await lstat(file)).isSymbolicLink() ? await realpath(file) : file;
     const stat = await lstat(name);
     if (stat.isDirectory()) throw Object.assign(new Error("is a directory"), { code: "EISDIR", errno: -21 });
-    return { name, isSpecial: !stat.isFile(), mode: stat.mode & 0o777 };
+    return { name, isPipe: stat.isFIFO(), isSpecial: !stat.isFile(), mode: stat.mode & 0o777 };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT")
-      return { name: file, isSpecial: false, mode: NEW_FILE_MODE };
+      return { name: file, isPipe: false, isSpecial: false, mode: NEW_FILE_MODE };
     throw fileError("write", file, error);
   }
 }
@@ -224,6 +231,23 @@ function specialSink(file: string, handle: FileHandle): Sink {
   return { write: (bytes) => writeAll(handle, bytes, file), commit: close, abort: close };
 }
 
+async function openPipeSink(file: string, signal: AbortSignal): Promise<Sink> {
+  const pipe = await openNamedPipeForWriting(file, signal).catch((error: unknown) => {
+    throw signal.aborted ? error : fileError("write", file, error);
+  });
+  const sink = openStreamSink(pipe, file, signal);
+  return {
+    write: sink.write,
+    commit: async () => {
+      await sink.commit();
+      await new Promise<void>((resolve) => pipe.end(resolve));
+    },
+    abort: async () => {
+      pipe.destroy();
+    },
+  };
+}
+
 async function writeAll(handle: FileHandle, bytes: Buffer, file: string): Promise<void> {
   let at = 0;
   while (at < bytes.length) {
@@ -243,13 +267,14 @@ async function syncDirectory(path: string): Promise<void> {
   await handle?.close();
 }
 
-function openStreamSink(stream: Writable, signal: AbortSignal): Sink {
+/** `name` is for messages. */
+function openStreamSink(stream: Writable, name: string, signal: AbortSignal): Sink {
   let failure: Error | undefined;
   // Stays for good: a stream may fail after the last write, and an error that nobody listens to ends the process.
   stream.on("error", (error: Error) => {
     failure ??= error;
   });
-  const failed = (error: Error): Error => closedPipe(error) ?? fileError("write", "the output stream", error);
+  const failed = (error: Error): Error => closedPipe(error) ?? fileError("write", name, error);
   const write = (bytes: Buffer): Promise<void> =>
     new Promise((resolve, reject) => {
       if (failure !== undefined) {

@@ -16,6 +16,7 @@ import { gunzipSync, zstdDecompressSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { FileError } from "../../../../src/base/errors.ts";
 import { type CompressionName, openOutput } from "../../../../src/formats/container/output.ts";
+import { makeNamedPipe } from "../../../support/named-pipe.ts";
 import { temporaryDirectory } from "../../../support/temporary-directory.ts";
 
 const SIGNAL = new AbortController().signal;
@@ -171,6 +172,32 @@ describe("an output stream", () => {
     expect(error).toMatchObject({ name: "FileError", code: "DECANT_E_PIPE_CLOSED" });
     await output.abort();
     if (child.exitCode === null) await once(child, "exit");
+  });
+
+  it("may be a named pipe, which is opened once somebody reads it", async () => {
+    const pipe = makeNamedPipe();
+    const opening = openOutput({ file: pipe }, { signal: SIGNAL });
+    await new Promise((resolve) => setTimeout(resolve, 120));
+    const reader = spawn("cat", [pipe], { stdio: ["ignore", "pipe", "ignore"] });
+    const received: Buffer[] = [];
+    reader.stdout.on("data", (chunk: Buffer) => received.push(chunk));
+    const output = await opening;
+    for (let i = 0; i < 20; i++) await output.write(PIECE);
+    await output.commit();
+    if (reader.exitCode === null) await once(reader, "close");
+    expect(Buffer.concat(received)).toEqual(Buffer.concat(Array.from({ length: 20 }, () => PIECE)));
+    expect(statSync(pipe).isFIFO()).toBe(true);
+  });
+
+  it("that is a named pipe and loses its reader is reported as such", async () => {
+    const pipe = makeNamedPipe();
+    spawn("head", ["-c", "10", pipe], { stdio: "ignore" });
+    const output = await openOutput({ file: pipe }, { signal: SIGNAL });
+    const error: unknown = await (async () => {
+      for (let i = 0; i < 1000; i++) await output.write(PIECE);
+    })().catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ name: "FileError", code: "DECANT_E_PIPE_CLOSED" });
+    await output.abort();
   });
 
   for (const compression of ["none", "gzip"] as const) {
