@@ -1,15 +1,20 @@
 import { viewOf } from "../../base/bytes.ts";
 import { fourDigits } from "../../base/digits.ts";
 import { DataError } from "../../base/errors.ts";
+import type { RowReader } from "./row-reader.ts";
 
 const EMPTY = Buffer.alloc(0);
+
+/** Values above this size do not travel in packed rows: the row carries a number in their place. */
+export const INLINE_BYTES: number = 16 * 1024;
 
 /**
  * Reads what a SQL query packed into one byte string: decimal integers and byte strings, each followed by one separator
  * byte (the last may end with the bytes). 64-bit integers come as two 32-bit halves, `high` and `low` (both as signed
  * int32), so that no BigInt is made per value; see measured figures in docs/performance.md.
  */
-export class PackedRowReader {
+export class PackedRowReader implements RowReader {
+  readonly inlineBytes: number = INLINE_BYTES;
   bytes: Buffer = EMPTY;
   view: DataView = viewOf(EMPTY);
   at = 0;
@@ -80,6 +85,10 @@ export class PackedRowReader {
     if (start + size > this.bytes.length) this.#fail();
     this.at = start + size + 1;
     return start;
+  }
+
+  skipLongName(): void {
+    this.readInt64();
   }
 
   /** `high` and `low` as an unsigned number. */

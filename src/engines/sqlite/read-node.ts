@@ -1,6 +1,6 @@
 import { PackedRowReader } from "../sql/decimal.ts";
 import { NoteList } from "../sql/note-list.ts";
-import { BatchQueue, nodeDecoder } from "./record-decoders.ts";
+import { BatchQueue, nodeDecoder } from "../sql/record-decoders.ts";
 import type { Connection } from "./sqlite-connection.ts";
 import type { Catalog } from "./sqlite-schema.ts";
 import { nodeScan, packedRow } from "./table-scans.ts";

@@ -1,5 +1,5 @@
 import type { FlatKind } from "../../volume/records.ts";
-import { NODE_COLUMNS } from "../sql/schema.ts";
+import { INLINE_BYTES } from "../sql/decimal.ts";
 import {
   decodeAcl,
   decodeChunk,
@@ -8,10 +8,10 @@ import {
   decodeSliceRef,
   decodeSymlink,
   decodeXattr,
-  INLINE_BYTES,
   nodeDecoder,
   type RowDecoder,
-} from "./record-decoders.ts";
+} from "../sql/record-decoders.ts";
+import { NODE_COLUMNS } from "../sql/schema.ts";
 import { type Catalog, quote } from "./sqlite-schema.ts";
 
 /**
