@@ -18,11 +18,12 @@ const LARGEST = 2n ** 63n - 1n;
 
 /** The rows of a table. */
 export function* scanTable(db: Connection, catalog: Catalog, scan: TableScan): Generator<PackedPage> {
-  const table = catalog.table(scan.table);
-  if (scan.key !== undefined) {
-    yield* scanByKey(db, `SELECT t.${scan.key} AS k, ${packedRow(scan)} AS x FROM ${table} t`, scan.key);
+  const query = pageQuery(catalog, scan);
+  if (query !== undefined) {
+    yield* queryPages(db, query);
     return;
   }
+  const table = catalog.table(scan.table);
   for (const where of scan.where ?? ["1"]) {
     yield* scanRows(db, `SELECT CAST(${packedRow(scan)} AS BLOB) FROM ${table} t WHERE ${where}`);
   }
@@ -40,13 +41,18 @@ export function* scanSubtree(
   yield* scanRows(db, `SELECT CAST(${packedRow(scan)} AS BLOB) FROM ${from}`);
 }
 
-function* scanByKey(db: Connection, rows: string, key: string): Generator<PackedPage> {
-  const page = db
-    .prepare(
-      `SELECT CAST(group_concat(x, ' ') AS BLOB), count(*), max(k)
-         FROM (${rows} WHERE t.${key} >= ? ORDER BY t.${key} LIMIT ${PAGE_ROWS})`,
-    )
-    .raw();
+/** The query for one page from a key on, for `queryPages`; undefined when the rows of the table have no key. */
+export function pageQuery(catalog: Catalog, scan: TableScan): string | undefined {
+  const { key } = scan;
+  if (key === undefined) return undefined;
+  const rows = `SELECT t.${key} AS k, ${packedRow(scan)} AS x FROM ${catalog.table(scan.table)} t`;
+  return `SELECT CAST(group_concat(x, ' ') AS BLOB), count(*), max(k)
+            FROM (${rows} WHERE t.${key} >= ? ORDER BY t.${key} LIMIT ${PAGE_ROWS})`;
+}
+
+/** All pages of a `pageQuery`. */
+export function* queryPages(db: Connection, query: string): Generator<PackedPage> {
+  const page = db.prepare(query).raw();
   let from = SMALLEST;
   for (;;) {
     const [bytes, count, last] = page.get(from) as [Buffer | null, bigint, bigint | null];

@@ -38,7 +38,7 @@ export class ReaderConnection {
   constructor(path: string) {
     this.#path = path;
     this.#createsCompanions = !existsSync(`${path}-wal`);
-    this.db = connect(path, { readonly: true, fileMustExist: true, timeout: LIBRARY_TIMEOUT_MS });
+    this.db = openReader(path);
   }
 
   close(): void {
@@ -63,6 +63,11 @@ function removeIdleCompanions(path: string): void {
   } catch {
     // No right to write, or somebody else is at work: then two small files stay, as beside any database in use.
   }
+}
+
+/** A connection that only reads, for use beside a `ReaderConnection`. */
+export function openReader(path: string): Connection {
+  return connect(path, { readonly: true, fileMustExist: true, timeout: LIBRARY_TIMEOUT_MS });
 }
 
 /** A connection that may write; the file is created when it does not exist. */

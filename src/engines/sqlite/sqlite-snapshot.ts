@@ -9,7 +9,8 @@ import { NoteList } from "../sql/note-list.ts";
 import { tableName } from "../sql/schema.ts";
 import { nodeReader } from "./read-node.ts";
 import { BatchQueue, decodeInt64s, type RowDecoder } from "./record-decoders.ts";
-import { type PackedPage, scanParents, scanSubtree, scanSubtreeParents, scanTable } from "./scan-pages.ts";
+import { type PackedPage, pageQuery, scanParents, scanSubtree, scanSubtreeParents, scanTable } from "./scan-pages.ts";
+import { ScanThread } from "./scan-thread.ts";
 import type { SqliteAddress } from "./sqlite-address.ts";
 import { assertDatabaseFile, type Connection, ReaderConnection, retryWhileBusy } from "./sqlite-connection.ts";
 import { toEngineError } from "./sqlite-errors.ts";
@@ -23,7 +24,10 @@ const TURN_MS = 15;
 /** Counters that are always given; the table may lack some (docs/spec/sql.md §5). */
 const STANDARD_COUNTERS = ["usedSpace", "totalInodes", "nextInode", "nextChunk", "nextSession", "nextTrash"];
 
-/** One read transaction on one connection: the volume at one instant while clients go on writing (docs/spec/sql.md §16.1). */
+/**
+ * One read transaction: the volume at one instant while clients go on writing (docs/spec/sql.md §16.1). The pages of large
+ * tables are read by a second connection on another thread, whose transaction sees the same instant.
+ */
 export class SqliteSnapshot implements Snapshot {
   readonly setting: Buffer;
   readonly consistency: Consistency;
@@ -31,43 +35,49 @@ export class SqliteSnapshot implements Snapshot {
   readonly #address: SqliteAddress;
   readonly #signal: AbortSignal;
   readonly #reader: ReaderConnection;
+  readonly #thread: ScanThread | undefined;
   readonly #catalog: Catalog;
   readonly #notes = new NoteList();
   #lastTurn = performance.now();
   #readNode: ((inode: bigint) => Buffer | undefined) | undefined;
-  #pages: Generator<PackedPage | undefined> | undefined;
+  #pages: Generator<PackedPage> | AsyncGenerator<PackedPage> | undefined;
   #closed = false;
 
   /** Throws `NotFoundError` when the database holds no volume. */
   static async open(address: SqliteAddress, options: SnapshotOptions): Promise<SqliteSnapshot> {
     assertDatabaseFile(address.path);
-    return retryWhileBusy(address, options.signal, "read", () => {
-      const reader = new ReaderConnection(address.path);
+    const thread = ScanThread.startFor(address.path);
+    try {
+      const reader = await retryWhileBusy(address, options.signal, "read", () => openVolume(address));
       try {
-        reader.db.exec("BEGIN");
-        const setting = readSettingRow(reader.db, address.tablePrefix); // the first read fixes the view
-        if (setting === undefined) {
-          throw new NotFoundError("DECANT_E_NO_VOLUME", `There is no volume in ${address.url}`, {
-            hint: "The database is not formatted, or the volume has another table_prefix",
-          });
-        }
+        const joined = thread !== undefined && (await joinThread(thread, reader, address, options.signal));
+        if (!joined) await thread?.close();
         if (reader.db.pragma("journal_mode", { simple: true }) !== "wal") {
           options.logger.warn(`${address.path} is not in WAL mode: clients cannot write to it until it has been read`);
         }
-        return new SqliteSnapshot(address, options.signal, reader, setting);
+        return new SqliteSnapshot(address, options.signal, reader, joined ? thread : undefined);
       } catch (error) {
         reader.close();
         throw error;
       }
-    });
+    } catch (error) {
+      await thread?.close();
+      throw error;
+    }
   }
 
-  private constructor(address: SqliteAddress, signal: AbortSignal, reader: ReaderConnection, setting: Buffer) {
+  private constructor(
+    address: SqliteAddress,
+    signal: AbortSignal,
+    reader: ReaderConnection,
+    thread: ScanThread | undefined,
+  ) {
     this.#address = address;
     this.#signal = signal;
     this.#reader = reader;
+    this.#thread = thread;
     this.#catalog = new Catalog(reader.db, address.tablePrefix);
-    this.setting = setting;
+    this.setting = readVolumeSetting(reader.db, address);
     this.consistency = { pointInTime: true, method: "one read transaction", asOf: new Date() };
     const inodes = this.#readCounters().get("totalInodes") ?? 0n;
     // Both root directories are not counted; every inode but them has an entry, hard-linked ones several.
@@ -121,6 +131,8 @@ export class SqliteSnapshot implements Snapshot {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    // First: the last connection to close removes what SQLite keeps beside the database.
+    await this.#thread?.close();
     try {
       this.#pages?.return(undefined);
       this.#reader.close();
@@ -141,21 +153,22 @@ export class SqliteSnapshot implements Snapshot {
     }
   }
 
-  #scanPages(scan: TableScan, subtree: string | undefined): Generator<PackedPage> {
-    return subtree === undefined || scan.inode === undefined
-      ? scanTable(this.#db, this.#catalog, scan)
-      : scanSubtree(this.#db, this.#catalog, scan, subtree);
+  #scanPages(scan: TableScan, subtree: string | undefined): Generator<PackedPage> | AsyncGenerator<PackedPage> {
+    if (subtree !== undefined && scan.inode !== undefined) return scanSubtree(this.#db, this.#catalog, scan, subtree);
+    const query = pageQuery(this.#catalog, scan);
+    if (this.#thread !== undefined && query !== undefined) return this.#thread.pages(query);
+    return scanTable(this.#db, this.#catalog, scan);
   }
 
   async *#read(
     scan: Pick<TableScan, "kind" | "table" | "large">,
-    pages: Generator<PackedPage>,
+    pages: Generator<PackedPage> | AsyncGenerator<PackedPage>,
     decode: RowDecoder,
   ): AsyncGenerator<RecordBatch> {
     const out = new BatchQueue(scan.kind, this.#notes, this.#largeValueReader(scan));
     const row = new PackedRowReader(tableName(this.#address.tablePrefix, scan.table));
     this.#pages = pages;
-    for (const page of pages) {
+    for await (const page of pages) {
       row.open(page.bytes);
       for (let i = 0; i < page.rows; i++) decode(row, out);
       row.expectEnd();
@@ -210,5 +223,46 @@ export class SqliteSnapshot implements Snapshot {
       "counter",
       [...counters].map(([name, value]) => ({ name, value })),
     );
+  }
+}
+
+function openVolume(address: SqliteAddress): ReaderConnection {
+  const reader = new ReaderConnection(address.path);
+  try {
+    beginReading(reader, address);
+    return reader;
+  } catch (error) {
+    reader.close();
+    throw error;
+  }
+}
+
+function beginReading(reader: ReaderConnection, address: SqliteAddress): void {
+  if (reader.db.inTransaction) reader.db.exec("ROLLBACK");
+  reader.db.exec("BEGIN");
+  readVolumeSetting(reader.db, address); // the first read fixes the view
+}
+
+function readVolumeSetting(db: Connection, address: SqliteAddress): Buffer {
+  const setting = readSettingRow(db, address.tablePrefix);
+  if (setting !== undefined) return setting;
+  throw new NotFoundError("DECANT_E_NO_VOLUME", `There is no volume in ${address.url}`, {
+    hint: "The database is not formatted, or the volume has another table_prefix",
+  });
+}
+
+/** True when the thread reads what `reader` reads. Without it everything is read on this thread, only more slowly. */
+async function joinThread(
+  thread: ScanThread,
+  reader: ReaderConnection,
+  address: SqliteAddress,
+  signal: AbortSignal,
+): Promise<boolean> {
+  try {
+    return await thread.beginWith(address.path, () => beginReading(reader, address));
+  } catch {
+    // What is wrong with the database shows again here, and is reported then.
+    await retryWhileBusy(address, signal, "read", () => beginReading(reader, address));
+    return false;
   }
 }

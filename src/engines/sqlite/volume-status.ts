@@ -40,23 +40,16 @@ function toSession([sid, expire, info]: [bigint, bigint, Buffer | null]): Sessio
   return { sid: unsigned(sid), expire, info: info === null || info.length === 0 ? undefined : info.toString() };
 }
 
-/** Counters and the quota of the root directory. */
+/** The counters that `status` shows. */
 export function readUsageCounters(db: Connection, catalog: Catalog): VolumeUsage {
   const counter = (name: string): bigint => {
     if (!catalog.has("counter")) return 0n;
     const query = `SELECT CAST(value AS INTEGER) FROM ${catalog.table("counter")} WHERE name = ?`;
     return rows<[bigint]>(db, query, name)[0]?.[0] ?? 0n;
   };
-  const quota = catalog.has("dir_quota")
-    ? rows<[bigint, bigint, bigint, bigint]>(
-        db,
-        `SELECT max_space, max_inodes, used_space, used_inodes FROM ${catalog.table("dir_quota")} WHERE inode = 1`,
-      )[0]
-    : undefined;
   return {
     usedSpace: counter("usedSpace"),
     totalInodes: counter("totalInodes"),
-    rootQuota: quota && { maxSpace: quota[0], maxInodes: quota[1], usedSpace: quota[2], usedInodes: quota[3] },
   };
 }
 
