@@ -220,8 +220,6 @@ export interface Tally {
 export interface VolumeUsage {
   readonly usedSpace: bigint;
   readonly totalInodes: bigint;
-  /** The directory quota of the root, if there is one (packed limits and usage as stored). */
-  readonly rootQuota: { maxSpace: bigint; maxInodes: bigint; usedSpace: bigint; usedInodes: bigint } | undefined;
   /**
    * Only with `more`: entries of the trash's hour directories (bytes: of regular files only), files and slices waiting for
    * deletion (docs/spec/settings.md §7).

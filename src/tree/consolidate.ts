@@ -189,6 +189,7 @@ class HeadRecords {
   readonly quotas: Map<bigint, QuotaRecord>;
   readonly userQuotas: QuotaRecord[] = [];
   readonly groupQuotas: QuotaRecord[] = [];
+  /** Packed, in order of arrival. */
   readonly delFiles: RecordBatch[] = [];
   /** Largest inode of the files waiting for deletion: a new file must not get it, or it would lose its data with them. */
   largestDelFile = 0n;

@@ -37,7 +37,6 @@ function usageOf(stat: Stat): object {
   return {
     usedSpace: BigInt(stat.UsedSpace),
     totalInodes: BigInt(stat.UsedInodes),
-    rootQuota: undefined,
     trashFiles: tally(stat.TrashFileCount, stat.TrashFileSize),
     pendingDeletedFiles: tally(stat.PendingDeletedFileCount, stat.PendingDeletedFileSize),
     trashSlices: tally(stat.TrashSliceCount, stat.TrashSliceSize),
@@ -80,19 +79,6 @@ describe.skipIf(!isAvailable)("a Redis database", () => {
     const run = await runCommand(program!, ["status", server.url(), "--more"], { cwd: temporaryDirectory() });
     const { Stat } = JSON.parse(run.out) as { Stat: Stat };
     expect(await store.readUsage({ more: true, signal })).toEqual(usageOf(Stat));
-  });
-
-  test("tells the quota of the root", async () => {
-    const limits = Buffer.from("00000000400000000000000000000064", "hex");
-    await client.hset("dirQuota", "1", limits);
-    await client.hset("dirQuotaUsedSpace", "1", "4096");
-    await client.hset("dirQuotaUsedInodes", "1", "-1");
-    expect((await store.readUsage({ more: false, signal })).rootQuota).toEqual({
-      maxSpace: 1n << 30n,
-      maxInodes: 100n,
-      usedSpace: 4096n,
-      usedInodes: -1n,
-    });
   });
 
   test("lists sessions by number, also those of old clients", async () => {

@@ -57,6 +57,9 @@ export class LoadMarker {
     return new ConflictError(
       "DECANT_E_TARGET_CHANGED",
       `The database ${this.#where} was emptied or taken by others meanwhile`,
+      {
+        hint: "What is there now was left alone. A server that evicts keys also does this: set maxmemory-policy noeviction",
+      },
     );
   }
 

@@ -19,7 +19,6 @@ export async function readVolumeUsage(connection: RespConnection, prefix: Buffer
   const usage: VolumeUsage = {
     usedSpace: signedOrZero(space),
     totalInodes: signedOrZero(inodes),
-    rootQuota: await readRootQuota(connection, key),
   };
   if (!more) return usage;
   return {
@@ -32,20 +31,6 @@ export async function readVolumeUsage(connection: RespConnection, prefix: Buffer
 }
 
 type KeyOf = (name: string) => Buffer;
-
-async function readRootQuota(connection: RespConnection, key: KeyOf): Promise<VolumeUsage["rootQuota"]> {
-  const limits = await connection.call(["HGET", key("dirQuota"), "1"]);
-  if (!Buffer.isBuffer(limits) || limits.length !== 16) return undefined;
-  const used = async (name: string): Promise<bigint> => {
-    return signedOrZero((await connection.call(["HGET", key(name), "1"])) as Buffer | null);
-  };
-  return {
-    maxSpace: limits.readBigInt64BE(0),
-    maxInodes: limits.readBigInt64BE(8),
-    usedSpace: await used("dirQuotaUsedSpace"),
-    usedInodes: await used("dirQuotaUsedInodes"),
-  };
-}
 
 /** Entries of the trash's hour directories; only regular files have a size. */
 async function trashFiles(connection: RespConnection, key: KeyOf): Promise<Tally> {

@@ -1,5 +1,5 @@
 import { getSystemErrorMessage } from "node:util";
-import { DecantError, FileError, isAbortError } from "../../base/errors.ts";
+import { DecantError, FileError, isAbortError, NotFoundError } from "../../base/errors.ts";
 
 /** What can be done about the usual failures, by error code. */
 const HINTS: Readonly<Record<string, string>> = {
@@ -16,12 +16,17 @@ const HINTS: Readonly<Record<string, string>> = {
 };
 
 /**
- * What went wrong with a file, as a `FileError` that names it; `action` is what was tried, such as "write". Errors that
- * decant threw itself and aborts are returned as they are.
+ * What went wrong with a file, as a `FileError` that names it, or a `NotFoundError` when there is nothing to read. Errors
+ * that decant threw itself and aborts are returned as they are.
  */
-export function fileError(action: string, path: string, cause: unknown): Error {
+export function fileError(action: "read" | "read the key file" | "write", path: string, cause: unknown): Error {
   if (cause instanceof DecantError || isAbortError(cause)) return cause as Error;
   const { code, errno, message } = cause as NodeJS.ErrnoException;
+  if (action !== "write" && code === "ENOENT") {
+    return new NotFoundError("DECANT_E_FILE_NOT_FOUND", `Cannot ${action} ${path}: no such file or directory`, {
+      cause,
+    });
+  }
   const reason = errno === undefined ? message : getSystemErrorMessage(errno);
   const hint = code === undefined ? undefined : HINTS[code];
   return new FileError("DECANT_E_FILE", `Cannot ${action} ${path}: ${reason}`, {

@@ -1,7 +1,6 @@
 import type { KeyObject } from "node:crypto";
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { addAbortSignal, type Readable } from "node:stream";
-import { NotFoundError } from "../../base/errors.ts";
 import { type CompressionName, compressionOf, decompress, MAGIC_BYTES } from "./decompress.ts";
 import { type Cipher, cipherOf, decryptObject } from "./decrypt.ts";
 import { fileError } from "./file-error.ts";
@@ -97,11 +96,6 @@ async function openFile(path: string, signal: AbortSignal): Promise<RawInput> {
     if ((await stat(path)).isFIFO()) return openStream(openNamedPipe(path), path, signal);
     handle = await open(path, "r");
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") {
-      throw new NotFoundError("DECANT_E_FILE_NOT_FOUND", `Cannot read ${path}: no such file or directory`, {
-        cause: error,
-      });
-    }
     throw fileError("read", path, error);
   }
   const close = (): Promise<void> => handle.close().catch(() => undefined);

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { type FileHandle, lstat, open, realpath, rename, rm } from "node:fs/promises";
-import { dirname } from "node:path";
+import { type FileHandle, open, readlink, realpath, rename, rm, stat } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
 import type { Writable } from "node:stream";
 import { createGzip, createZstdCompress, type Gzip, type ZstdCompress, constants as zlib } from "node:zlib";
 import { FileError } from "../../base/errors.ts";
@@ -197,20 +197,29 @@ async function openFileSink(file: string, signal: AbortSignal): Promise<Sink> {
   };
 }
 
-/** The file that a rename must replace, behind symbolic links; special files cannot be replaced at all. */
+/**
+ * The file that a rename must replace, behind symbolic links. Special files cannot be replaced at all; links to them may
+ * lead to no name, as /dev/stdout does when it is a pipe.
+ */
 async function existingTarget(
   file: string,
 ): Promise<{ name: string; isPipe: boolean; isSpecial: boolean; mode: number }> {
   try {
-    const name = (await lstat(file)).isSymbolicLink() ? await realpath(file) : file;
-    const stat = await lstat(name);
-    if (stat.isDirectory()) throw Object.assign(new Error("is a directory"), { code: "EISDIR", errno: -21 });
-    return { name, isPipe: stat.isFIFO(), isSpecial: !stat.isFile(), mode: stat.mode & 0o777 };
+    const found = await stat(file);
+    if (found.isDirectory()) throw Object.assign(new Error("is a directory"), { code: "EISDIR", errno: -21 });
+    const isSpecial = !found.isFile();
+    const isPipe = found.isFIFO();
+    return { name: isSpecial ? file : await realpath(file), isPipe, isSpecial, mode: found.mode & 0o777 };
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT")
-      return { name: file, isPipe: false, isSpecial: false, mode: NEW_FILE_MODE };
-    throw fileError("write", file, error);
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw fileError("write", file, error);
+    return { name: await linkTarget(file), isPipe: false, isSpecial: false, mode: NEW_FILE_MODE };
   }
+}
+
+/** Where a new file of that name comes to be: a symbolic link to nothing stays, and its target is made. */
+async function linkTarget(file: string): Promise<string> {
+  const target = await readlink(file).catch(() => undefined);
+  return target === undefined ? file : linkTarget(resolve(dirname(file), target));
 }
 
 async function openOrFail(

@@ -1,7 +1,6 @@
 import { recycle } from "../../base/bytes.ts";
 import {
   type CounterRecord,
-  type DelFileRecord,
   type QuotaRecord,
   type RecordBatch,
   type RecordStream,
@@ -50,21 +49,32 @@ export async function* encodeJsonDump(
       head.add(batch);
       continue;
     }
-    tree ??= startTree(head, options);
+    if (tree === undefined) {
+      tree = new TreeEncoder(head.acls, options.onFinding);
+      yield* writeHead(head, tree, options, result);
+    }
     tree.write(batch);
     recycle(batch.bytes);
     if (tree.out.length >= PIECE_BYTES && !tree.pending) yield handOn(tree, options, result);
   }
-  tree ??= startTree(head, options);
+  if (tree === undefined) {
+    tree = new TreeEncoder(head.acls, options.onFinding);
+    yield* writeHead(head, tree, options, result);
+  }
   tree.end();
   tree.out.writeAscii("\n}\n");
   yield handOn(tree, options, result);
 }
 
-function startTree(head: HeadCollector, options: EncodeOptions): TreeEncoder {
-  const tree = new TreeEncoder(head.acls, options.onFinding);
-  head.write(tree.out, options);
-  return tree;
+function* writeHead(
+  head: HeadCollector,
+  tree: TreeEncoder,
+  options: EncodeOptions,
+  result: EncodeResult,
+): Generator<Buffer> {
+  for (const _ of head.write(tree.out, options)) {
+    if (tree.out.length >= PIECE_BYTES) yield handOn(tree, options, result);
+  }
 }
 
 function handOn(tree: TreeEncoder, options: EncodeOptions, result: EncodeResult): Buffer {
@@ -81,7 +91,8 @@ class HeadCollector {
   readonly acls: Map<number, Buffer> = new Map();
   readonly #counters: Map<string, bigint> = new Map();
   readonly #sustained: SustainedRecord[] = [];
-  readonly #delFiles: DelFileRecord[] = [];
+  /** Packed: a volume in which much is deleted has millions of them. */
+  readonly #delFiles: RecordBatch[] = [];
   readonly #quotas: QuotaRecord[] = [];
   readonly #userQuotas: QuotaRecord[] = [];
   readonly #groupQuotas: QuotaRecord[] = [];
@@ -100,7 +111,7 @@ class HeadCollector {
         this.#sustained.push(...unpackBatch("sustained", batch));
         return;
       case "delFile":
-        for (const record of unpackBatch("delFile", batch)) this.#delFiles.push(record);
+        this.#delFiles.push(batch);
         return;
       case "quota":
         for (const record of unpackBatch("quota", batch)) this.#quotas.push(record);
@@ -116,11 +127,12 @@ class HeadCollector {
     }
   }
 
-  write(out: TextWriter, options: EncodeOptions): void {
+  /** Stops wherever the text so far may be handed on. */
+  *write(out: TextWriter, options: EncodeOptions): Generator<void> {
     out.writeBytes(Buffer.from(`{\n  "Setting": ${formatSetting(options.setting, { form: "pretty", level: 1 })}`));
     this.#writeCounters(out);
     this.#writeSustained(out);
-    this.#writeDelFiles(out);
+    yield* this.#writeDelFiles(out);
     const limited = (quota: QuotaRecord): boolean => quota.maxSpace !== -1n || quota.maxInodes !== -1n;
     const dirQuotas = options.unlimitedDirQuotas === "skip" ? this.#quotas.filter(limited) : this.#quotas;
     writeQuotas(out, "Quotas", dirQuotas);
@@ -162,15 +174,19 @@ class HeadCollector {
   }
 
   /** In the order of the source: each engine's is that of the reference on it. */
-  #writeDelFiles(out: TextWriter): void {
-    writeList(
-      out,
-      "DelFiles",
-      this.#delFiles.map(
-        ({ inode, length, expire }) =>
-          `    {\n      "inode": ${inode},\n      "length": ${length},\n      "expire": ${expire}\n    }`,
-      ),
-    );
+  *#writeDelFiles(out: TextWriter): Generator<void> {
+    out.writeAscii(',\n  "DelFiles": [');
+    let separator = "";
+    for (const batch of this.#delFiles) {
+      for (const { inode, length, expire } of unpackBatch("delFile", batch)) {
+        out.writeAscii(
+          `${separator}\n    {\n      "inode": ${inode},\n      "length": ${length},\n      "expire": ${expire}\n    }`,
+        );
+        separator = ",";
+        yield;
+      }
+    }
+    out.writeAscii(separator === "" ? "]" : "\n  ]");
   }
 }
 
