@@ -5,7 +5,14 @@ import { openStore } from "../../src/engines/registry.ts";
 import { encodeAttribute, newDirectoryAttribute } from "../../src/volume/attribute.ts";
 import type { RecordKind } from "../../src/volume/records.ts";
 import { collectRecords, ENGINE_KINDS } from "../support/collect-records.ts";
-import { comparable, type RecordSet, SAMPLE_SETTING, toBatches } from "./engine-records.ts";
+import {
+  comparable,
+  type RecordSet,
+  SAMPLE_SETTING,
+  type SampleLimits,
+  sampleRecords,
+  toBatches,
+} from "./engine-records.ts";
 
 /** What the suite needs to know of an engine. Every address is one that the engine's `open` takes. */
 export interface EngineHarness {
@@ -21,6 +28,8 @@ export interface EngineHarness {
   readonly pointInTime: boolean;
   /** Kinds that are stored, but not returned where the rest of what they belong to is missing. */
   readonly omits?: readonly RecordKind[];
+  /** What the engine has less room for than others. */
+  readonly limits?: SampleLimits;
   /** Names of tests that fail and should not: the list may only shrink. */
   readonly knownFailures?: readonly string[];
 }
@@ -53,6 +62,11 @@ export class Bench {
 
   open(signal: AbortSignal = never): Promise<MetadataStore> {
     return openStore(this.address, { logger: silentLogger, signal, env: {}, create: true });
+  }
+
+  /** A volume with as much of everything as the engine has room for. */
+  sample(): RecordSet {
+    return sampleRecords(this.harness.limits);
   }
 
   fingerprint(): Promise<unknown> {

@@ -5,28 +5,20 @@ import { FileType } from "../../src/volume/file-type.ts";
 import type { RecordKind, RecordStream } from "../../src/volume/records.ts";
 import { collectRecords, ENGINE_KINDS } from "../support/collect-records.ts";
 import { change, type Fresh, failureOf, type It, NEW_VOLUME, never } from "./engine-harness.ts";
-import {
-  attribute,
-  comparable,
-  ODD_NAMES,
-  type RecordSet,
-  SAMPLE_SETTING,
-  sampleRecords,
-  toBatches,
-} from "./engine-records.ts";
+import { attribute, comparable, ODD_NAMES, type RecordSet, SAMPLE_SETTING, toBatches } from "./engine-records.ts";
 
 export function roundTripCases(it: It, fresh: Fresh): void {
   for (const perBatch of [1, 7, 100_000]) {
     it(`every record exactly once and byte for byte, in batches of ${perBatch}`, async () => {
       const bench = await fresh();
-      await bench.load(sampleRecords(), "complete", perBatch);
-      expect(await bench.read()).toEqual(bench.expected(sampleRecords()));
+      await bench.load(bench.sample(), "complete", perBatch);
+      expect(await bench.read()).toEqual(bench.expected(bench.sample()));
     });
   }
 
   it("references of slices that are told only where the count is not 1", async () => {
     const bench = await fresh();
-    const set = sampleRecords();
+    const set = bench.sample();
     const exceptions = set.sliceRef!.filter(({ refs }) => refs !== 1n);
     expect(exceptions.length).toBeGreaterThan(0);
     await bench.load({ ...set, sliceRef: exceptions }, "exceptions");
@@ -53,7 +45,7 @@ export function roundTripCases(it: It, fresh: Fresh): void {
   it("and says whether it is of one instant, when it was, and what it could not read", async () => {
     const bench = await fresh();
     const started = Date.now();
-    await bench.load(sampleRecords());
+    await bench.load(bench.sample());
     const snapshot = await (await bench.open()).openSnapshot({ signal: never, logger: silentLogger });
     await collectRecords(snapshot.records({ kinds: ENGINE_KINDS }));
     expect(snapshot.setting).toEqual(SAMPLE_SETTING);
@@ -89,8 +81,8 @@ function largeDirectory(count: number): RecordSet {
 export function selectionCases(it: It, fresh: Fresh): void {
   it("only the kinds that are asked for", async () => {
     const bench = await fresh();
-    await bench.load(sampleRecords());
-    const all = bench.expected(sampleRecords());
+    await bench.load(bench.sample());
+    const all = bench.expected(bench.sample());
     for (const kind of ENGINE_KINDS) {
       expect([kind, await bench.read(new Set([kind]))]).toEqual([
         kind,
@@ -101,7 +93,7 @@ export function selectionCases(it: It, fresh: Fresh): void {
 
   it("only what belongs to the inodes of one directory's tree", async () => {
     const bench = await fresh();
-    const set = sampleRecords();
+    const set = bench.sample();
     await bench.load(set);
     const kinds = new Set<RecordKind>(["node", "edge", "chunk", "symlink", "xattr"]);
     const below = new Set([2n]);
@@ -122,7 +114,7 @@ export function selectionCases(it: It, fresh: Fresh): void {
 
   it("single entries and attributes, by the bytes of a name", async () => {
     const bench = await fresh();
-    const set = sampleRecords();
+    const set = bench.sample();
     await bench.load(set);
     const snapshot = await (await bench.open()).openSnapshot({ signal: never, logger: silentLogger });
     for (const { parent, name, inode, type } of set.edge!) {
@@ -155,7 +147,7 @@ export function selectionCases(it: It, fresh: Fresh): void {
 export function abortCases(it: It, fresh: Fresh): void {
   it("before it begins", async () => {
     const bench = await fresh();
-    await bench.load(sampleRecords());
+    await bench.load(bench.sample());
     const before = await bench.fingerprint();
     const store = await bench.open();
     const aborted = AbortSignal.abort();
@@ -186,7 +178,7 @@ export function abortCases(it: It, fresh: Fresh): void {
     const before = await bench.fingerprint();
     const controller = new AbortController();
     const loader = await bench.loader({ signal: controller.signal });
-    const [first, ...rest] = toBatches(sampleRecords());
+    const [first, ...rest] = toBatches(bench.sample());
     await loader.write(first!);
     controller.abort();
     const writeRest = async () => {
@@ -203,7 +195,7 @@ export function abortCases(it: It, fresh: Fresh): void {
     const before = await bench.fingerprint();
     const controller = new AbortController();
     const loader = await bench.loader({ signal: controller.signal });
-    for (const batch of toBatches(sampleRecords(), 1000)) await loader.write(batch);
+    for (const batch of toBatches(bench.sample(), 1000)) await loader.write(batch);
     controller.abort();
     expect(await failureOf(() => loader.finish(SAMPLE_SETTING))).toSatisfy(isAbortError);
     expect(await bench.fingerprint()).toEqual(before); // finish that throws cleans up itself

@@ -64,9 +64,21 @@ export const ODD_NAMES: readonly Buffer[] = [
 const ODD_DIRECTORY = 20n;
 const FIRST_ODD_FILE = 100n;
 
+/** What an engine has room for where others have more (docs/spec/sql.md §6). */
+export interface SampleLimits {
+  /** The largest uid, gid, rdev and slice size. */
+  readonly maxNumber: number;
+  /** The largest number of slices in one chunk. */
+  readonly maxSlices: number;
+  /** Whether names of extended attributes may be any bytes. */
+  readonly byteNames: boolean;
+}
+
+const NO_LIMITS: SampleLimits = { maxNumber: 4294967295, maxSlices: LARGE_LIST_SLICES, byteNames: true };
+
 /** One small volume with every kind of record and the values at the edges of each. Its parts fit each other. */
-export function sampleRecords(): RecordSet {
-  const { chunk, sliceRef } = sampleData();
+export function sampleRecords(limits: SampleLimits = NO_LIMITS): RecordSet {
+  const { chunk, sliceRef } = sampleData(limits);
   return {
     counter: [
       { name: "usedSpace", value: (1n << 62n) + 4096n },
@@ -76,7 +88,7 @@ export function sampleRecords(): RecordSet {
       { name: "nextSession", value: 9n },
       { name: "nextTrash", value: 2n },
     ],
-    node: sampleNodes(),
+    node: sampleNodes(limits),
     edge: sampleEdges(),
     chunk,
     sliceRef,
@@ -84,7 +96,7 @@ export function sampleRecords(): RecordSet {
       { inode: 4n, target: Buffer.from("../target with blank") },
       { inode: 5n, target: Buffer.from([0x2f, 0xff, 0x0a, 0x22, ...Buffer.alloc(4000, "t")]) },
     ],
-    xattr: sampleXattrs(),
+    xattr: sampleXattrs(limits),
     parent: [
       { inode: 3n, parent: 1n, count: 2n },
       { inode: 3n, parent: 2n, count: 1n },
@@ -102,12 +114,12 @@ function largeRule() {
   return { owner: 7, group: 5, mask: 7, other: 5, users, groups: [{ id: 0, perm: 0 }] };
 }
 
-function sampleNodes(): RecordTypes["node"][] {
+function sampleNodes({ maxNumber }: SampleLimits): RecordTypes["node"][] {
   const fullAttribute: Partial<Attribute> = {
     flags: 255,
     mode: 0o7777,
-    uid: 4294967295,
-    gid: 4294967294,
+    uid: maxNumber,
+    gid: maxNumber - 1,
     atime: -5n,
     mtime: 1n << 33n,
     mtimensec: 999_999_999,
@@ -127,7 +139,7 @@ function sampleNodes(): RecordTypes["node"][] {
     { inode: 5n, attribute: attribute(FileType.symlink, 1n, { length: 4004n, tier: 1 }) },
     { inode: 6n, attribute: attribute(FileType.fifo, 2n) },
     { inode: 7n, attribute: attribute(FileType.blockdev, 2n, { rdev: 1_050_668 }) },
-    { inode: 8n, attribute: attribute(FileType.chardev, 2n, { rdev: 4294967295 }) },
+    { inode: 8n, attribute: attribute(FileType.chardev, 2n, { rdev: maxNumber }) },
     { inode: 9n, attribute: attribute(FileType.socket, 2n) },
     { inode: ODD_DIRECTORY, attribute: attribute(FileType.directory, 2n) },
     ...ODD_NAMES.map((_, i) => ({
@@ -171,7 +183,10 @@ function sampleEdges(): RecordTypes["edge"][] {
 }
 
 /** Chunks, and for every slice id but 0 how many slice records name it. */
-function sampleData(): { chunk: RecordTypes["chunk"][]; sliceRef: SliceRefRecord[] } {
+function sampleData({ maxNumber, maxSlices }: SampleLimits): {
+  chunk: RecordTypes["chunk"][];
+  sliceRef: SliceRefRecord[];
+} {
   const slice = (id: bigint, changes: Partial<Slice> = {}): Slice => ({
     pos: 0,
     id,
@@ -180,10 +195,12 @@ function sampleData(): { chunk: RecordTypes["chunk"][]; sliceRef: SliceRefRecord
     len: 10,
     ...changes,
   });
-  const many = Array.from({ length: LARGE_LIST_SLICES }, (_, i) => slice(BigInt(1000 + i), { pos: i * 10 }));
+  const many = Array.from({ length: Math.min(LARGE_LIST_SLICES, maxSlices) }, (_, i) =>
+    slice(BigInt(1000 + i), { pos: i * 10 }),
+  );
   const lists: [bigint, number, Slice[]][] = [
     [3n, 0, many],
-    [3n, 2, [slice(1n, { pos: 67_108_863, size: 4294967295, off: 4294967294, len: 1 })]],
+    [3n, 2, [slice(1n, { pos: 67_108_863, size: maxNumber, off: maxNumber - 1, len: 1 })]],
     [3n, 65_536, [slice(0n, { size: 0 }), slice(2n), slice(2n, { pos: 20 }), slice(0n, { size: 0, pos: 5 })]],
     [INODE_PAST_DOUBLE, 0, [slice(2n), slice((1n << 53n) + 1n)]],
     [INODE_PAST_SIGNED, 0, [slice((1n << 63n) + 7n)]],
@@ -201,13 +218,16 @@ function sampleData(): { chunk: RecordTypes["chunk"][]; sliceRef: SliceRefRecord
   };
 }
 
-function sampleXattrs(): RecordTypes["xattr"][] {
+const NAME_NOT_UTF8 = Buffer.from([0x75, 0x73, 0x65, 0x72, 0x2e, 0xff, 0xfe]);
+const NAME_PAST_ASCII = Buffer.from(`user.${"\u{1f980}".repeat(60)}`);
+
+function sampleXattrs({ byteNames }: SampleLimits): RecordTypes["xattr"][] {
   const named = (inode: bigint, name: string, value: Buffer) => ({ inode, name: Buffer.from(name), value });
   return [
     named(2n, "user.empty", Buffer.alloc(0)),
     named(2n, "user.bytes", Buffer.from(Array.from({ length: 256 }, (_, i) => i))),
     named(2n, "user.large", Buffer.alloc(65_000, 0xfe)),
-    { inode: 2n, name: Buffer.from([0x75, 0x73, 0x65, 0x72, 0x2e, 0xff, 0xfe]), value: Buffer.from("not UTF-8") },
+    { inode: 2n, name: byteNames ? NAME_NOT_UTF8 : NAME_PAST_ASCII, value: Buffer.from("odd name") },
     ...Array.from({ length: 300 }, (_, i) => named(3n, `user.number-${i}`, Buffer.from(String(i)))),
     named(INODE_PAST_SIGNED, "user.a", Buffer.from("1")),
   ];

@@ -12,7 +12,6 @@ import {
   INODE_PAST_SIGNED,
   type RecordSet,
   SAMPLE_SETTING,
-  sampleRecords,
   toBatches,
 } from "./engine-records.ts";
 
@@ -48,7 +47,7 @@ export function targetCases(it: It, fresh: Fresh): void {
 
   it("a volume is recognised by its setting and refused as a target", async () => {
     const bench = await fresh();
-    await bench.load(sampleRecords());
+    await bench.load(bench.sample());
     const before = await bench.fingerprint();
     expect(await (await bench.open()).inspectTarget(never)).toEqual({ state: "volume", setting: SAMPLE_SETTING });
     await expect(bench.loader()).rejects.toThrow(ConflictError);
@@ -112,7 +111,7 @@ export function volumeCases(it: It, fresh: Fresh): void {
 
   it("switching on statistics and quotas drops the old ones, and a missing trash root is stored", async () => {
     const bench = await fresh();
-    const { node, ...others } = sampleRecords();
+    const { node, ...others } = bench.sample();
     await bench.load({ ...others, node: node!.filter(({ inode }) => inode !== TRASH_INODE) });
     const trashRoot = NEW_VOLUME.trashRoot!;
     const changed = { ...change(SAMPLE_SETTING), dropDirStats: true, dropUserGroupQuotas: true, trashRoot };
@@ -121,21 +120,21 @@ export function volumeCases(it: It, fresh: Fresh): void {
     expect([records.userQuota, records.groupQuota]).toEqual([undefined, undefined]);
     // Redis keeps the lengths, as the reference does: docs/spec/redis.md §3.2
     for (const line of records.dirStat ?? []) expect(line).toMatch(/ usedInodes=0 usedSpace=0$/);
-    expect(records.quota).toEqual(comparable(sampleRecords()).quota);
+    expect(records.quota).toEqual(comparable(bench.sample()).quota);
     expect(records.node).toContain(comparable({ node: [{ inode: TRASH_INODE, attribute: trashRoot }] }).node![0]);
   });
 
   it("a trash root that is there stays", async () => {
     const bench = await fresh();
-    await bench.load(sampleRecords());
+    await bench.load(bench.sample());
     const changed = { ...change(SAMPLE_SETTING), trashRoot: NEW_VOLUME.root };
     await (await bench.open()).updateSetting(() => changed, never);
-    expect(await bench.read()).toEqual(bench.expected(sampleRecords()));
+    expect(await bench.read()).toEqual(bench.expected(bench.sample()));
   });
 
   it("the usage of users and groups is replaced, their limits stay", async () => {
     const bench = await fresh();
-    await bench.load(sampleRecords());
+    await bench.load(bench.sample());
     const usage = (key: bigint, usedSpace: bigint) => ({
       key,
       maxSpace: -1n,
@@ -161,7 +160,7 @@ export function loaderCases(it: It, fresh: Fresh): void {
   it("which is none before finish has returned", async () => {
     const bench = await fresh();
     const loader = await bench.loader();
-    for (const batch of toBatches(sampleRecords())) {
+    for (const batch of toBatches(bench.sample())) {
       await loader.write(batch);
       expect(await bench.storedSetting()).toBeUndefined();
     }
@@ -173,21 +172,21 @@ export function loaderCases(it: It, fresh: Fresh): void {
     const bench = await fresh();
     const before = await bench.fingerprint();
     const loader = await bench.loader();
-    for (const batch of toBatches(sampleRecords(), 1000)) await loader.write(batch);
+    for (const batch of toBatches(bench.sample(), 1000)) await loader.write(batch);
     await loader.abort();
     expect(await bench.fingerprint()).toEqual(before);
     expect(await (await bench.open()).inspectTarget(never)).toEqual({ state: "empty" });
-    await bench.load(sampleRecords());
-    expect(await bench.read()).toEqual(bench.expected(sampleRecords()));
+    await bench.load(bench.sample());
+    expect(await bench.read()).toEqual(bench.expected(bench.sample()));
   });
 
   it("and abort after finish leaves the volume alone", async () => {
     const bench = await fresh();
     const loader = await bench.loader();
-    for (const batch of toBatches(sampleRecords(), 1000)) await loader.write(batch);
+    for (const batch of toBatches(bench.sample(), 1000)) await loader.write(batch);
     await loader.finish(SAMPLE_SETTING);
     await loader.abort();
-    expect(await bench.read()).toEqual(bench.expected(sampleRecords()));
+    expect(await bench.read()).toEqual(bench.expected(bench.sample()));
   });
 
   it("and of two loads at once the second one fails and leaves the first one's volume alone", async () => {
@@ -209,13 +208,13 @@ export function loaderCases(it: It, fresh: Fresh): void {
 
   it("in any order of kinds", async () => {
     const bench = await fresh();
-    await bench.load(Object.fromEntries(Object.entries(sampleRecords()).reverse()) as RecordSet);
-    expect(await bench.read()).toEqual(bench.expected(sampleRecords()));
+    await bench.load(Object.fromEntries(Object.entries(bench.sample()).reverse()) as RecordSet);
+    expect(await bench.read()).toEqual(bench.expected(bench.sample()));
   });
 
   it("and reads and replaces attributes on the way", async () => {
     const bench = await fresh();
-    const { node, ...others } = sampleRecords();
+    const { node, ...others } = bench.sample();
     const loader = await bench.loader();
     for (const batch of toBatches({ node: node! })) await loader.write(batch);
     const asked = [3n, 999n, INODE_PAST_SIGNED, INODE_PAST_DOUBLE, TRASH_INODE];
