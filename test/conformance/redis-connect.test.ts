@@ -4,7 +4,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { DecantError } from "../../src/base/errors.ts";
 import { silentLogger } from "../../src/base/logger.ts";
 import { openStore } from "../../src/engines/registry.ts";
-import { freePort, type RedisOptions, type RedisServer, startRedis, TLS_DIRECTORY } from "../support/redis-server.ts";
+import { freePort } from "../support/guarded-process.ts";
+import { type RedisOptions, type RedisServer, startRedis, TLS_DIRECTORY } from "../support/redis-server.ts";
 import { requireRedisServer } from "../support/require-server.ts";
 
 const signal = new AbortController().signal;

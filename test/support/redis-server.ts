@@ -1,9 +1,9 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type RedisOptions as IoRedisOptions, Redis } from "ioredis";
+import { endGuarded, freePort, spawnGuarded } from "./guarded-process.ts";
 import { ensureProgram } from "./install-package.ts";
 import { mustRun } from "./run-command.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
@@ -172,29 +172,6 @@ function clientOptions(port: number, db: number, options: RedisOptions): Omit<Io
   };
 }
 
-/**
- * The server is a child of a small shell that waits for the end of its input: when this process ends, however it ends,
- * the pipe closes and the shell ends the server.
- */
-function spawnGuarded(program: string, args: string[]): ChildProcess {
-  const script = `exec 3<&0
-    "$@" </dev/null 3<&- & server=$!
-    { read _ <&3; kill -9 $server; } & guard=$!
-    exec 3<&-
-    wait $server; code=$?
-    kill $guard 2>/dev/null; exit $code`;
-  const child = spawn("/bin/sh", ["-c", script, "sh", program, ...args], { stdio: ["pipe", "ignore", "ignore"] });
-  child.stdin?.on("error", () => undefined);
-  child.unref();
-  (child.stdin as unknown as { unref(): void }).unref();
-  return child;
-}
-
-async function endGuarded(child: ChildProcess): Promise<void> {
-  child.stdin?.end();
-  while (child.exitCode === null && child.signalCode === null) await sleep(10);
-}
-
 async function waitForServer(child: ChildProcess, connect: () => Redis, directory: string): Promise<void> {
   const client = connect();
   client.on("error", () => undefined); // refused until the server is up
@@ -222,19 +199,6 @@ async function waitFor(what: string, isReady: () => Promise<boolean>): Promise<v
     if (Date.now() > deadline) throw new Error(`Waited 20 s for ${what}`);
     await sleep(20);
   }
-}
-
-/** A TCP port nobody listens on now. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", resolve);
-  });
-  const address = server.address();
-  await new Promise<void>((resolve) => server.close(() => resolve()));
-  if (address === null || typeof address === "string") throw new Error("No TCP address");
-  return address.port;
 }
 
 /** Stops and continues a process around `work`, so that what is sent meanwhile is queued in order of sending. */
