@@ -1,0 +1,273 @@
+import { readFileSync } from "node:fs";
+import type { Duplex } from "node:stream";
+import { type Connection, type ConnectionOptions, createConnection } from "mysql2";
+import { EngineError, errorText, UsageError } from "../../base/errors.ts";
+import type { MysqlAddress } from "./mysql-address.ts";
+import { toMysqlError } from "./mysql-errors.ts";
+import { ResultReceiver } from "./result-receiver.ts";
+
+/** What is used of the library beyond its public interface; package-lock.json fixes its version. */
+interface Internals {
+  readonly stream: Duplex;
+  packetParser: { execute(chunk: Buffer): void };
+  write(bytes: Uint8Array): void;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Bytes in front of the text of a statement: u24 size, u8 sequence number, u8 COM_QUERY. */
+export const STATEMENT_HEAD_BYTES = 5;
+const COM_QUERY = 3;
+
+/** So many bytes of statement fit into one packet of the protocol; longer ones would have to be split. */
+export const MAX_PACKET_BYTES = 0xff_fff0;
+
+/** What was received ahead of its use, in reads of the socket. */
+const MAX_PAGES_AHEAD = 4;
+/** How long a farewell may take. */
+const CLOSE_TIMEOUT_MS = 2000;
+
+/** Column types of the protocol that are whole numbers here: sums are decimals without fraction. */
+const INTEGER_TYPES: ReadonlySet<string> = new Set([
+  "TINY",
+  "SHORT",
+  "INT24",
+  "LONG",
+  "LONGLONG",
+  "DECIMAL",
+  "NEWDECIMAL",
+]);
+
+/**
+ * One connection. The library makes it and serves the statements of few rows; `pages` and `execute` speak the protocol
+ * themselves, because an object per row or value is what reading and writing in bulk would be spent on. One thing at a time.
+ */
+export class MysqlConnection {
+  readonly address: MysqlAddress;
+  readonly #connection: Connection;
+  readonly #signal: AbortSignal;
+  #failure: unknown;
+  #reject: ((reason: unknown) => void) | undefined;
+  #closed = false;
+
+  /** Connects and ends with `signal`. Throws `EngineError` or `NotFoundError` (no such database). */
+  static async open(address: MysqlAddress, env: Environment, signal: AbortSignal): Promise<MysqlConnection> {
+    signal.throwIfAborted();
+    const { tls } = address;
+    try {
+      return await MysqlConnection.#connect(address, tls === "off" ? undefined : tlsOptions(tls, env), signal);
+    } catch (error) {
+      const refused = error instanceof Error && "code" in error && error.code === "HANDSHAKE_NO_SSL_SUPPORT";
+      if (!refused || tls !== "preferred") throw toMysqlError(error, address.url, "connect to");
+    }
+    try {
+      return await MysqlConnection.#connect(address, undefined, signal);
+    } catch (error) {
+      throw toMysqlError(error, address.url, "connect to");
+    }
+  }
+
+  static async #connect(
+    address: MysqlAddress,
+    ssl: ConnectionOptions["ssl"],
+    signal: AbortSignal,
+  ): Promise<MysqlConnection> {
+    const connection = createConnection({
+      ...address.endpoint,
+      user: address.user,
+      password: address.password,
+      database: address.database,
+      charset: "UTF8MB4_GENERAL_CI",
+      connectTimeout: address.connectTimeoutMs,
+      enableCleartextPlugin: address.allowClearPassword,
+      // No file of this machine for a server that asks for one, and statements without anything before their text.
+      flags: ["-LOCAL_FILES", "-CLIENT_QUERY_ATTRIBUTES", "-FOUND_ROWS"],
+      rowsAsArray: true,
+      ...(ssl === undefined ? {} : { ssl }),
+    });
+    const opened = new MysqlConnection(address, connection, signal);
+    try {
+      await opened.#wait<void>((resolve, reject) => {
+        connection.connect((error) => (error === null ? resolve() : reject(error)));
+      });
+    } catch (error) {
+      opened.destroy();
+      throw error;
+    }
+    return opened;
+  }
+
+  private constructor(address: MysqlAddress, connection: Connection, signal: AbortSignal) {
+    this.address = address;
+    this.#connection = connection;
+    this.#signal = signal;
+    connection.on("error", (error) => this.#fail(error));
+    signal.addEventListener("abort", this.#onAbort);
+  }
+
+  /**
+   * The rows of a query as arrays: whole numbers as bigint, byte strings as Buffer, texts as string, NULL as null. Nothing
+   * for a statement that has no result.
+   */
+  async rows<T extends readonly unknown[]>(sql: string): Promise<T[]> {
+    return this.#explain(() =>
+      this.#wait<T[]>((resolve, reject) => {
+        this.#connection.query({ sql, typeCast: toValue }, (error, result) => {
+          if (error !== null) reject(error);
+          else resolve(Array.isArray(result) ? (result as unknown as T[]) : []);
+        });
+      }),
+    );
+  }
+
+  /**
+   * The rows of a query as the server sends them: each page holds whole row packets for `TextRowReader`. Leaving early ends
+   * the connection.
+   */
+  async *pages(sql: string): AsyncGenerator<Buffer> {
+    const text = Buffer.from(sql);
+    const packet = Buffer.allocUnsafe(STATEMENT_HEAD_BYTES + text.length);
+    text.copy(packet, STATEMENT_HEAD_BYTES);
+    const receiver = this.#begin(packet);
+    const { stream } = this.#internals;
+    try {
+      for (;;) {
+        const page = receiver.pages.shift();
+        if (page !== undefined) {
+          if (stream.isPaused() && receiver.pages.length < MAX_PAGES_AHEAD / 2) stream.resume();
+          yield page;
+        } else if (receiver.ended) {
+          break;
+        } else {
+          await this.#explain(() => this.#progress(receiver));
+        }
+      }
+      await this.#explain(() => receiver.throwError());
+    } finally {
+      this.#end(receiver);
+    }
+  }
+
+  /** Runs a statement without result, whose text stands behind `STATEMENT_HEAD_BYTES` free bytes. */
+  async execute(packet: Buffer): Promise<void> {
+    const receiver = this.#begin(packet);
+    try {
+      await this.#explain(async () => {
+        while (!receiver.ended) await this.#progress(receiver);
+        receiver.throwError();
+      });
+    } finally {
+      this.#end(receiver);
+    }
+  }
+
+  /** Ends the session; never throws. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#signal.removeEventListener("abort", this.#onAbort);
+    if (this.#failure === undefined) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, CLOSE_TIMEOUT_MS);
+        this.#connection.end(() => {
+          clearTimeout(timer);
+          resolve();
+        });
+      });
+    }
+    this.destroy();
+  }
+
+  /** Drops the connection at once; the server rolls back. */
+  destroy(): void {
+    this.#closed = true;
+    this.#signal.removeEventListener("abort", this.#onAbort);
+    this.#failure ??= new EngineError("DECANT_E_MYSQL_LOST", `The connection to ${this.address.url} was closed`);
+    this.#connection.destroy();
+  }
+
+  get #internals(): Internals {
+    return this.#connection as unknown as Internals;
+  }
+
+  readonly #onAbort = (): void => {
+    this.#fail(this.#signal.reason);
+    this.destroy();
+  };
+
+  /** Only the first cause counts: what follows from it is told by it. */
+  #fail(reason: unknown): void {
+    this.#failure ??= reason;
+    this.#reject?.(this.#failure);
+  }
+
+  #wait<T>(begin: (resolve: (value: T) => void, reject: (reason: unknown) => void) => void): Promise<T> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    return new Promise<T>((resolve, reject) => {
+      this.#reject = reject;
+      begin(resolve, reject);
+    }).finally(() => {
+      this.#reject = undefined;
+    });
+  }
+
+  async #explain<T>(work: () => T | Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      throw toMysqlError(error, this.address.url, "use");
+    }
+  }
+
+  /** Sends a statement whose answer goes to the receiver instead of the library, which has nothing to do meanwhile. */
+  #begin(packet: Buffer): ResultReceiver {
+    if (this.#failure !== undefined) throw toMysqlError(this.#failure, this.address.url, "use");
+    const internals = this.#internals;
+    const receiver = new ResultReceiver(internals.packetParser);
+    internals.packetParser = receiver;
+    packet.writeUIntLE(packet.length - 4, 0, 3);
+    packet[3] = 0;
+    packet[4] = COM_QUERY;
+    internals.write(packet);
+    return receiver;
+  }
+
+  #progress(receiver: ResultReceiver): Promise<void> {
+    const { stream } = this.#internals;
+    return this.#wait<void>((resolve) => {
+      receiver.onProgress = () => {
+        if (receiver.pages.length >= MAX_PAGES_AHEAD && !receiver.ended) stream.pause();
+        resolve();
+      };
+    });
+  }
+
+  #end(receiver: ResultReceiver): void {
+    this.#internals.packetParser = receiver.replaced;
+    if (!receiver.ended) this.destroy();
+    else if (this.#internals.stream.isPaused()) this.#internals.stream.resume();
+  }
+}
+
+function tlsOptions(tls: MysqlAddress["tls"], env: Environment): NonNullable<ConnectionOptions["ssl"]> {
+  if (tls !== "verify") return { rejectUnauthorized: false };
+  const file = env.SSL_CERT_FILE;
+  return { rejectUnauthorized: true, verifyIdentity: true, ...(file ? { ca: readCertificates(file) } : {}) };
+}
+
+/** The variable by which the reference, as every Go program, finds certificates of its own. */
+function readCertificates(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    throw new UsageError("DECANT_E_META_URL", `Cannot read the certificates of SSL_CERT_FILE: ${errorText(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+function toValue(field: { type: string; string(): string | null }, next: () => unknown): unknown {
+  if (!INTEGER_TYPES.has(field.type)) return next();
+  const text = field.string();
+  return text === null ? null : BigInt(text);
+}

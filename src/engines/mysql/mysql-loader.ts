@@ -1,0 +1,243 @@
+import { recycle } from "../../base/bytes.ts";
+import { ConflictError, errorText, InternalError } from "../../base/errors.ts";
+import type { RecordBatch, RecordKind } from "../../volume/records.ts";
+import type { Loader, LoaderOptions } from "../engine.ts";
+import { takeLastChangelog } from "../sql/last-changelog.ts";
+import { NODE_COLUMNS, SQL_TABLES, type SqlTable, tableName } from "../sql/schema.ts";
+import { InsertWriter } from "./insert-writer.ts";
+import { LoadMarker } from "./load-marker.ts";
+import type { MysqlAddress } from "./mysql-address.ts";
+import { mysqlErrno } from "./mysql-errors.ts";
+import { addIndexes, createTable, quote, readSettingRow } from "./mysql-schema.ts";
+import { MysqlSession, withSession } from "./mysql-session.ts";
+import { readNode } from "./mysql-snapshot.ts";
+import { putNode, type RecordWriter, recordWriters } from "./record-writers.ts";
+import { settingInsert } from "./volume-changes.ts";
+
+/** Statements are committed in portions of this size: a commit waits for the disk, and a large one for its undo log. */
+const COMMIT_BYTES = 16 * 1024 * 1024;
+/** How long removing what was written may take. */
+const ABORT_TIMEOUT_MS = 60_000;
+const TABLE_EXISTS = 1050;
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/**
+ * Fills new tables, adds their indexes after the rows, and writes the setting last (docs/spec/sql.md §16.2, 12.8). The
+ * server commits with every change of the schema, so a load cannot be one transaction: a marker says what the tables are
+ * until the setting replaces it. One statement is under way while the next one is collected.
+ */
+export class MysqlLoader implements Loader {
+  readonly #address: MysqlAddress;
+  readonly #env: Environment;
+  readonly #options: LoaderOptions;
+  readonly #session: MysqlSession;
+  readonly #marker = new LoadMarker();
+  readonly #writers: InsertWriter[] = [];
+  readonly #byKind: Partial<Record<RecordKind, RecordWriter>>;
+  /** Full names of the tables that this load has created. */
+  readonly #created: string[] = [];
+  #isMarked = false;
+  #underWay: Promise<void> = Promise.resolve();
+  #uncommitted = 0;
+  #lastChangelog = 0n;
+  #state: "open" | "failed" | "ended" = "open";
+
+  /** The caller has found the target to be empty. */
+  static async open(address: MysqlAddress, env: Environment, options: LoaderOptions): Promise<MysqlLoader> {
+    const session = await MysqlSession.open(address, env, options.signal);
+    const loader = new MysqlLoader(address, env, options, session);
+    try {
+      await loader.#createTables();
+    } catch (error) {
+      await loader.abort();
+      throw error;
+    }
+    return loader;
+  }
+
+  private constructor(address: MysqlAddress, env: Environment, options: LoaderOptions, session: MysqlSession) {
+    this.#address = address;
+    this.#env = env;
+    this.#options = options;
+    this.#session = session;
+    this.#byKind = recordWriters((table, columns, tail) => {
+      const writer = this.#openWriter(table, columns, tail);
+      this.#writers.push(writer);
+      return writer;
+    }, options.sliceRefs);
+  }
+
+  async write(batch: RecordBatch): Promise<void> {
+    await this.#step(async () => {
+      let stored = batch;
+      if (batch.kind === "counter") {
+        const { counters, lastChangelog } = takeLastChangelog(batch);
+        stored = counters;
+        this.#lastChangelog = lastChangelog ?? this.#lastChangelog;
+      }
+      const write = this.#byKind[batch.kind]; // parent records are computed from the edges in SQL
+      for (const writer of write?.(stored) ?? []) await this.#send(writer);
+    });
+  }
+
+  async readNodes(inodes: readonly bigint[]): Promise<(Buffer | undefined)[]> {
+    return this.#step(async () => {
+      await this.#sendAll();
+      const nodes: (Buffer | undefined)[] = [];
+      for (const inode of inodes) nodes.push(await readNode(this.#session, this.#address.tablePrefix, inode));
+      return nodes;
+    });
+  }
+
+  async replaceNodes(batch: RecordBatch): Promise<void> {
+    await this.#step(async () => {
+      await this.#sendAll();
+      const assignments = NODE_COLUMNS.map((name) => `${quote(name)} = VALUES(${quote(name)})`);
+      const tail = ` ON DUPLICATE KEY UPDATE ${assignments.join(", ")}`;
+      const writer = this.#openWriter("node", NODE_COLUMNS, tail);
+      const values: unknown[] = [];
+      for (let i = 0, at = 0; i < batch.count; i++) {
+        at = putNode(writer, batch.bytes, at, values);
+        if (writer.commit()) await this.#send(writer);
+      }
+      await this.#send(writer);
+      await this.#underWay;
+    });
+  }
+
+  async finish(setting: Buffer): Promise<void> {
+    try {
+      await this.#step(() => this.#complete(setting));
+      this.#state = "ended";
+    } catch (error) {
+      await this.abort();
+      throw error;
+    }
+    await this.#session.close();
+  }
+
+  async abort(): Promise<void> {
+    if (this.#state === "ended") return;
+    this.#state = "ended";
+    this.#session.connection.destroy();
+    await this.#underWay.catch(() => undefined);
+    if (this.#created.length === 0) return;
+    try {
+      await withSession(this.#address, this.#env, AbortSignal.timeout(ABORT_TIMEOUT_MS), (session) =>
+        this.#removeTables(session),
+      );
+    } catch (error) {
+      this.#warnOfLeftovers(errorText(error));
+    }
+  }
+
+  async #createTables(): Promise<void> {
+    for (const table of SQL_TABLES) {
+      await this.#createTable(table);
+      if (table.name !== "setting") continue;
+      await this.#session.refreshCatalog();
+      await this.#marker.set(this.#session);
+      this.#isMarked = true;
+    }
+    await this.#session.refreshCatalog();
+    await this.#session.run("START TRANSACTION");
+  }
+
+  async #createTable(table: SqlTable): Promise<void> {
+    try {
+      await this.#session.run(createTable(table, this.#address.tablePrefix));
+    } catch (error) {
+      if (mysqlErrno(error) !== TABLE_EXISTS) throw error;
+      throw new ConflictError(
+        "DECANT_E_TARGET_CHANGED",
+        `${this.#address.url} was filled by another program meanwhile`,
+        { cause: error },
+      );
+    }
+    this.#created.push(tableName(this.#address.tablePrefix, table.name));
+  }
+
+  #openWriter(table: string, columns: readonly string[], tail?: string): InsertWriter {
+    const name = quote(tableName(this.#address.tablePrefix, table));
+    return new InsertWriter(table, name, columns, this.#session.server.maxAllowedPacket, tail);
+  }
+
+  /** Nothing may be written after an error: half of a portion may have been stored. */
+  async #step<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#state !== "open") throw new InternalError("DECANT_E_LOADER_STATE", "The loader has already ended");
+    this.#options.signal.throwIfAborted();
+    try {
+      return await work();
+    } catch (error) {
+      this.#state = "failed";
+      throw error;
+    }
+  }
+
+  async #send(writer: InsertWriter): Promise<void> {
+    const statement = writer.take();
+    if (statement === undefined) return;
+    await this.#underWay;
+    this.#underWay = this.#execute(statement);
+    this.#underWay.catch(() => undefined); // told to whoever waits for it next
+  }
+
+  async #execute(statement: Buffer): Promise<void> {
+    await this.#session.connection.execute(statement);
+    this.#uncommitted += statement.length;
+    recycle(statement);
+    if (this.#uncommitted < COMMIT_BYTES) return;
+    await this.#session.run("COMMIT", "START TRANSACTION");
+    this.#uncommitted = 0;
+  }
+
+  async #sendAll(): Promise<void> {
+    for (const writer of this.#writers) await this.#send(writer);
+    await this.#underWay;
+  }
+
+  async #complete(setting: Buffer): Promise<void> {
+    const prefix = this.#address.tablePrefix;
+    await this.#sendAll();
+    await this.#session.run("COMMIT");
+    for (const table of SQL_TABLES) {
+      const sql = addIndexes(table, prefix);
+      if (sql !== undefined) await this.#session.run(sql);
+    }
+    if (this.#lastChangelog > 0n) {
+      const table = this.#session.catalog.table("change_log");
+      await this.#session.run(`ALTER TABLE ${table} AUTO_INCREMENT = ${this.#lastChangelog + 1n}`);
+    }
+    await this.#session.run("START TRANSACTION");
+    await this.#marker.remove(this.#session);
+    await this.#session.run(settingInsert(this.#session.catalog, setting), "COMMIT");
+  }
+
+  /** The setting table goes last: as long as the marker is there, it is known what the others are. */
+  async #removeTables(session: MysqlSession): Promise<void> {
+    await this.#endOldSession(session);
+    if (await this.#isTakenOver(session)) {
+      this.#warnOfLeftovers("they were taken over by others meanwhile");
+      return;
+    }
+    const [setting, ...others] = this.#created.map(quote);
+    if (others.length > 0) await session.run(`DROP TABLE IF EXISTS ${others.join(", ")}`);
+    await session.run(`DROP TABLE IF EXISTS ${setting}`);
+  }
+
+  /** Its connection is closed, but the server may still be busy with its last statement. */
+  async #endOldSession(session: MysqlSession): Promise<void> {
+    await session.run(`SET lock_wait_timeout = ${ABORT_TIMEOUT_MS / 1000}`);
+    await session.run(`KILL ${this.#session.server.connectionId}`).catch(() => undefined);
+  }
+
+  async #isTakenOver(session: MysqlSession): Promise<boolean> {
+    if ((await readSettingRow(session)) !== undefined) return true;
+    return this.#isMarked && !(await this.#marker.isOurs(session));
+  }
+
+  #warnOfLeftovers(reason: string): void {
+    this.#options.logger.warn(`Could not remove the tables of the load from ${this.#address.url}: ${reason}`);
+  }
+}

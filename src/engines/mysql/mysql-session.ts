@@ -1,0 +1,122 @@
+import type { SqlCatalog, SqlSession } from "../sql/catalog.ts";
+import type { MysqlAddress } from "./mysql-address.ts";
+import { MysqlConnection } from "./mysql-connection.ts";
+import { readTables, type TableInfo } from "./mysql-schema.ts";
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/**
+ * What every session is set to, as far as the server has the variable: strict about values, patient with a consumer that
+ * is slow (a dump may spill for minutes between two reads), and with nothing that ends a long transaction.
+ */
+const VARIABLES: readonly (readonly [name: string, value: string])[] = [
+  ["sql_mode", "'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION'"],
+  ["net_read_timeout", "86400"],
+  ["net_write_timeout", "86400"],
+  ["wait_timeout", "604800"],
+  ["max_statement_time", "0"],
+  ["max_execution_time", "0"],
+  ["idle_transaction_timeout", "0"],
+  ["idle_readonly_transaction_timeout", "0"],
+  ["idle_write_transaction_timeout", "0"],
+];
+
+/** What a server said of itself. */
+export interface ServerFacts {
+  readonly version: string;
+  readonly maxAllowedPacket: number;
+  /** True when table names are stored in lower case or compared without regard to it. */
+  readonly lowersTableNames: boolean;
+  readonly connectionId: bigint;
+  /** Name of the variable of the isolation level, which differs. */
+  readonly isolationVariable: "tx_isolation" | "transaction_isolation";
+}
+
+/** A connection whose session is set up, with the tables of the volume. */
+export class MysqlSession implements SqlSession {
+  readonly connection: MysqlConnection;
+  readonly server: ServerFacts;
+  readonly #prefix: string;
+  #tables: TableInfo | undefined;
+
+  static async open(address: MysqlAddress, env: Environment, signal: AbortSignal): Promise<MysqlSession> {
+    const connection = await MysqlConnection.open(address, env, signal);
+    try {
+      const session = new MysqlSession(connection, address.tablePrefix, await setUp(connection));
+      await session.refreshCatalog();
+      return session;
+    } catch (error) {
+      connection.destroy();
+      throw error;
+    }
+  }
+
+  private constructor(connection: MysqlConnection, prefix: string, server: ServerFacts) {
+    this.connection = connection;
+    this.#prefix = prefix;
+    this.server = server;
+  }
+
+  get catalog(): SqlCatalog {
+    return this.tables.catalog;
+  }
+
+  get tables(): TableInfo {
+    return this.#tables!;
+  }
+
+  /** Asks again which tables and columns there are. */
+  async refreshCatalog(): Promise<void> {
+    this.#tables = await readTables(this.connection, this.#prefix, this.server.lowersTableNames);
+  }
+
+  rows<T extends readonly unknown[]>(query: string): Promise<T[]> {
+    return this.connection.rows<T>(query);
+  }
+
+  /** Statements without result, one after the other. */
+  async run(...statements: readonly string[]): Promise<void> {
+    for (const statement of statements) await this.connection.rows(statement);
+  }
+
+  close(): Promise<void> {
+    return this.connection.close();
+  }
+}
+
+/** Opens a session, does `work` with it and closes it. */
+export async function withSession<T>(
+  address: MysqlAddress,
+  env: Environment,
+  signal: AbortSignal,
+  work: (session: MysqlSession) => Promise<T>,
+): Promise<T> {
+  const session = await MysqlSession.open(address, env, signal);
+  try {
+    return await work(session);
+  } finally {
+    await session.close();
+  }
+}
+
+async function setUp(connection: MysqlConnection): Promise<ServerFacts> {
+  await connection.rows("SET NAMES utf8mb4");
+  const names = [...VARIABLES.map(([name]) => name), "transaction_isolation"].map((name) => `'${name}'`).join(",");
+  const found = await connection.rows<[name: string]>(`SHOW SESSION VARIABLES WHERE Variable_name IN (${names})`);
+  const known = new Set(found.map(([name]) => name));
+  const own = VARIABLES.filter(([name]) => known.has(name));
+  for (const [name, value] of [...connection.address.variables, ...own])
+    await connection.rows(`SET ${name} = ${value}`);
+  await connection.rows("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ");
+  const [facts] = await connection.rows<[version: string, lower: bigint, packet: bigint, id: bigint]>(
+    "SELECT @@version, @@lower_case_table_names, @@max_allowed_packet, connection_id()",
+  );
+  const [version, lower, packet, connectionId] = facts!;
+  return {
+    version,
+    maxAllowedPacket: Number(packet),
+    lowersTableNames: lower !== 0n,
+    connectionId,
+    isolationVariable: known.has("transaction_isolation") ? "transaction_isolation" : "tx_isolation",
+  };
+}

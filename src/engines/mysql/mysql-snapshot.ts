@@ -1,0 +1,171 @@
+import { NotFoundError } from "../../base/errors.ts";
+import type { FlatKind, RecordBatch, RecordKind, RecordStream } from "../../volume/records.ts";
+import type { Consistency, RecordSelection, Snapshot, SnapshotNote, SnapshotOptions } from "../engine.ts";
+import { NoteList } from "../sql/note-list.ts";
+import { BatchQueue, decodeInt64s, nodeDecoder, type RowDecoder } from "../sql/record-decoders.ts";
+import { tableName } from "../sql/schema.ts";
+import { readCounterBatch, readCounters } from "../sql/server-status.ts";
+import { parentsQuery, readSubtree } from "../sql/subtree.ts";
+import { scanQuery, type TableScan, tableScans } from "../sql/table-scans.ts";
+import type { MysqlAddress } from "./mysql-address.ts";
+import { quote, readSettingRow } from "./mysql-schema.ts";
+import { MysqlSession } from "./mysql-session.ts";
+import { TextRowReader } from "./text-row-reader.ts";
+
+/** Size of the head of a packed `node` record: u64 inode, u16 size. */
+const NODE_HEAD_BYTES = 10;
+
+/** One transaction with a consistent snapshot: the volume at one instant while clients go on writing (docs/spec/sql.md §16.2). */
+export class MysqlSnapshot implements Snapshot {
+  readonly setting: Buffer;
+  readonly consistency: Consistency;
+  readonly estimates: ReadonlyMap<RecordKind, number>;
+  readonly #session: MysqlSession;
+  readonly #prefix: string;
+  readonly #notes = new NoteList();
+
+  /** Throws `NotFoundError` when the database holds no volume. */
+  static async open(
+    address: MysqlAddress,
+    env: Readonly<Record<string, string | undefined>>,
+    options: SnapshotOptions,
+  ): Promise<MysqlSnapshot> {
+    const session = await MysqlSession.open(address, env, options.signal);
+    try {
+      await session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY");
+      const asOf = new Date();
+      const setting = await readSettingRow(session);
+      if (setting === undefined) {
+        throw new NotFoundError("DECANT_E_NO_VOLUME", `There is no volume in ${address.url}`, {
+          hint: "The database is not formatted, or the volume has another table_prefix",
+        });
+      }
+      const counters = await readCounters(session);
+      return new MysqlSnapshot(session, address.tablePrefix, setting, asOf, counters.get("totalInodes")!);
+    } catch (error) {
+      await session.close();
+      throw error;
+    }
+  }
+
+  private constructor(session: MysqlSession, prefix: string, setting: Buffer, asOf: Date, inodes: bigint) {
+    this.#session = session;
+    this.#prefix = prefix;
+    this.setting = setting;
+    const outside = session.tables.withoutSnapshot;
+    this.consistency =
+      outside.length === 0
+        ? { pointInTime: true, method: "one transaction with a consistent snapshot", asOf }
+        : {
+            pointInTime: false,
+            method: `the storage engine of ${outside.join(", ")} knows no snapshots`,
+            asOf,
+          };
+    // Both root directories are not counted; every inode but them has an entry, hard-linked ones several.
+    this.estimates = new Map<RecordKind, number>([
+      ["node", Number(inodes) + 2],
+      ["edge", Number(inodes)],
+    ]);
+  }
+
+  get notes(): readonly SnapshotNote[] {
+    return this.#notes.list();
+  }
+
+  async *records(selection: RecordSelection): RecordStream {
+    const { kinds, root } = selection;
+    const { catalog } = this.#session;
+    const scans = tableScans(catalog, quote);
+    if (kinds.has("counter")) yield await readCounterBatch(this.#session, this.setting);
+    for (const scan of scans) {
+      const isOfInodes = root !== undefined && scan.inode !== undefined;
+      if (kinds.has(scan.kind) && !isOfInodes) yield* this.#scan(scan);
+    }
+    if (root !== undefined) {
+      const source = {
+        catalog,
+        scans,
+        bytesLiteral: (bytes: Buffer) => `x'${bytes.toString("hex")}'`,
+        read: (scan: TableScan, condition: string) => this.#scan(scan, condition),
+        readParents: (condition: string) => this.#parents(condition),
+      };
+      yield* readSubtree(source, kinds, root);
+    } else if (kinds.has("parent") && catalog.has("edge")) {
+      yield* this.#parents();
+    }
+  }
+
+  async lookup(parent: bigint, name: Buffer): Promise<{ inode: bigint; type: number } | undefined> {
+    const { catalog } = this.#session;
+    if (!catalog.has("edge")) return undefined;
+    const key = `parent = ${BigInt.asIntN(64, parent)} AND name = x'${name.toString("hex")}'`;
+    const query = `SELECT inode, type FROM ${catalog.table("edge")} WHERE ${key}`;
+    const [row] = await this.#session.rows<[inode: bigint, type: bigint]>(query);
+    return row === undefined ? undefined : { inode: BigInt.asUintN(64, row[0]), type: Number(row[1]) & 0xff };
+  }
+
+  async readNode(inode: bigint): Promise<Buffer | undefined> {
+    return readNode(this.#session, this.#prefix, inode);
+  }
+
+  close(): Promise<void> {
+    return this.#session.close();
+  }
+
+  #scan(scan: TableScan, condition?: string): AsyncGenerator<RecordBatch> {
+    const query = scanQuery(this.#session.catalog, scan, condition);
+    return this.#read(scan.kind, scan.table, query, scan.newDecoder());
+  }
+
+  #parents(condition?: string): AsyncGenerator<RecordBatch> {
+    return this.#read("parent", "edge", parentsQuery(this.#session.catalog, condition), decodeInt64s(3));
+  }
+
+  #read(kind: FlatKind, table: string, query: string, decode: RowDecoder): AsyncGenerator<RecordBatch> {
+    return readRecords(
+      this.#session,
+      tableName(this.#prefix, table),
+      query,
+      new BatchQueue(kind, this.#notes, notFetched),
+      decode,
+    );
+  }
+}
+
+/** The records of a query's rows. */
+async function* readRecords(
+  session: MysqlSession,
+  source: string,
+  query: string,
+  out: BatchQueue,
+  decode: RowDecoder,
+): AsyncGenerator<RecordBatch> {
+  const row = new TextRowReader(source);
+  for await (const page of session.connection.pages(query)) {
+    row.open(page);
+    while (row.nextRow()) decode(row, out);
+    if (out.ready.length > 0) {
+      yield* out.ready;
+      out.ready = [];
+    }
+  }
+  out.flush();
+  yield* out.ready;
+}
+
+/** Values stand in their rows, whatever their size. */
+function notFetched(): never {
+  throw new Error("No value stands outside of its row");
+}
+
+/** The attribute record of an inode, undefined when there is none. */
+export async function readNode(session: MysqlSession, prefix: string, inode: bigint): Promise<Buffer | undefined> {
+  const scan = tableScans(session.catalog, quote).find(({ kind }) => kind === "node");
+  if (scan === undefined) return undefined;
+  const query = scanQuery(session.catalog, scan, `inode = ${BigInt.asIntN(64, inode)}`);
+  const out = new BatchQueue("node", new NoteList(), notFetched);
+  for await (const { bytes } of readRecords(session, tableName(prefix, "node"), query, out, nodeDecoder())) {
+    return Buffer.from(bytes.subarray(NODE_HEAD_BYTES));
+  }
+  return undefined;
+}

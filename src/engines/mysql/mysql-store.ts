@@ -1,0 +1,120 @@
+import { ConflictError } from "../../base/errors.ts";
+import type { RecordBatch } from "../../volume/records.ts";
+import type {
+  LoaderOptions,
+  MetadataStore,
+  NewVolume,
+  SessionDetail,
+  SessionSummary,
+  SettingChange,
+  SnapshotOptions,
+  TargetState,
+  VolumeUsage,
+} from "../engine.ts";
+import { readPendingUsage, readSessionDetail, readSessions, readUsageCounters } from "../sql/server-status.ts";
+import { LoadMarker } from "./load-marker.ts";
+import type { MysqlAddress } from "./mysql-address.ts";
+import { MysqlLoader } from "./mysql-loader.ts";
+import { readSettingRow } from "./mysql-schema.ts";
+import { type MysqlSession, withSession } from "./mysql-session.ts";
+import { MysqlSnapshot } from "./mysql-snapshot.ts";
+import { TextRowReader } from "./text-row-reader.ts";
+import { changeSetting, createVolume, storeUserGroupUsage } from "./volume-changes.ts";
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** One database of a server. Every operation has a connection of its own, so nothing is held between them. */
+export class MysqlStore implements MetadataStore {
+  readonly engineName = "MySQL";
+  readonly address: string;
+  readonly #address: MysqlAddress;
+  readonly #env: Environment;
+
+  constructor(address: MysqlAddress, env: Environment) {
+    this.#address = address;
+    this.#env = env;
+    this.address = address.url;
+  }
+
+  readSetting(signal: AbortSignal): Promise<Buffer | undefined> {
+    return this.#with(signal, readSettingRow);
+  }
+
+  /** The reference's own sentence (docs/spec/sql.md §11.1). */
+  inspectTarget(signal: AbortSignal): Promise<TargetState> {
+    return this.#with(signal, async (session) => {
+      const setting = await readSettingRow(session);
+      if (setting !== undefined) return { state: "volume", setting };
+      if (session.tables.countedTables === 0) return { state: "empty" };
+      const message = `database ${this.#address.dsn(session.server.isolationVariable)} is not empty`;
+      const hint = await LoadMarker.hint(session);
+      return { state: "occupied", message, ...(hint === undefined ? {} : { hint }) };
+    });
+  }
+
+  openSnapshot(options: SnapshotOptions): Promise<MysqlSnapshot> {
+    return MysqlSnapshot.open(this.#address, this.#env, options);
+  }
+
+  async openLoader(options: LoaderOptions): Promise<MysqlLoader> {
+    const target = await this.inspectTarget(options.signal);
+    if (target.state === "volume") {
+      throw new ConflictError("DECANT_E_TARGET_TAKEN", `The database ${this.address} holds a volume already`);
+    }
+    if (target.state === "occupied") {
+      const hint = target.hint === undefined ? {} : { hint: target.hint };
+      throw new ConflictError("DECANT_E_NOT_EMPTY", target.message, hint);
+    }
+    return MysqlLoader.open(this.#address, this.#env, options);
+  }
+
+  createVolume(volume: NewVolume, signal: AbortSignal): Promise<void> {
+    return createVolume(this.#address, this.#env, volume, signal);
+  }
+
+  updateSetting(change: (stored: Buffer | undefined) => SettingChange, signal: AbortSignal): Promise<void> {
+    return this.#with(signal, (session) => changeSetting(session, this.#address, signal, change));
+  }
+
+  replaceUserGroupUsage(usage: readonly RecordBatch[], signal: AbortSignal): Promise<void> {
+    return this.#with(signal, (session) => storeUserGroupUsage(session, this.#address, signal, usage));
+  }
+
+  listSessions(signal: AbortSignal): Promise<SessionSummary[]> {
+    return this.#with(signal, readSessions);
+  }
+
+  readSession(sid: bigint, signal: AbortSignal): Promise<SessionDetail | undefined> {
+    return this.#with(signal, (session) => readSessionDetail(session, sid));
+  }
+
+  readUsage({ more, signal }: { more: boolean; signal: AbortSignal }): Promise<VolumeUsage> {
+    return this.#with(signal, async (session) => {
+      await session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY");
+      const usage = await readUsageCounters(session);
+      return more ? { ...usage, ...(await readPendingUsage(session, () => delayedSlices(session))) } : usage;
+    });
+  }
+
+  async close(): Promise<void> {
+    // No connection is kept.
+  }
+
+  #with<T>(signal: AbortSignal, work: (session: MysqlSession) => Promise<T>): Promise<T> {
+    return withSession(this.#address, this.#env, signal, work);
+  }
+}
+
+/** The slice lists of delslices (docs/spec/sql.md §4.4). */
+async function* delayedSlices(session: MysqlSession): AsyncGenerator<Buffer> {
+  const table = session.catalog.table("delslices");
+  const row = new TextRowReader(table);
+  for await (const page of session.connection.pages(`SELECT slices FROM ${table}`)) {
+    row.open(page);
+    while (row.nextRow()) {
+      const size = row.readSize();
+      const start = row.skipBytes(size);
+      yield page.subarray(start, start + size);
+    }
+  }
+}
