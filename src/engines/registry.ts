@@ -7,6 +7,8 @@ const ENGINES: Readonly<Record<string, () => Promise<Engine>>> = {
   redis: async () => (await import("./redis/redis-engine.ts")).redisEngine,
   rediss: async () => (await import("./redis/redis-engine.ts")).redisEngine,
   unix: async () => (await import("./redis/redis-engine.ts")).redisEngine,
+  postgres: async () => (await import("./postgres/postgres-engine.ts")).postgresEngine,
+  postgresql: async () => (await import("./postgres/postgres-engine.ts")).postgresEngine,
   mysql: async () => (await import("./mysql/mysql-engine.ts")).mysqlEngine,
   sqlite3: async () => (await import("./sqlite/sqlite-engine.ts")).sqliteEngine,
 };

@@ -160,7 +160,7 @@ export function loaderCases(it: It, fresh: Fresh): void {
   it("which is none before finish has returned", async () => {
     const bench = await fresh();
     const loader = await bench.loader();
-    for (const batch of toBatches(bench.sample())) {
+    for (const batch of toBatches(bench.sample(), 100)) {
       await loader.write(batch);
       expect(await bench.storedSetting()).toBeUndefined();
     }

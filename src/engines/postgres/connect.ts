@@ -1,0 +1,107 @@
+import { Socket } from "node:net";
+import pg, { type Client } from "pg";
+import type { HostPort, PostgresAddress } from "./postgres-address.ts";
+import { connectError, sqlState } from "./postgres-errors.ts";
+import { type TlsAttempt, tlsAttempts } from "./postgres-tls.ts";
+
+/** A session with the server and the socket below it. */
+export interface ServerSession {
+  readonly client: Client;
+  readonly socket: Socket;
+}
+
+/** Type numbers of PostgreSQL whose values become bigint: int8, int2, int4, oid, numeric. */
+const INTEGER_TYPES: ReadonlySet<number> = new Set([20, 21, 23, 26, 1700]);
+
+/** The parser of a column's text: integers become bigint, all others what the library makes of them. */
+function getTypeParser(type: number, format?: "text" | "binary"): (text: string) => unknown {
+  if (INTEGER_TYPES.has(type)) return BigInt;
+  return pg.types.getTypeParser(type, format as "text");
+}
+
+/**
+ * Connects to the first host that answers, with or without TLS as the address asks for it. Throws `EngineError` with the
+ * reason of the last attempt, `NotFoundError` when the server has no such database.
+ */
+export async function connect(address: PostgresAddress, signal: AbortSignal): Promise<ServerSession> {
+  let failure: unknown;
+  for (const host of address.hosts) {
+    for (const [i, tls] of tlsAttempts(address.tls, host.host).entries()) {
+      signal.throwIfAborted();
+      if (i > 0 && !isWorthOtherTls(failure)) break;
+      try {
+        return await attempt(address, host, tls, signal);
+      } catch (error) {
+        signal.throwIfAborted();
+        // The first error says more: the second attempt differs only in TLS.
+        if (i === 0 || sqlState(error) !== undefined) failure = error;
+      }
+    }
+  }
+  throw connectError(failure, address.url);
+}
+
+/** A server that cannot be reached is not reached in another way either; a refusal may be of this kind of connection. */
+function isWorthOtherTls(error: unknown): boolean {
+  const state = sqlState(error);
+  if (state !== undefined) return state === "28000";
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  return !/^(ECONN|ENOTFOUND|EAI_|EHOST|ENET|ETIMEDOUT|ENOENT|EACCES)/.test(code);
+}
+
+async function attempt(
+  address: PostgresAddress,
+  { host, port }: HostPort,
+  tls: TlsAttempt,
+  signal: AbortSignal,
+): Promise<ServerSession> {
+  const socket = new Socket();
+  const client = new pg.Client({
+    host,
+    port,
+    user: address.user,
+    password: address.password,
+    database: address.database,
+    ssl: tls,
+    connectionTimeoutMillis: address.connectTimeoutMs,
+    application_name: address.applicationName,
+    options: address.options,
+    keepAlive: true,
+    types: { getTypeParser: getTypeParser as typeof pg.types.getTypeParser },
+    stream: () => socket,
+  });
+  client.on("error", () => undefined); // whoever waits for an answer gets the error too
+  const abort = (): void => void socket.destroy();
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    await client.connect();
+    await prepareSession(client, address);
+    return { client, socket };
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
+
+/**
+ * What a session needs: the settings of the address; unqualified names in its schema and nowhere else; no time limit that an
+ * administrator set for short statements; and a server that notices when this client has gone (from version 14).
+ */
+async function prepareSession(client: Client, address: PostgresAddress): Promise<void> {
+  for (const [name, value] of address.settings) {
+    await client.query("SELECT set_config($1, $2, false)", [name, value]);
+  }
+  await client.query(
+    `SELECT set_config('search_path', quote_ident($1), false), (
+       SELECT count(set_config(name, CASE name WHEN 'client_connection_check_interval' THEN '1s' ELSE '0' END, false))
+         FROM pg_catalog.pg_settings
+        WHERE name IN ('statement_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout',
+                       'transaction_timeout', 'client_connection_check_interval'))`,
+    [address.schema],
+  );
+  if (!address.needsPrimary) return;
+  const { rows } = await client.query<{ standby: boolean }>("SELECT pg_is_in_recovery() AS standby");
+  if (rows[0]?.standby) throw new Error("the server is a standby");
+}

@@ -1,0 +1,16 @@
+import type { Engine, MetadataStore, OpenOptions } from "../engine.ts";
+import { parsePostgresAddress } from "./postgres-address.ts";
+import { withConnection } from "./postgres-connection.ts";
+import { PostgresStore } from "./postgres-store.ts";
+
+/** Volumes on PostgreSQL servers (docs/spec/sql.md): `postgres://user@host:5432/database`. */
+export const postgresEngine: Engine = {
+  name: "PostgreSQL",
+
+  async open(address: string, options: OpenOptions): Promise<MetadataStore> {
+    const parsed = parsePostgresAddress(address, options.env);
+    // Says now rather than later that the server cannot be reached.
+    await withConnection(parsed, options.signal, async () => undefined);
+    return new PostgresStore(parsed);
+  },
+};

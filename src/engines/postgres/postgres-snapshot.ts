@@ -1,0 +1,174 @@
+import { EngineError, NotFoundError } from "../../base/errors.ts";
+import type { RecordBatch, RecordKind, RecordStream } from "../../volume/records.ts";
+import type { Consistency, RecordSelection, Snapshot, SnapshotNote, SnapshotOptions } from "../engine.ts";
+import { NoteList } from "../sql/note-list.ts";
+import { BatchQueue, decodeInt64s } from "../sql/record-decoders.ts";
+import { tableName } from "../sql/schema.ts";
+import { readCounterBatch, readCounters } from "../sql/server-status.ts";
+import { parentsQuery, readSubtree } from "../sql/subtree.ts";
+import { scanQuery, type TableScan, tableScans } from "../sql/table-scans.ts";
+import { CopyReader } from "./copy-reader.ts";
+import type { PostgresAddress } from "./postgres-address.ts";
+import { PostgresConnection } from "./postgres-connection.ts";
+import { quote, readSettingRow } from "./postgres-schema.ts";
+
+/** Size of the head of a packed `node` record: u64 inode, u16 size. */
+const NODE_HEAD_BYTES = 10;
+
+/** Every statement of it sees the same state, also while others go on writing (docs/spec/sql.md §16.3). */
+const BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+type Scan = Pick<TableScan, "kind" | "table" | "columns" | "newDecoder">;
+
+const PARENTS: Scan = {
+  kind: "parent",
+  table: "edge",
+  columns: ["inode", "parent", "count"],
+  newDecoder: () => decodeInt64s(3),
+};
+
+function copyRows(query: string): string {
+  return `COPY (${query}) TO STDOUT (FORMAT binary)`;
+}
+
+/** One read transaction on one connection: the volume at one instant. Tables are read in bulk with COPY. */
+export class PostgresSnapshot implements Snapshot {
+  readonly setting: Buffer;
+  readonly consistency: Consistency;
+  readonly estimates: ReadonlyMap<RecordKind, number>;
+  readonly #connection: PostgresConnection;
+  readonly #signal: AbortSignal;
+  readonly #notes = new NoteList();
+
+  /** Throws `NotFoundError` when the database holds no volume. */
+  static async open(address: PostgresAddress, options: SnapshotOptions): Promise<PostgresSnapshot> {
+    const connection = await PostgresConnection.open(address, options.signal);
+    try {
+      await connection.run(BEGIN);
+      const setting = await readSettingRow(connection); // the first read fixes the view
+      const asOf = new Date();
+      if (setting === undefined) throw noVolume(address);
+      const inodes = (await readCounters(connection)).get("totalInodes")!;
+      return new PostgresSnapshot(connection, options.signal, setting, asOf, inodes);
+    } catch (error) {
+      await connection.close();
+      throw error;
+    }
+  }
+
+  private constructor(
+    connection: PostgresConnection,
+    signal: AbortSignal,
+    setting: Buffer,
+    asOf: Date,
+    inodes: bigint,
+  ) {
+    this.#connection = connection;
+    this.#signal = signal;
+    this.setting = setting;
+    this.consistency = { pointInTime: true, method: "one REPEATABLE READ transaction", asOf };
+    // Both root directories are not counted; every inode but them has an entry, hard-linked ones several.
+    this.estimates = new Map<RecordKind, number>([
+      ["node", Number(inodes) + 2],
+      ["edge", Number(inodes)],
+    ]);
+  }
+
+  get notes(): readonly SnapshotNote[] {
+    return this.#notes.list();
+  }
+
+  async *records({ kinds, root }: RecordSelection): RecordStream {
+    const { catalog } = this.#connection;
+    if (kinds.has("counter")) yield await readCounterBatch(this.#connection, this.setting);
+    const scans = tableScans(catalog, quote);
+    for (const scan of scans) {
+      if (!kinds.has(scan.kind) || (root !== undefined && scan.inode !== undefined)) continue;
+      yield* this.#read(scan, scanQuery(catalog, scan));
+    }
+    if (root !== undefined) {
+      yield* readSubtree(
+        {
+          catalog,
+          scans,
+          bytesLiteral: (bytes) => `'\\x${bytes.toString("hex")}'::bytea`,
+          read: (scan, condition) => this.#read(scan, scanQuery(catalog, scan, condition)),
+          readParents: (condition) => this.#read(PARENTS, parentsQuery(catalog, condition)),
+        },
+        kinds,
+        root,
+      );
+    } else if (kinds.has("parent") && catalog.has("edge")) yield* this.#read(PARENTS, parentsQuery(catalog));
+  }
+
+  async lookup(parent: bigint, name: Buffer): Promise<{ inode: bigint; type: number } | undefined> {
+    const query = `SELECT inode, type FROM ${this.#connection.catalog.table("edge")} WHERE parent = $1 AND name = $2`;
+    const [row] = await this.#connection.rows<[bigint, bigint]>(query, [BigInt.asIntN(64, parent), name]);
+    return row === undefined ? undefined : { inode: BigInt.asUintN(64, row[0]), type: Number(row[1]) & 0xff };
+  }
+
+  async readNode(inode: bigint): Promise<Buffer | undefined> {
+    return (await readNodes(this.#connection, [inode]))[0];
+  }
+
+  async close(): Promise<void> {
+    await this.#connection.close();
+  }
+
+  async *#read(scan: Scan, query: string): AsyncGenerator<RecordBatch> {
+    const { address } = this.#connection;
+    const out = new BatchQueue(scan.kind, this.#notes, neverFetch);
+    const rows = new CopyReader(tableName(address.tablePrefix, scan.table), scan.columns.length);
+    const decode = scan.newDecoder();
+    for await (const chunk of this.#connection.copyOut(copyRows(query))) {
+      rows.push(chunk);
+      while (rows.next()) decode(rows, out);
+      if (out.ready.length > 0) {
+        yield* out.ready;
+        out.ready = [];
+      }
+      this.#signal.throwIfAborted();
+    }
+    if (!rows.ended) {
+      throw new EngineError("DECANT_E_POSTGRES_LOST", `${address.url} did not send all rows of ${scan.table}`);
+    }
+    out.flush();
+    yield* out.ready;
+  }
+}
+
+function noVolume(address: PostgresAddress): NotFoundError {
+  return new NotFoundError("DECANT_E_NO_VOLUME", `There is no volume in ${address.url}`, {
+    hint: "The database is not formatted, or the volume has another table_prefix or search_path",
+  });
+}
+
+/** Every value travels in its row. */
+function neverFetch(): never {
+  throw new EngineError("DECANT_E_POSTGRES", "A value stands outside of its row");
+}
+
+/** The attribute records of inodes, undefined for those that are not there. For few inodes. */
+export async function readNodes(
+  connection: PostgresConnection,
+  inodes: readonly bigint[],
+): Promise<(Buffer | undefined)[]> {
+  const { catalog } = connection;
+  if (inodes.length === 0 || !catalog.has("node")) return inodes.map(() => undefined);
+  const scan = tableScans(catalog, quote).find(({ kind }) => kind === "node")!;
+  const keys = inodes.map((inode) => BigInt.asIntN(64, inode)).join(",");
+  const rows = new CopyReader("node", scan.columns.length);
+  const out = new BatchQueue("node", new NoteList(), neverFetch);
+  const decode = scan.newDecoder();
+  const found = new Map<bigint, Buffer>();
+  const query = scanQuery(catalog, scan, `inode IN (${keys})`);
+  for await (const chunk of connection.copyOut(copyRows(query))) {
+    rows.push(chunk);
+    while (rows.next()) {
+      decode(rows, out);
+      const { bytes } = out.builder.take()!;
+      found.set(bytes.readBigUInt64BE(0), Buffer.from(bytes.subarray(NODE_HEAD_BYTES)));
+    }
+  }
+  return inodes.map((inode) => found.get(BigInt.asUintN(64, inode)));
+}
