@@ -124,9 +124,7 @@ export class MysqlLoader implements Loader {
     await this.#underWay.catch(() => undefined);
     if (this.#created.length === 0) return;
     try {
-      await withSession(this.#address, this.#env, AbortSignal.timeout(ABORT_TIMEOUT_MS), (session) =>
-        this.#removeTables(session),
-      );
+      await this.#withNewSession((session) => this.#removeTables(session));
     } catch (error) {
       this.#warnOfLeftovers(errorText(error));
     }
@@ -211,12 +209,34 @@ export class MysqlLoader implements Loader {
     }
     await this.#session.run("START TRANSACTION");
     await this.#marker.remove(this.#session);
-    await this.#session.run(settingInsert(this.#session.catalog, setting), "COMMIT");
+    await this.#session.run(settingInsert(this.#session.catalog, setting));
+    try {
+      await this.#session.run("COMMIT");
+    } catch (error) {
+      if (!(await this.#isComplete(setting))) throw error;
+    }
+  }
+
+  /** When only the answer to the last commit was lost, the volume is there: then the load has succeeded. */
+  async #isComplete(setting: Buffer): Promise<boolean> {
+    this.#session.connection.destroy();
+    const look = (session: MysqlSession): Promise<Buffer | undefined> => readSettingRow(session);
+    const stored = await this.#withNewSession(look).catch(() => undefined);
+    return stored?.equals(setting) ?? false;
+  }
+
+  /** A session that neither the caller's signal nor what happened to the old one touches. */
+  async #withNewSession<T>(work: (session: MysqlSession) => Promise<T>): Promise<T> {
+    return withSession(this.#address, this.#env, AbortSignal.timeout(ABORT_TIMEOUT_MS), async (session) => {
+      // Its connection is closed, but the server may still be busy with its last statement.
+      await session.run(`SET lock_wait_timeout = ${ABORT_TIMEOUT_MS / 1000}`);
+      await session.run(`KILL ${this.#session.server.connectionId}`).catch(() => undefined);
+      return work(session);
+    });
   }
 
   /** The setting table goes last: as long as the marker is there, it is known what the others are. */
   async #removeTables(session: MysqlSession): Promise<void> {
-    await this.#endOldSession(session);
     if (await this.#isTakenOver(session)) {
       this.#warnOfLeftovers("they were taken over by others meanwhile");
       return;
@@ -224,12 +244,6 @@ export class MysqlLoader implements Loader {
     const [setting, ...others] = this.#created.map(quote);
     if (others.length > 0) await session.run(`DROP TABLE IF EXISTS ${others.join(", ")}`);
     await session.run(`DROP TABLE IF EXISTS ${setting}`);
-  }
-
-  /** Its connection is closed, but the server may still be busy with its last statement. */
-  async #endOldSession(session: MysqlSession): Promise<void> {
-    await session.run(`SET lock_wait_timeout = ${ABORT_TIMEOUT_MS / 1000}`);
-    await session.run(`KILL ${this.#session.server.connectionId}`).catch(() => undefined);
   }
 
   async #isTakenOver(session: MysqlSession): Promise<boolean> {

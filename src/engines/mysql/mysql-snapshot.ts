@@ -7,6 +7,7 @@ import { tableName } from "../sql/schema.ts";
 import { readCounterBatch, readCounters } from "../sql/server-status.ts";
 import { parentsQuery, readSubtree } from "../sql/subtree.ts";
 import { scanQuery, type TableScan, tableScans } from "../sql/table-scans.ts";
+import { LoadMarker } from "./load-marker.ts";
 import type { MysqlAddress } from "./mysql-address.ts";
 import { quote, readSettingRow } from "./mysql-schema.ts";
 import { MysqlSession } from "./mysql-session.ts";
@@ -37,7 +38,8 @@ export class MysqlSnapshot implements Snapshot {
       const setting = await readSettingRow(session);
       if (setting === undefined) {
         throw new NotFoundError("DECANT_E_NO_VOLUME", `There is no volume in ${address.url}`, {
-          hint: "The database is not formatted, or the volume has another table_prefix",
+          hint:
+            (await LoadMarker.hint(session)) ?? "The database is not formatted, or the volume has another table_prefix",
         });
       }
       const counters = await readCounters(session);

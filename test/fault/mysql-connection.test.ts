@@ -1,0 +1,135 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { EngineError } from "../../src/base/errors.ts";
+import { silentLogger } from "../../src/base/logger.ts";
+import { openStore } from "../../src/engines/registry.ts";
+import { type PrivateMysqlServer, requireMysqlProgram, startMysql } from "../support/mysql-server.ts";
+import { readMysqlTables } from "../support/mysql-tables.ts";
+import { type ProxyFault, TcpProxy } from "../support/tcp-proxy.ts";
+import { dumpText, loadText } from "../support/volume-files.ts";
+import { wideVolumeText } from "../support/wide-volume.ts";
+
+const CUTS = 8;
+const hasMysql = await requireMysqlProgram();
+const text: Buffer = await wideVolumeText(6000);
+const never = new AbortController().signal;
+
+async function errorOf(work: Promise<unknown>): Promise<unknown> {
+  return work.then(
+    () => undefined,
+    (error: unknown) => error,
+  );
+}
+
+function expectEngineError(error: unknown): void {
+  if (!(error instanceof EngineError)) throw error ?? new Error("expected a failure");
+  expect(error.code).toMatch(/^DECANT_E_MYSQL/);
+}
+
+/** Positions over `total` bytes: the first ones, where connecting happens, and then evenly to the end. */
+function cutPoints(total: number): number[] {
+  const even = Array.from({ length: CUTS }, (_, i) => Math.floor((total * (i + 1)) / (CUTS + 1)));
+  return [0, 10, 100, 2000, ...even, total - 200, total - 1];
+}
+
+describe.skipIf(!hasMysql)("a connection to MySQL that breaks", () => {
+  let server: PrivateMysqlServer;
+
+  beforeAll(async () => {
+    server = await startMysql();
+  });
+  afterAll(async () => {
+    await server.stop();
+  });
+
+  /** Runs `work` through a proxy. */
+  async function through<T>(
+    fault: ProxyFault | undefined,
+    database: string,
+    work: (url: string, proxy: TcpProxy) => Promise<T>,
+  ): Promise<T> {
+    const proxy = await TcpProxy.start(server.port, fault);
+    try {
+      return await work(`mysql://root@(127.0.0.1:${proxy.port})/${database}`, proxy);
+    } finally {
+      proxy.close();
+    }
+  }
+
+  /** Bytes of an undisturbed run in each direction. */
+  async function traffic(database: string, work: (url: string) => Promise<unknown>): Promise<TcpProxy["passed"]> {
+    return through(undefined, database, async (url, proxy) => {
+      await work(url);
+      return proxy.passed;
+    });
+  }
+
+  test.each(["toServer", "toClient"] as const)(
+    "%s during a load leaves an empty database, wherever it breaks",
+    async (direction) => {
+      const passed = await traffic(await server.createDatabase(), (url) => loadText(url, text));
+      for (const afterBytes of cutPoints(passed[direction])) {
+        const database = await server.createDatabase();
+        await through({ direction, afterBytes, action: "cut" }, database, async (url) => {
+          const error = await errorOf(loadText(url, text));
+          // When only the answer to the last commit is lost, decant looks whether the volume is there.
+          if (error === undefined) expect((await dumpText(server.url(database))).text.equals(text)).toBe(true);
+          else {
+            expectEngineError(error);
+            expect([afterBytes, [...(await readMysqlTables(server, database)).keys()]]).toEqual([afterBytes, []]);
+          }
+        });
+      }
+    },
+  );
+
+  test("during a load for good leaves tables that are no volume, and the next load says what they are", async () => {
+    const passed = await traffic(await server.createDatabase(), (url) => loadText(url, text));
+    const afterBytes = Math.floor(passed.toServer * 0.6);
+    const database = await server.createDatabase();
+    const fault: ProxyFault = { direction: "toServer", afterBytes, action: "cut", refuse: true };
+    await through(fault, database, async (url) => expectEngineError(await errorOf(loadText(url, text))));
+    const url = server.url(database);
+    const store = await openStore(url, { logger: silentLogger, signal: never, env: {} });
+    expect(await store.readSetting(never)).toBeUndefined();
+    const hint = expect.stringMatching(
+      /^A load by process \d+ on .+ that began at 2\d{3}-.*Z is running there or was cut off \(row decantLoading of `jfs_setting`\): when it is not running, drop its tables and load again$/,
+    );
+    expect(await store.inspectTarget(never)).toEqual({
+      state: "occupied",
+      message: `database mysql://root@tcp(127.0.0.1:${server.port})/${database}?tx_isolation=%27repeatable-read%27 is not empty`,
+      hint,
+    });
+    expect(await errorOf(loadText(url, text))).toMatchObject({ code: "DECANT_E_NOT_EMPTY", hint });
+    expect(await errorOf(dumpText(url))).toMatchObject({ code: "DECANT_E_NO_VOLUME", hint });
+  });
+
+  test("during a dump fails it with the first cause, wherever it breaks", async () => {
+    const database = await server.createDatabase();
+    await loadText(server.url(database), text);
+    const passed = await traffic(database, dumpText);
+    for (const afterBytes of cutPoints(passed.toClient).filter((position) => position < passed.toClient - 300)) {
+      const fault: ProxyFault = { direction: "toClient", afterBytes, action: "cut" };
+      await through(fault, database, async (url) => {
+        const error = await errorOf(dumpText(url));
+        expectEngineError(error);
+        expect([afterBytes, (error as EngineError).message]).toEqual([
+          afterBytes,
+          expect.stringMatching(/ECONNRESET|the connection was lost/),
+        ]);
+      });
+    }
+  });
+
+  test("because the server ends it is told with the server's words, and a dump fails", async () => {
+    const database = await server.createDatabase();
+    await loadText(server.url(database), text);
+    const store = await openStore(server.url(database), { logger: silentLogger, signal: never, env: {} });
+    const snapshot = await store.openSnapshot({ signal: never, logger: silentLogger });
+    const threads = "SELECT id FROM information_schema.processlist WHERE db = ";
+    for (const [id] of await server.query(`${threads}'${database}'`)) await server.query(`KILL ${String(id)}`);
+    const error = await errorOf(snapshot.readNode(1n));
+    expectEngineError(error);
+    expect((error as EngineError).code).toBe("DECANT_E_MYSQL_LOST");
+    await snapshot.close();
+  });
+});
