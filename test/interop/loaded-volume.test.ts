@@ -23,6 +23,8 @@ import {
   whileMounted,
   withBucket,
 } from "../support/mount.ts";
+import { requireMysql } from "../support/mysql-server.ts";
+import { readMysqlCatalog } from "../support/mysql-tables.ts";
 import { restoreRedisJsonl } from "../support/redis-fixture.ts";
 import { startRedis } from "../support/redis-server.ts";
 import { fixture } from "../support/repository.ts";
@@ -34,13 +36,14 @@ import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 const client = await mountingClient();
 const redis = client !== undefined && (await requireRedisServer()) ? await startRedis() : undefined;
+const mysql = client === undefined ? undefined : await requireMysql();
 
 interface Volume {
   readonly url: string;
   /** Directory of its data, under the volume's name. */
   readonly bucket: string;
-  /** SQLite file. */
-  readonly path?: string;
+  /** The schema of a SQL database, which no client may change. */
+  readonly catalog?: () => Promise<unknown>;
 }
 
 /** The data blocks of the golden volume in a directory of their own. */
@@ -59,7 +62,18 @@ async function flushRedis(): Promise<void> {
 async function loadIntoSqlite(): Promise<Volume> {
   const [bucket, target] = [await unpackObjects(), newSqliteTarget()];
   await loadVolumeFile(target.url, withBucket(fixture("golden/dumps/golden.keep.json"), bucket));
-  return { ...target, bucket };
+  const catalog = async (): Promise<unknown> => {
+    expect(query(target.path, "PRAGMA integrity_check")).toEqual(["ok"]);
+    return readCatalog(target.path);
+  };
+  return { ...target, bucket, catalog };
+}
+
+async function loadIntoMysql(): Promise<Volume> {
+  const [bucket, database] = [await unpackObjects(), await mysql!.createDatabase()];
+  const url = mysql!.url(database);
+  await loadVolumeFile(url, withBucket(fixture("golden/dumps/golden.keep.json"), bucket));
+  return { url, bucket, catalog: () => readMysqlCatalog(mysql!, database) };
 }
 
 async function loadIntoRedis(): Promise<Volume> {
@@ -114,6 +128,7 @@ const VOLUMES: readonly (readonly [
   keepsNames: boolean,
 ])[] = [
   ["loaded into SQLite", client === undefined, loadIntoSqlite, false],
+  ["loaded into MySQL", mysql === undefined, loadIntoMysql, false],
   ["loaded into Redis", redis === undefined, loadIntoRedis, false],
   ["migrated from Redis to SQLite to Redis", redis === undefined, migrateTwice, true],
 ];
@@ -133,7 +148,7 @@ describe.each(VOLUMES)("a volume %s", (_, skipped, open, keepsNames) => {
 
   test.skipIf(skipped)("can be written to, is sound afterwards, and both dump it to the same bytes", async () => {
     const volume = await open();
-    const catalog = volume.path === undefined ? undefined : readCatalog(volume.path);
+    const catalog = await volume.catalog?.();
     await whileMounted(client!, volume.url, async (directory) => {
       await change(directory);
     });
@@ -145,9 +160,7 @@ describe.each(VOLUMES)("a volume %s", (_, skipped, open, keepsNames) => {
       expect(trash).toMatch(/-readme\.txt\n$/);
     });
     await expectSound(volume, keepsNames);
-    if (volume.path === undefined) return;
-    expect(readCatalog(volume.path)).toEqual(catalog);
-    expect(query(volume.path, "PRAGMA integrity_check")).toEqual(["ok"]);
+    expect(await volume.catalog?.()).toEqual(catalog);
   });
 });
 

@@ -6,6 +6,7 @@ import { migrate } from "../../src/operations/migrate.ts";
 import { expectSameBytes } from "../golden/compare-bytes.ts";
 import { REPLACEMENT_CHARACTERS, withPermittedDifferences } from "../golden/permitted-differences.ts";
 import { type ListedEntry, listMount, mountingClient, whileMounted } from "../support/mount.ts";
+import { requireMysql } from "../support/mysql-server.ts";
 import { startRedis } from "../support/redis-server.ts";
 import { fixture } from "../support/repository.ts";
 import { requireRedisServer } from "../support/require-server.ts";
@@ -16,6 +17,7 @@ import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 const client = await mountingClient();
 const redis = client !== undefined && (await requireRedisServer()) ? await startRedis() : undefined;
+const mysql = client === undefined ? undefined : await requireMysql();
 
 /** A volume as clients make it, filled through a mount by the script that filled the fixtures. */
 async function makeVolume(url: string): Promise<ListedEntry[]> {
@@ -47,9 +49,10 @@ const DUMPS: readonly (readonly [flags: string[], options: DumpOptions, hasNames
   [["--subdir", "/docs"], { subdir: "/docs" }, false],
 ];
 
-const SOURCES: readonly (readonly [name: string, skipped: boolean, url: () => string])[] = [
+const SOURCES: readonly (readonly [name: string, skipped: boolean, url: () => string | Promise<string>])[] = [
   ["SQLite", client === undefined, () => newSqliteTarget().url],
   ["Redis", redis === undefined, () => redis!.url(3)],
+  ["MySQL", mysql === undefined, async () => mysql!.url(await mysql!.createDatabase())],
 ];
 
 describe.each(SOURCES)("a volume made by the reference on %s", (_, skipped, newUrl) => {
@@ -57,7 +60,7 @@ describe.each(SOURCES)("a volume made by the reference on %s", (_, skipped, newU
 
   beforeAll(async () => {
     if (skipped) return;
-    url = newUrl();
+    url = await newUrl();
     await makeVolume(url);
   });
 
