@@ -45,8 +45,8 @@ export async function connect(address: PostgresAddress, signal: AbortSignal): Pr
 function isWorthOtherTls(error: unknown): boolean {
   const state = sqlState(error);
   if (state !== undefined) return state === "28000";
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  return !/^(ECONN|ENOTFOUND|EAI_|EHOST|ENET|ETIMEDOUT|ENOENT|EACCES)/.test(code);
+  const code = error instanceof Error ? ("code" in error ? String(error.code) : error.message) : "";
+  return !/^(timeout|ECONN|ENOTFOUND|EAI_|EHOST|ENET|ETIMEDOUT|ENOENT|EACCES)/.test(code);
 }
 
 async function attempt(

@@ -170,12 +170,13 @@ function parseHosts(text: string, port: string | undefined, printable: string): 
   const ports = port?.split(",") ?? [];
   return text.split(",").map((item, i) => {
     const fallback = ports[i] ?? ports[0] ?? String(DEFAULT_PORT);
-    const plain = decode(item);
-    if (plain.startsWith("/")) return { host: plain, port: parsePort(fallback, printable) };
-    const match = /^(?:\[([^\]]*)\]|([^:]*))(?::(\d*))?$/.exec(plain);
-    if (match === null && /^[0-9a-f:.]+$/i.test(plain)) return { host: plain, port: parsePort(fallback, printable) };
-    if (match === null) throw invalid(printable, `"${plain}" is no host`);
-    return { host: (match[1] ?? match[2]) || DEFAULT_HOST, port: parsePort(match[3] || fallback, printable) };
+    if (item.startsWith("/") || /^[0-9a-f]*:[0-9a-f:.]*:[0-9a-f:.]*$/i.test(item)) {
+      return { host: item, port: parsePort(fallback, printable) };
+    }
+    const match = /^(?:\[([^\]]*)\]|([^:]*))(?::(\d*))?$/.exec(item);
+    if (match === null) throw invalid(printable, `"${item}" is no host`);
+    const host = decode(match[1] ?? match[2] ?? "");
+    return { host: host || DEFAULT_HOST, port: parsePort(match[3] || fallback, printable) };
   });
 }
 
