@@ -8,6 +8,8 @@ import { type TlsAttempt, tlsAttempts } from "./postgres-tls.ts";
 export interface ServerSession {
   readonly client: Client;
   readonly socket: Socket;
+  /** What broke the session first. The library tells later calls only that it is broken. */
+  readonly failure: () => Error | undefined;
 }
 
 /** Type numbers of PostgreSQL whose values become bigint: int8, int2, int4, oid, numeric. */
@@ -70,13 +72,16 @@ async function attempt(
     types: { getTypeParser: getTypeParser as typeof pg.types.getTypeParser },
     stream: () => socket,
   });
-  client.on("error", () => undefined); // whoever waits for an answer gets the error too
+  let failure: Error | undefined;
+  client.on("error", (error) => {
+    failure ??= error;
+  });
   const abort = (): void => void socket.destroy();
   signal.addEventListener("abort", abort, { once: true });
   try {
     await client.connect();
     await prepareSession(client, address);
-    return { client, socket };
+    return { client, socket, failure: () => failure };
   } catch (error) {
     socket.destroy();
     throw error;

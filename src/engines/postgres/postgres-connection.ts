@@ -1,11 +1,12 @@
 import { once } from "node:events";
 import type { Readable } from "node:stream";
 import copyStreams from "pg-copy-streams";
+import { DecantError } from "../../base/errors.ts";
 import type { SqlSession } from "../sql/catalog.ts";
 import { SqlCatalog } from "../sql/catalog.ts";
 import { connect, type ServerSession } from "./connect.ts";
 import type { PostgresAddress } from "./postgres-address.ts";
-import { toEngineError } from "./postgres-errors.ts";
+import { sqlState, toEngineError } from "./postgres-errors.ts";
 import { quote, readColumns } from "./postgres-schema.ts";
 
 /** A value for a statement. Big integers travel as their decimal text. */
@@ -143,7 +144,8 @@ export class PostgresConnection implements SqlSession {
 
   #translate(error: unknown, action: string): unknown {
     if (this.#signal.aborted) return this.#signal.reason;
-    return toEngineError(error, this.address.url, action);
+    const first = sqlState(error) === undefined ? this.#session.failure() : undefined;
+    return toEngineError(error instanceof DecantError ? error : (first ?? error), this.address.url, action);
   }
 }
 

@@ -111,13 +111,14 @@ export function toEngineError(error: unknown, url: string, action: string): unkn
   if (state === undefined) return lostError(error, url);
   if (state === "3D000") return missingDatabase(error, url);
   const text = `${error.message}${detailOf(error)}`;
-  if (state === "23505") {
-    return new DataError("DECANT_E_DUPLICATE", `Cannot store two rows with the same key in ${url}: ${text}`, {
+  // A table that somebody else is just making shows in one way or in the other.
+  if (state === "42P07" || (state === "23505" && "schema" in error && error.schema === "pg_catalog")) {
+    return new ConflictError("DECANT_E_TARGET_CHANGED", `${url} was filled by another program meanwhile: ${text}`, {
       cause: error,
     });
   }
-  if (state === "42P07") {
-    return new ConflictError("DECANT_E_TARGET_CHANGED", `${url} was filled by another program meanwhile: ${text}`, {
+  if (state === "23505") {
+    return new DataError("DECANT_E_DUPLICATE", `Cannot store two rows with the same key in ${url}: ${text}`, {
       cause: error,
     });
   }
