@@ -25,6 +25,7 @@ import {
 } from "../support/mount.ts";
 import { requireMysql } from "../support/mysql-server.ts";
 import { readMysqlCatalog } from "../support/mysql-tables.ts";
+import { requirePostgresServer, startPostgres } from "../support/postgres-server.ts";
 import { restoreRedisJsonl } from "../support/redis-fixture.ts";
 import { startRedis } from "../support/redis-server.ts";
 import { fixture } from "../support/repository.ts";
@@ -37,6 +38,7 @@ import { temporaryDirectory } from "../support/temporary-directory.ts";
 const client = await mountingClient();
 const redis = client !== undefined && (await requireRedisServer()) ? await startRedis() : undefined;
 const mysql = client === undefined ? undefined : await requireMysql();
+const postgres = client !== undefined && (await requirePostgresServer()) ? await startPostgres() : undefined;
 
 interface Volume {
   readonly url: string;
@@ -74,6 +76,13 @@ async function loadIntoMysql(): Promise<Volume> {
   const url = mysql!.url(database);
   await loadVolumeFile(url, withBucket(fixture("golden/dumps/golden.keep.json"), bucket));
   return { url, bucket, catalog: () => readMysqlCatalog(mysql!, database) };
+}
+
+async function loadIntoPostgres(): Promise<Volume> {
+  const [bucket, database] = [await unpackObjects(), await postgres!.createDatabase()];
+  const url = postgres!.url(database);
+  await loadVolumeFile(url, withBucket(fixture("golden/dumps/golden.keep.json"), bucket));
+  return { url, bucket, catalog: () => postgres!.dumpSchema(database) };
 }
 
 async function loadIntoRedis(): Promise<Volume> {
@@ -129,6 +138,7 @@ const VOLUMES: readonly (readonly [
 ])[] = [
   ["loaded into SQLite", client === undefined, loadIntoSqlite, false],
   ["loaded into MySQL", mysql === undefined, loadIntoMysql, false],
+  ["loaded into PostgreSQL", postgres === undefined, loadIntoPostgres, false],
   ["loaded into Redis", redis === undefined, loadIntoRedis, false],
   ["migrated from Redis to SQLite to Redis", redis === undefined, migrateTwice, true],
 ];
@@ -180,7 +190,7 @@ async function change(directory: string): Promise<void> {
 }
 
 /** What the client says about the server and the storage, not about the volume. */
-const ABOUT_OTHERS = /AOF is not enabled|Set storage tier: not supported/;
+const ABOUT_OTHERS = /AOF is not enabled|Set storage tier: not supported|The latency to database is too high/;
 
 const complaints = (log: string): string[] =>
   log.split("\n").filter((line) => /<(WARNING|ERROR|FATAL)>/.test(line) && !ABOUT_OTHERS.test(line));

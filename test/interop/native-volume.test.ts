@@ -7,6 +7,7 @@ import { expectSameBytes } from "../golden/compare-bytes.ts";
 import { REPLACEMENT_CHARACTERS, withPermittedDifferences } from "../golden/permitted-differences.ts";
 import { type ListedEntry, listMount, mountingClient, whileMounted } from "../support/mount.ts";
 import { requireMysql } from "../support/mysql-server.ts";
+import { requirePostgresServer, startPostgres } from "../support/postgres-server.ts";
 import { startRedis } from "../support/redis-server.ts";
 import { fixture } from "../support/repository.ts";
 import { requireRedisServer } from "../support/require-server.ts";
@@ -18,6 +19,7 @@ import { temporaryDirectory } from "../support/temporary-directory.ts";
 const client = await mountingClient();
 const redis = client !== undefined && (await requireRedisServer()) ? await startRedis() : undefined;
 const mysql = client === undefined ? undefined : await requireMysql();
+const postgres = client !== undefined && (await requirePostgresServer()) ? await startPostgres() : undefined;
 
 /** A volume as clients make it, filled through a mount by the script that filled the fixtures. */
 async function makeVolume(url: string): Promise<ListedEntry[]> {
@@ -52,6 +54,7 @@ const DUMPS: readonly (readonly [flags: string[], options: DumpOptions, hasNames
 const SOURCES: readonly (readonly [name: string, skipped: boolean, url: () => string | Promise<string>])[] = [
   ["SQLite", client === undefined, () => newSqliteTarget().url],
   ["Redis", redis === undefined, () => redis!.url(3)],
+  ["PostgreSQL", postgres === undefined, async () => postgres!.url(await postgres!.createDatabase())],
   ["MySQL", mysql === undefined, async () => mysql!.url(await mysql!.createDatabase())],
 ];
 
