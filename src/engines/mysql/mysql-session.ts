@@ -39,11 +39,18 @@ export class MysqlSession implements SqlSession {
   readonly #prefix: string;
   #tables: TableInfo | undefined;
 
-  static async open(address: MysqlAddress, env: Environment, signal: AbortSignal): Promise<MysqlSession> {
+  /** `like` has the same database: then its tables are not asked for again. */
+  static async open(
+    address: MysqlAddress,
+    env: Environment,
+    signal: AbortSignal,
+    like?: MysqlSession,
+  ): Promise<MysqlSession> {
     const connection = await MysqlConnection.open(address, env, signal);
     try {
       const session = new MysqlSession(connection, address.tablePrefix, await setUp(connection));
-      await session.refreshCatalog();
+      if (like === undefined) await session.refreshCatalog();
+      else session.#tables = like.tables;
       return session;
     } catch (error) {
       connection.destroy();
