@@ -7,6 +7,7 @@ import { formatSetting, parseSetting, type Setting } from "../volume/setting.ts"
 import { REMOVED } from "../volume/setting-secrets.ts";
 import { checkClientVersion } from "../volume/version.ts";
 import type { OperationContext } from "./context.ts";
+import { KindProgress } from "./kind-progress.ts";
 import type { CounterValues, RecordCounts } from "./report.ts";
 
 export interface LoadVolumeOptions {
@@ -54,7 +55,7 @@ export async function loadVolume(records: RecordStream, options: LoadVolumeOptio
       });
   const result: Consolidated = { source: new Map(), loaded: new Map(), entries: 0, directories: 0, roots: 0 };
   const counts = new Map<string, number>();
-  const writing = context.progress.begin("Writing records");
+  const writing = new KindProgress(context.progress, "Writing");
   try {
     const flat = consolidate(
       head.records(),
@@ -70,13 +71,12 @@ export async function loadVolume(records: RecordStream, options: LoadVolumeOptio
     for await (const batch of flat) {
       context.signal.throwIfAborted();
       counts.set(batch.kind, (counts.get(batch.kind) ?? 0) + batch.count);
-      writing.records += batch.count;
-      writing.bytes += batch.bytes.length;
+      writing.count(batch);
       await loader.write(batch);
     }
     const setting = head.require();
     await loader.finish(Buffer.from(formatSetting(setting, { form: "stored" })));
-    context.progress.end(writing);
+    writing.end();
     return {
       setting,
       counts: {

@@ -6,6 +6,7 @@ import type { FindingList } from "../volume/findings.ts";
 import { ROOT_INODE, TRASH_INODE } from "../volume/inode.ts";
 import type { RecordKind, RecordStream } from "../volume/records.ts";
 import type { OperationContext } from "./context.ts";
+import { KindProgress } from "./kind-progress.ts";
 
 /** What a dump in tree order is made of; usage, statistics and references are derived data. */
 const TREE_KINDS: readonly RecordKind[] = [
@@ -39,31 +40,34 @@ export async function* snapshotTree(
   const { progress, memory, signal } = context;
   const { root, findings } = options;
   const treeFindings = new TreeFindings();
-  const expected = snapshot.estimates.get("node");
-  const reading = progress.begin("Reading records", expected === undefined ? {} : { records: expected * 3 });
+  const reading = new KindProgress(progress, "Reading", snapshot.estimates);
   const roots = [{ inode: root ?? ROOT_INODE, type: FileType.directory }];
   if (options.withTrash) roots.push({ inode: TRASH_INODE, type: FileType.directory });
   const records = snapshot.records({
     kinds: new Set(TREE_KINDS),
     ...(root === undefined ? {} : { root }),
   });
-  yield* treeOrder(records, {
+  yield* treeOrder(counted(records, reading), {
     roots,
     maxBytes: memory.maxBytes,
     tmpDir: memory.tmpDir,
     signal,
     findings: treeFindings,
-    progress: {
-      reading,
-      sorting: () => {
-        progress.end(reading);
-        return progress.begin("Sorting into tree order");
-      },
+    beginSorting: () => {
+      reading.end();
+      return progress.begin("Sorting into tree order");
     },
   });
   const whole = root === undefined && options.withTrash;
   addTreeFindings(findings, treeFindings, whole);
   for (const note of snapshot.notes) findings.addOther("reader", note.text, note.loss, undefined, note.count);
+}
+
+async function* counted(records: RecordStream, progress: KindProgress): RecordStream {
+  for await (const batch of records) {
+    progress.count(batch);
+    yield batch;
+  }
 }
 
 /** A part of a volume has records without an entry by its nature; only the whole can say that something is lost. */

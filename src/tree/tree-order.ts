@@ -46,8 +46,8 @@ export interface TreeOrderOptions {
   readonly signal: AbortSignal;
   /** Filled while the stream is read. */
   readonly findings: TreeFindings;
-  /** Counted per phase, when given. */
-  readonly progress?: { reading: PhaseProgress; sorting: () => PhaseProgress };
+  /** Called when all has been read and sorting begins, whose bytes are counted in what it returns. */
+  readonly beginSorting?: () => PhaseProgress;
 }
 
 /**
@@ -65,7 +65,6 @@ export async function* treeOrder(records: RecordStream, options: TreeOrderOption
       if (RecordIndex.takes(batch)) {
         index.add(batch);
         recycle(batch.bytes);
-        if (options.progress !== undefined) options.progress.reading.records += batch.count;
       } else {
         yield batch;
       }
@@ -146,7 +145,7 @@ class RecordIndex {
   }
 
   async build(): Promise<void> {
-    const phase = this.#options.progress?.sorting();
+    const phase = this.#options.beginSorting?.();
     const joining = this.#join.totalBytes;
     if (phase !== undefined) phase.totalBytes = joining * 2;
     for (let partition = 0; partition < this.#partitions; partition++) {

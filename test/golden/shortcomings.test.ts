@@ -161,7 +161,7 @@ describe("what a dump of the reference does wrong", () => {
     });
     const report = await dump({ source: source.url, target: { file } }, createContext({ progress }));
     writer.close();
-    expect(progress.phases.map(({ name }) => name)).toContain("Reading records");
+    expect(progress.phases.map(({ name }) => name)).toContain("Reading inodes");
     expect(report.consistency.pointInTime).toBe(true);
     expect(readFileSync(file).equals(before.bytes)).toBe(true);
     expect((await dumpVolume(source.url)).bytes.equals(before.bytes)).toBe(false);
@@ -231,7 +231,7 @@ class WritingProgress extends Progress {
   }
 
   override begin(...args: Parameters<Progress["begin"]>): PhaseProgress {
-    if (args[0] === "Reading records") this.#work();
+    if (args[0] === "Reading inodes") this.#work();
     return super.begin(...args);
   }
 }
