@@ -1,6 +1,7 @@
 import { NotFoundError } from "../../base/errors.ts";
 import type { FlatKind, RecordBatch, RecordKind, RecordStream } from "../../volume/records.ts";
 import type { Consistency, RecordSelection, Snapshot, SnapshotNote, SnapshotOptions } from "../engine.ts";
+import { mergeStreams } from "../sql/merge-streams.ts";
 import { NoteList } from "../sql/note-list.ts";
 import { BatchQueue, decodeInt64s, nodeDecoder, type RowDecoder } from "../sql/record-decoders.ts";
 import { tableName } from "../sql/schema.ts";
@@ -8,7 +9,6 @@ import { readCounterBatch, readCounters } from "../sql/server-status.ts";
 import { parentsQuery, readSubtree } from "../sql/subtree.ts";
 import { scanQuery, type TableScan, tableScans } from "../sql/table-scans.ts";
 import { LoadMarker } from "./load-marker.ts";
-import { mergeStreams } from "./merge-streams.ts";
 import type { MysqlAddress } from "./mysql-address.ts";
 import { quote, readSettingRow } from "./mysql-schema.ts";
 import { MysqlSession } from "./mysql-session.ts";
