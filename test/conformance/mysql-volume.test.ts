@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import type { DecantError } from "../../src/base/errors.ts";
 import { silentLogger } from "../../src/base/logger.ts";
@@ -263,6 +264,62 @@ describe.skipIf(found === undefined)("a load into MySQL", () => {
     expect(await server.query("SELECT max(id) FROM jfs_acl", database)).toEqual([[6]]);
     expect((await readMysqlTables(server, database)).get("jfs_counter")).toEqual([]);
   });
+
+  test.each(["abort", "signal"] as const)("by several connections is removed as a whole after %s", async (way) => {
+    const database = await server.createDatabase();
+    const controller = new AbortController();
+    const store = await open(database);
+    const loader = await store.openLoader({ ...options, signal: controller.signal, sliceRefs: "complete" });
+    for (const batch of toBatches(manyFiles(40_000), 10_000)) await loader.write(batch);
+    expect((await connectionsTo(database)).length).toBe(4);
+    if (way === "signal") controller.abort();
+    await loader.abort();
+    expect(await readMysqlTables(server, database)).toEqual(new Map());
+    expect(await connectionsTo(database)).toEqual([]);
+  });
+
+  test("uses the connections that the user may have", async () => {
+    const database = await server.createDatabase();
+    await server.query(
+      `CREATE OR REPLACE USER few@'%' WITH MAX_USER_CONNECTIONS 2; GRANT ALL ON ${database}.* TO few@'%'`,
+    );
+    const url = server.url(database).replace("root@", "few@");
+    const store = await openStore(url, { logger: silentLogger, signal, env: {} });
+    const loader = await store.openLoader({ ...options, sliceRefs: "complete" });
+    const set = manyFiles(40_000);
+    for (const batch of toBatches(set, 10_000)) await loader.write(batch);
+    await loader.finish(SAMPLE_SETTING);
+    const kinds = new Set<RecordKind>(["node", "edge", "chunk"]);
+    expect(await read(database, kinds)).toEqual(comparable({ node: set.node!, edge: set.edge!, chunk: set.chunk! }));
+    expect((await readMysqlTables(server, database)).get("jfs_chunk_ref")).toHaveLength(40_000);
+    const fresh = await server.createDatabase();
+    await (await open(fresh)).createVolume(NEW_VOLUME, signal);
+    expect(await readMysqlCatalog(server, database)).toEqual(await readMysqlCatalog(server, fresh));
+  });
+
+  /** The server takes a moment to notice that a connection was closed. */
+  async function connectionsTo(database: string): Promise<unknown[][]> {
+    const list = (): Promise<unknown[][]> =>
+      server.query(`SELECT id FROM information_schema.processlist WHERE db = '${database}'`);
+    for (let i = 0; i < 50 && (await list()).length > 0 && (await list()).length !== 4; i++) await sleep(20);
+    return list();
+  }
+
+  function manyFiles(count: number): RecordSet {
+    const inodes = Array.from({ length: count }, (_, i) => BigInt(i + 2));
+    const slice = (id: bigint) => encodeSlices([{ pos: 0, id, size: 1, off: 0, len: 1 }]);
+    return {
+      node: inodes.map((inode) => file(inode)),
+      edge: inodes.map((inode) => ({
+        parent: 1n,
+        inode,
+        type: 1,
+        name: Buffer.from(`a file of some length ${inode}`),
+      })),
+      chunk: inodes.map((inode) => ({ inode, index: 0, slices: slice(inode) })),
+      sliceRef: inodes.map((id) => ({ id: (1n << 62n) | id, size: 2147483647, refs: 2147483647n })),
+    };
+  }
 
   test("that was cut off is no place for a new volume", async () => {
     const database = await server.createDatabase();

@@ -1,9 +1,9 @@
-import { recycle } from "../../base/bytes.ts";
 import { ConflictError, errorText, InternalError } from "../../base/errors.ts";
 import type { RecordBatch, RecordKind } from "../../volume/records.ts";
 import type { Loader, LoaderOptions } from "../engine.ts";
 import { takeLastChangelog } from "../sql/last-changelog.ts";
 import { NODE_COLUMNS, SQL_TABLES, type SqlTable, tableName } from "../sql/schema.ts";
+import { InsertLane } from "./insert-lane.ts";
 import { InsertWriter } from "./insert-writer.ts";
 import { LoadMarker } from "./load-marker.ts";
 import type { MysqlAddress } from "./mysql-address.ts";
@@ -12,10 +12,11 @@ import { addIndexes, createTable, quote, readSettingRow } from "./mysql-schema.t
 import { MysqlSession, withSession } from "./mysql-session.ts";
 import { readNode } from "./mysql-snapshot.ts";
 import { putNode, type RecordWriter, recordWriters } from "./record-writers.ts";
+import { closeAll } from "./shared-snapshot.ts";
 import { settingInsert } from "./volume-changes.ts";
 
-/** Statements are committed in portions of this size: a commit waits for the disk, and a large one for its undo log. */
-const COMMIT_BYTES = 16 * 1024 * 1024;
+/** The tables that get a connection of their own when there is more for them than one statement. */
+const OWN_LANES: ReadonlySet<string> = new Set(["edge", "chunk", "chunk_ref"]);
 /** How long removing what was written may take. */
 const ABORT_TIMEOUT_MS = 60_000;
 const TABLE_EXISTS = 1050;
@@ -25,21 +26,22 @@ type Environment = Readonly<Record<string, string | undefined>>;
 /**
  * Fills new tables, adds their indexes after the rows, and writes the setting last (docs/spec/sql.md §16.2, 12.8). The
  * server commits with every change of the schema, so a load cannot be one transaction: a marker says what the tables are
- * until the setting replaces it. One statement is under way while the next one is collected.
+ * until the setting replaces it. Large tables are filled side by side, each by a connection of its own.
  */
 export class MysqlLoader implements Loader {
   readonly #address: MysqlAddress;
   readonly #env: Environment;
   readonly #options: LoaderOptions;
   readonly #session: MysqlSession;
+  /** By table; `#leader` serves those that are not here, and nodes, which are read and replaced on the way. */
+  readonly #lanes = new Map<string, InsertLane>();
+  #leader: InsertLane | undefined;
   readonly #marker = new LoadMarker();
   readonly #writers: InsertWriter[] = [];
   readonly #byKind: Partial<Record<RecordKind, RecordWriter>>;
   /** Full names of the tables that this load has created. */
   readonly #created: string[] = [];
   #isMarked = false;
-  #underWay: Promise<void> = Promise.resolve();
-  #uncommitted = 0;
   #lastChangelog = 0n;
   #state: "open" | "failed" | "ended" = "open";
 
@@ -77,7 +79,7 @@ export class MysqlLoader implements Loader {
         this.#lastChangelog = lastChangelog ?? this.#lastChangelog;
       }
       const write = this.#byKind[batch.kind]; // parent records are computed from the edges in SQL
-      for (const writer of write?.(stored) ?? []) await this.#send(writer);
+      for (const writer of write?.(stored) ?? []) await this.#send(writer, await this.#laneOf(writer.table));
     });
   }
 
@@ -99,10 +101,10 @@ export class MysqlLoader implements Loader {
       const values: unknown[] = [];
       for (let i = 0, at = 0; i < batch.count; i++) {
         at = putNode(writer, batch.bytes, at, values);
-        if (writer.commit()) await this.#send(writer);
+        if (writer.commit()) await this.#send(writer, this.#leader!);
       }
-      await this.#send(writer);
-      await this.#underWay;
+      await this.#send(writer, this.#leader!);
+      await this.#leader!.settle();
     });
   }
 
@@ -114,14 +116,14 @@ export class MysqlLoader implements Loader {
       await this.abort();
       throw error;
     }
-    await this.#session.close();
+    await closeAll(this.#allLanes().map(({ session }) => session));
   }
 
   async abort(): Promise<void> {
     if (this.#state === "ended") return;
     this.#state = "ended";
     this.#session.connection.destroy();
-    await this.#underWay.catch(() => undefined);
+    for (const lane of this.#allLanes()) await lane.destroy();
     if (this.#created.length === 0) return;
     try {
       await this.#withNewSession((session) => this.#removeTables(session));
@@ -139,7 +141,7 @@ export class MysqlLoader implements Loader {
       this.#isMarked = true;
     }
     await this.#session.refreshCatalog();
-    await this.#session.run("START TRANSACTION");
+    this.#leader = new InsertLane(this.#session);
   }
 
   async #createTable(table: SqlTable): Promise<void> {
@@ -173,36 +175,55 @@ export class MysqlLoader implements Loader {
     }
   }
 
-  async #send(writer: InsertWriter): Promise<void> {
-    const statement = writer.take();
-    if (statement === undefined) return;
-    await this.#underWay;
-    this.#underWay = this.#execute(statement);
-    this.#underWay.catch(() => undefined); // told to whoever waits for it next
+  #allLanes(): InsertLane[] {
+    return [...new Set([...(this.#leader === undefined ? [] : [this.#leader]), ...this.#lanes.values()])];
   }
 
-  async #execute(statement: Buffer): Promise<void> {
-    await this.#session.connection.execute(statement);
-    this.#uncommitted += statement.length;
-    recycle(statement);
-    if (this.#uncommitted < COMMIT_BYTES) return;
-    await this.#session.run("COMMIT", "START TRANSACTION");
-    this.#uncommitted = 0;
+  /** The connection that fills a table; opened when there is a whole statement for it, so that small volumes need one. */
+  async #laneOf(table: string): Promise<InsertLane> {
+    if (!OWN_LANES.has(table)) return this.#leader!;
+    const lane = this.#lanes.get(table) ?? (await this.#openLane());
+    this.#lanes.set(table, lane);
+    return lane;
+  }
+
+  /** Where no more connections are to be had, the first one does it all. */
+  async #openLane(): Promise<InsertLane> {
+    const { signal } = this.#options;
+    try {
+      return new InsertLane(await MysqlSession.open(this.#address, this.#env, signal, this.#session));
+    } catch (error) {
+      signal.throwIfAborted();
+      this.#options.logger.debug(`One connection for several tables: ${errorText(error)}`);
+      return this.#leader!;
+    }
+  }
+
+  async #send(writer: InsertWriter, lane: InsertLane): Promise<void> {
+    const statement = writer.take();
+    if (statement !== undefined) await lane.send(statement);
   }
 
   async #sendAll(): Promise<void> {
-    for (const writer of this.#writers) await this.#send(writer);
-    await this.#underWay;
+    for (const writer of this.#writers) await this.#send(writer, this.#lanes.get(writer.table) ?? this.#leader!);
+    for (const lane of this.#allLanes()) await lane.settle();
+  }
+
+  async #addIndexes(): Promise<void> {
+    const work = this.#allLanes().map(async (lane) => {
+      for (const table of SQL_TABLES) {
+        const sql = addIndexes(table, this.#address.tablePrefix);
+        if (sql !== undefined && (this.#lanes.get(table.name) ?? this.#leader) === lane) await lane.session.run(sql);
+      }
+    });
+    const results = await Promise.allSettled(work); // none may be at work when the tables are removed
+    for (const result of results) if (result.status === "rejected") throw result.reason;
   }
 
   async #complete(setting: Buffer): Promise<void> {
-    const prefix = this.#address.tablePrefix;
     await this.#sendAll();
-    await this.#session.run("COMMIT");
-    for (const table of SQL_TABLES) {
-      const sql = addIndexes(table, prefix);
-      if (sql !== undefined) await this.#session.run(sql);
-    }
+    for (const lane of this.#allLanes()) await lane.commit();
+    await this.#addIndexes();
     if (this.#lastChangelog > 0n) {
       const table = this.#session.catalog.table("change_log");
       await this.#session.run(`ALTER TABLE ${table} AUTO_INCREMENT = ${this.#lastChangelog + 1n}`);
@@ -230,7 +251,8 @@ export class MysqlLoader implements Loader {
     return withSession(this.#address, this.#env, AbortSignal.timeout(ABORT_TIMEOUT_MS), async (session) => {
       // Its connection is closed, but the server may still be busy with its last statement.
       await session.run(`SET lock_wait_timeout = ${ABORT_TIMEOUT_MS / 1000}`);
-      await session.run(`KILL ${this.#session.server.connectionId}`).catch(() => undefined);
+      const ids = new Set([this.#session, ...this.#allLanes().map((lane) => lane.session)].map(connectionIdOf));
+      for (const id of ids) await session.run(`KILL ${id}`).catch(() => undefined);
       return work(session);
     });
   }
@@ -254,4 +276,8 @@ export class MysqlLoader implements Loader {
   #warnOfLeftovers(reason: string): void {
     this.#options.logger.warn(`Could not remove the tables of the load from ${this.#address.url}: ${reason}`);
   }
+}
+
+function connectionIdOf({ server }: MysqlSession): bigint {
+  return server.connectionId;
 }
