@@ -1,18 +1,9 @@
-import {
-  ConflictError,
-  DataError,
-  DecantError,
-  EngineError,
-  errorText,
-  isAbortError,
-  NotFoundError,
-} from "../../base/errors.ts";
+import { DataError, DecantError, EngineError, errorText, isAbortError, NotFoundError } from "../../base/errors.ts";
 
 interface Explanation {
   readonly errno: readonly number[];
   readonly code: string;
   readonly text: string;
-  readonly kind?: "data" | "missing" | "conflict";
   readonly hint?: string;
   readonly retryable?: true;
 }
@@ -24,13 +15,6 @@ const EXPLANATIONS: readonly Explanation[] = [
     code: "DECANT_E_MYSQL_AUTH",
     text: "it refused the user or the password",
     hint: "The password is taken from the address, else from META_PASSWORD or META_PASSWORD_FILE",
-  },
-  {
-    errno: [1049],
-    code: "DECANT_E_MYSQL_DATABASE",
-    kind: "missing",
-    text: "it has no database of this name",
-    hint: "Check the name, or create it with CREATE DATABASE",
   },
   {
     errno: [1142, 1143, 1227, 1370],
@@ -78,19 +62,6 @@ const EXPLANATIONS: readonly Explanation[] = [
     hint: "Raise max_allowed_packet to 16 MiB or more",
   },
   {
-    errno: [1264, 1366, 1406, 1265, 1292, 3140],
-    code: "DECANT_E_VALUE_TOO_BIG",
-    kind: "data",
-    text: "a column cannot hold a value",
-  },
-  {
-    errno: [1062, 1586],
-    code: "DECANT_E_DUPLICATE",
-    kind: "data",
-    text: "two rows have the same key",
-    hint: "Names of extended attributes are compared in the collation of the database: without regard to case, for instance",
-  },
-  {
     errno: [1053, 1079, 1317, 1927, 3024, 1969, 4031],
     code: "DECANT_E_MYSQL_LOST",
     text: "it ended the statement or the connection",
@@ -119,26 +90,42 @@ export function mysqlErrno(error: unknown): number {
     : 0;
 }
 
+const UNKNOWN_DATABASE = 1049;
+/** Out of range, wrong characters, too long, truncated, no such date or JSON. */
+const UNSUPPORTED: ReadonlySet<number> = new Set([1264, 1366, 1406, 1265, 1292, 3140]);
+const DUPLICATE: ReadonlySet<number> = new Set([1062, 1586]);
+
 /** An error of the server or the library for people, with the masked address; all others pass through untouched. */
 export function toMysqlError(error: unknown, url: string, action: string): unknown {
   if (error instanceof DecantError || isAbortError(error) || !(error instanceof Error)) return error;
   const errno = mysqlErrno(error);
+  const message = (text: string): string => `Cannot ${action} ${url}: ${text} (${errorText(error)})`;
+  if (errno === UNKNOWN_DATABASE) {
+    return new NotFoundError("DECANT_E_MYSQL_DATABASE", message("it has no database of this name"), {
+      cause: error,
+      hint: "Check the name, or create it with CREATE DATABASE",
+    });
+  }
+  if (UNSUPPORTED.has(errno)) {
+    return new DataError("DECANT_E_UNSUPPORTED_VALUE", message("a column cannot hold a value"), { cause: error });
+  }
+  if (DUPLICATE.has(errno)) {
+    return new DataError("DECANT_E_DUPLICATE", message("two rows have the same key"), {
+      cause: error,
+      hint: "Names of extended attributes are compared in the collation of the database: without regard to case, for instance",
+    });
+  }
   const found = EXPLANATIONS.find((explanation) => explanation.errno.includes(errno)) ?? explainConnection(error);
   if (found === undefined) {
     return errno === 0 && !("code" in error)
       ? error
       : new EngineError("DECANT_E_MYSQL", `Cannot ${action} ${url}: ${errorText(error)}`, { cause: error });
   }
-  const options = {
+  return new EngineError(found.code, message(found.text), {
     cause: error,
     retryable: found.retryable ?? false,
     ...(found.hint === undefined ? {} : { hint: found.hint }),
-  };
-  const message = `Cannot ${action} ${url}: ${found.text} (${errorText(error)})`;
-  if (found.kind === "data") return new DataError(found.code, message, options);
-  if (found.kind === "missing") return new NotFoundError(found.code, message, options);
-  if (found.kind === "conflict") return new ConflictError(found.code, message, options);
-  return new EngineError(found.code, message, options);
+  });
 }
 
 function explainConnection(error: Error): Explanation | undefined {
