@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { createReadStream, rmSync } from "node:fs";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
+import type { EngineName } from "./engines.ts";
 import type { BenchVolume } from "./volume.ts";
 
 /** What decant may use of what the reference uses, at a million files. */
@@ -20,54 +21,44 @@ export interface Variant {
 /** One engine, format and direction. */
 export interface Cell {
   readonly name: string;
-  readonly needs: { readonly sqlite: boolean; readonly redis: boolean };
+  readonly engine: EngineName;
   readonly variants: readonly Variant[];
-  /** Arguments of either program, without flags. */
-  arguments(volume: BenchVolume): string[];
-  /** Removes what an earlier run left. */
-  reset(volume: BenchVolume): Promise<void>;
+  /** Removes what an earlier run left; returns the arguments of either program, without flags. */
+  prepare(volume: BenchVolume): Promise<string[]>;
+  /** Removes what a run left. */
+  clean(volume: BenchVolume): Promise<void>;
   /** A digest of the result, for cells whose result must be the same for both programs. */
   digest?(volume: BenchVolume): Promise<string>;
 }
 
+const plain = (cpu: number, wall: number): Variant => ({ name: "default", flags: [], target: { cpu, wall } });
+const fast = (cpu: number, wall: number): Variant => ({ name: "--fast", flags: ["--fast"], target: { cpu, wall } });
+
 export const CELLS: readonly Cell[] = [
-  dumpCell("sqlite-json", (volume) => volume.sqliteUrl, { sqlite: true, redis: false }, [
-    { name: "default", flags: [], target: { cpu: 0.06, wall: 0.06 } },
-    { name: "--fast", flags: ["--fast"], target: { cpu: 0.2, wall: 0.2 } },
-  ]),
-  {
-    name: "json-sqlite",
-    needs: { sqlite: false, redis: false },
-    variants: [{ name: "default", flags: [], target: { cpu: 0.18, wall: 0.25 } }],
-    arguments: (volume) => ["load", `sqlite3://${loadedDatabase(volume)}`, volume.json],
-    reset: async (volume) => {
-      for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(loadedDatabase(volume) + suffix, { force: true });
-    },
-  },
-  dumpCell("redis-json", (volume) => volume.redisUrl, { sqlite: false, redis: true }, [
-    { name: "default", flags: [], target: { cpu: 0.5, wall: 0.65 } },
-  ]),
-  {
-    name: "json-redis",
-    needs: { sqlite: false, redis: true },
-    variants: [{ name: "default", flags: [], target: { cpu: 0.25, wall: 0.45 } }],
-    arguments: (volume) => ["load", volume.emptyRedisUrl, volume.json],
-    reset: (volume) => volume.emptyRedis(),
-  },
+  dumpCell("sqlite", plain(0.06, 0.06), fast(0.2, 0.2)),
+  loadCell("sqlite", plain(0.18, 0.25)),
+  dumpCell("redis", plain(0.5, 0.65)),
+  loadCell("redis", plain(0.25, 0.45)),
+  dumpCell("postgres", plain(0.02, 0.02), fast(0.2, 0.45)),
+  loadCell("postgres", plain(0.15, 0.45)),
+  dumpCell("mariadb", plain(0.1, 0.2), fast(0.3, 0.6)),
+  loadCell("mariadb", plain(0.2, 0.45)),
 ];
 
-function dumpCell(
-  name: string,
-  url: (volume: BenchVolume) => string,
-  needs: Cell["needs"],
-  variants: readonly Variant[],
-): Cell {
+/** What is measured when nothing is chosen: the others' reference takes hours at a million files. */
+export const DEFAULT_CELLS: readonly string[] = CELLS.slice(0, 4).map((cell) => cell.name);
+
+function dumpCell(engine: EngineName, ...variants: Variant[]): Cell {
+  const clean = async (volume: BenchVolume): Promise<void> => rmSync(dumpedFile(volume), { force: true });
   return {
-    name,
-    needs,
+    name: `${engine}-json`,
+    engine,
     variants,
-    arguments: (volume) => ["dump", url(volume), dumpedFile(volume)],
-    reset: async (volume) => rmSync(dumpedFile(volume), { force: true }),
+    prepare: async (volume) => {
+      await clean(volume);
+      return ["dump", volume.engine(engine).url, dumpedFile(volume)];
+    },
+    clean,
     digest: async (volume) => {
       const hash = createHash("sha256");
       await pipeline(createReadStream(dumpedFile(volume)), hash);
@@ -76,10 +67,18 @@ function dumpCell(
   };
 }
 
-function dumpedFile(volume: BenchVolume): string {
-  return join(volume.scratch, "dumped.json");
+function loadCell(engine: EngineName, ...variants: Variant[]): Cell {
+  return {
+    name: `json-${engine}`,
+    engine,
+    variants,
+    prepare: async (volume) => ["load", await volume.engine(engine).emptyTarget(), volume.json],
+    clean: async (volume) => {
+      await volume.engine(engine).emptyTarget();
+    },
+  };
 }
 
-function loadedDatabase(volume: BenchVolume): string {
-  return join(volume.scratch, "loaded.db");
+function dumpedFile(volume: BenchVolume): string {
+  return join(volume.scratch, "dumped.json");
 }

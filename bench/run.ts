@@ -4,7 +4,7 @@ import { parseArgs } from "node:util";
 import { CLIENT_VERSION, realClient } from "../test/support/real-client.ts";
 import { REPOSITORY } from "../test/support/repository.ts";
 import { mustRun } from "../test/support/run-command.ts";
-import { CELLS, type Cell, type Variant } from "./cells.ts";
+import { CELLS, type Cell, DEFAULT_CELLS, type Variant } from "./cells.ts";
 import { parseCorpusArguments } from "./corpus.ts";
 import type { CorpusOptions } from "./corpus-shape.ts";
 import { type Measurement, measure } from "./measure.ts";
@@ -14,7 +14,8 @@ import { type BenchVolume, openVolume } from "./volume.ts";
 const HELP = `npm run bench -- [options]     decant and the reference client by turns on the same volume
 
   --files N         size of the volume (100000; the targets are for 1000000)
-  --cells a,b       of ${CELLS.map((cell) => cell.name).join(", ")} (all)
+  --cells a,b       of ${CELLS.map((cell) => cell.name).join(", ")}
+                    (${DEFAULT_CELLS.join(",")})
   --runs N          runs of each program in each cell (3)
   --only PROGRAM    decant or reference
   --cpu-prof        leave CPU profiles of decant in bench/results/profiles/
@@ -45,7 +46,7 @@ function parseOptions(): BenchOptions {
   const { values } = parseArgs({
     options: {
       files: { type: "string", default: "100000" },
-      cells: { type: "string", default: CELLS.map((cell) => cell.name).join(",") },
+      cells: { type: "string", default: DEFAULT_CELLS.join(",") },
       runs: { type: "string", default: "3" },
       only: { type: "string" },
       "cpu-prof": { type: "boolean", default: false },
@@ -122,13 +123,12 @@ async function runCell(cell: Cell, volume: BenchVolume, options: BenchOptions, p
 }
 
 async function runOnce(cell: Cell, volume: BenchVolume, contestant: Contestant): Promise<void> {
-  await cell.reset(volume);
-  const command = [...contestant.command, ...cell.arguments(volume), ...(contestant.variant?.flags ?? [])];
+  const command = [...contestant.command, ...(await cell.prepare(volume)), ...(contestant.variant?.flags ?? [])];
   const measured = await measure(command, volume.scratch);
   contestant.runs.push(measured);
   contestant.isSlow = contestant.program === "reference" && measured.wallSeconds > SLOW_SECONDS;
   if (cell.digest !== undefined) contestant.digests.add(await cell.digest(volume));
-  await cell.reset(volume);
+  await cell.clean(volume);
   const name = `${contestant.program} ${contestant.variant?.name ?? ""}`.trimEnd();
   const { cpuSeconds, wallSeconds, peakMegabytes } = measured;
   console.error(
@@ -162,8 +162,8 @@ async function runSize(
   options: BenchOptions,
   programs: Programs,
 ) {
-  const needs = { sqlite: cells.some((cell) => cell.needs.sqlite), redis: cells.some((cell) => cell.needs.redis) };
-  const volume = await openVolume(corpus, programs.reference, needs);
+  const engines = new Set(cells.map((cell) => cell.engine));
+  const volume = await openVolume(corpus, programs.reference, engines);
   const results: CellResult[] = [];
   const slow: Cell[] = [];
   try {

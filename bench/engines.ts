@@ -1,0 +1,114 @@
+import { existsSync, renameSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import Database from "better-sqlite3";
+import { requireMysqlProgram, startMysql } from "../test/support/mysql-server.ts";
+import { requirePostgresServer, startPostgres } from "../test/support/postgres-server.ts";
+import { startRedis } from "../test/support/redis-server.ts";
+
+/** Loads the corpus into a database. */
+export type LoadCorpus = (url: string) => Promise<void>;
+
+/** The volume in one engine, and room for loads into it. */
+export interface BenchEngine {
+  readonly url: string;
+  /** An empty target: what an earlier run left in it is gone. */
+  emptyTarget(): Promise<string>;
+  close(): Promise<void>;
+}
+
+export type EngineName = "sqlite" | "redis" | "postgres" | "mariadb";
+
+/** `directory` keeps what need not be built again, `scratch` is for single runs. */
+export const ENGINES: Readonly<
+  Record<EngineName, (directory: string, scratch: string, load: LoadCorpus) => Promise<BenchEngine>>
+> = { sqlite: openSqlite, redis: openRedis, postgres: openPostgres, mariadb: openMariadb };
+
+async function openSqlite(directory: string, scratch: string, load: LoadCorpus): Promise<BenchEngine> {
+  const file = join(directory, "volume.db");
+  if (!existsSync(file)) {
+    const partial = `${file}.partial`;
+    removeSqlite(partial);
+    await load(`sqlite3://${partial}`);
+    checkpoint(partial);
+    renameSync(partial, file);
+  }
+  const target = join(scratch, "loaded.db");
+  return {
+    url: `sqlite3://${file}`,
+    emptyTarget: async () => {
+      removeSqlite(target);
+      return `sqlite3://${target}`;
+    },
+    close: async () => undefined,
+  };
+}
+
+function removeSqlite(file: string): void {
+  for (const suffix of ["", "-wal", "-shm", "-journal"]) rmSync(file + suffix, { force: true });
+}
+
+/** The reference leaves the end of what it wrote in the write-ahead log: bring it into the file before that is renamed. */
+function checkpoint(file: string): void {
+  const database = new Database(file);
+  database.pragma("wal_checkpoint(TRUNCATE)");
+  database.close();
+}
+
+const TARGET_DB = 1;
+
+/** The keys are kept as a Redis snapshot file, which the server reads when it starts. Loads go to another database. */
+async function openRedis(directory: string, _scratch: string, load: LoadCorpus): Promise<BenchEngine> {
+  const file = join(directory, "corpus.rdb");
+  const isBuilt = existsSync(file);
+  const server = await startRedis({ args: ["--dir", directory, "--dbfilename", "corpus.rdb"] });
+  if (!isBuilt) {
+    await load(server.url(0));
+    const connection = server.client();
+    await connection.call("SAVE");
+    connection.disconnect();
+  }
+  return {
+    url: server.url(0),
+    emptyTarget: async () => {
+      const connection = server.client(TARGET_DB);
+      await connection.call("FLUSHDB", "SYNC");
+      connection.disconnect();
+      return server.url(TARGET_DB);
+    },
+    close: () => server.stop(),
+  };
+}
+
+async function openPostgres(_directory: string, _scratch: string, load: LoadCorpus): Promise<BenchEngine> {
+  if (!(await requirePostgresServer())) throw new Error("The benchmark needs PostgreSQL");
+  const server = await startPostgres({ settings: { shared_buffers: "256MB", max_wal_size: "8GB" } });
+  const source = await server.createDatabase();
+  await load(server.url(source));
+  let target: string | undefined;
+  return {
+    url: server.url(source),
+    emptyTarget: async () => {
+      if (target !== undefined) await server.psql("postgres", `DROP DATABASE ${target} WITH (FORCE)`);
+      target = await server.createDatabase();
+      return server.url(target);
+    },
+    close: () => server.stop(),
+  };
+}
+
+async function openMariadb(_directory: string, _scratch: string, load: LoadCorpus): Promise<BenchEngine> {
+  if (!(await requireMysqlProgram())) throw new Error("The benchmark needs MariaDB");
+  const server = await startMysql({ args: ["--innodb-buffer-pool-size=512M", "--innodb-log-file-size=512M"] });
+  const source = await server.createDatabase();
+  await load(server.url(source));
+  let target: string | undefined;
+  return {
+    url: server.url(source),
+    emptyTarget: async () => {
+      if (target !== undefined) await server.query(`DROP DATABASE ${target}`);
+      target = await server.createDatabase();
+      return server.url(target);
+    },
+    close: () => server.stop(),
+  };
+}
