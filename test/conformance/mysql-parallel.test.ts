@@ -155,6 +155,16 @@ describe.skipIf(found === undefined)("several connections to MySQL", () => {
       break;
     }
     await left.close();
+    const held = await openShared(server.url(database));
+    const records = held.records({ kinds: new Set<RecordKind>(["node"]) })[Symbol.asyncIterator]();
+    expect((await records.next()).done).toBe(false);
+    const started = performance.now();
+    await held.close();
+    expect(performance.now() - started).toBeLessThan(1000);
+    const rest = async (): Promise<void> => {
+      while (!(await records.next()).done);
+    };
+    expect(await failureOf(rest)).toMatchObject({ code: "DECANT_E_MYSQL_LOST" });
     const threads = async (): Promise<unknown[][]> =>
       server.query(`SELECT id FROM information_schema.processlist WHERE db = '${database}'`);
     for (let i = 0; (await threads()).length > 0; i++) {

@@ -49,6 +49,8 @@ export class MysqlConnection {
   #failure: unknown;
   #reject: ((reason: unknown) => void) | undefined;
   #closed = false;
+  /** A result has not been received to its end. */
+  #isReceiving = false;
 
   /** Connects and ends with `signal`. Throws `EngineError` or `NotFoundError` (no such database). */
   static async open(address: MysqlAddress, env: Environment, signal: AbortSignal): Promise<MysqlConnection> {
@@ -166,7 +168,7 @@ export class MysqlConnection {
     if (this.#closed) return;
     this.#closed = true;
     this.#signal.removeEventListener("abort", this.#onAbort);
-    if (this.#failure === undefined) {
+    if (this.#failure === undefined && !this.#isReceiving) {
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, CLOSE_TIMEOUT_MS);
         this.#connection.end(() => {
@@ -225,6 +227,7 @@ export class MysqlConnection {
     const internals = this.#internals;
     const receiver = new ResultReceiver(internals.packetParser);
     internals.packetParser = receiver;
+    this.#isReceiving = true;
     packet.writeUIntLE(packet.length - 4, 0, 3);
     packet[3] = 0;
     packet[4] = COM_QUERY;
@@ -244,6 +247,7 @@ export class MysqlConnection {
 
   #end(receiver: ResultReceiver): void {
     this.#internals.packetParser = receiver.replaced;
+    this.#isReceiving = false;
     if (!receiver.ended) this.destroy();
     else if (this.#internals.stream.isPaused()) this.#internals.stream.resume();
   }
