@@ -18,6 +18,7 @@ const HELP = `npm run bench -- [options]     decant and the reference client by 
                     (${DEFAULT_CELLS.join(",")})
   --runs N          runs of each program in each cell (3)
   --only PROGRAM    decant or reference
+  --against NAME    only this way to call the reference: default or --fast
   --cpu-prof        leave CPU profiles of decant in bench/results/profiles/
   --corpus "ARGS"   more options of bench/corpus.ts, such as "--names odd --slices 3"
   --no-write        print the report only
@@ -32,6 +33,7 @@ interface BenchOptions {
   readonly cells: readonly Cell[];
   readonly runs: number;
   readonly only: string | undefined;
+  readonly against: string | undefined;
   readonly profile: boolean;
   readonly write: boolean;
 }
@@ -49,6 +51,7 @@ function parseOptions(): BenchOptions {
       cells: { type: "string", default: DEFAULT_CELLS.join(",") },
       runs: { type: "string", default: "3" },
       only: { type: "string" },
+      against: { type: "string" },
       "cpu-prof": { type: "boolean", default: false },
       corpus: { type: "string", default: "" },
       "no-write": { type: "boolean", default: false },
@@ -67,6 +70,7 @@ function parseOptions(): BenchOptions {
     cells: values.cells.split(",").map(findCell),
     runs: Number(values.runs),
     only: values.only,
+    against: values.against,
     profile: values["cpu-prof"],
     write: !values["no-write"],
   };
@@ -105,17 +109,17 @@ interface Contestant {
   isSlow: boolean;
 }
 
-function contestants(cell: Cell, programs: Programs, only: string | undefined): Contestant[] {
+function contestants(cell: Cell, programs: Programs, { only, against }: BenchOptions): Contestant[] {
   const fresh = () => ({ runs: [], digests: new Set<string>(), isSlow: false });
   const ours: Contestant = { program: "decant", variant: undefined, command: programs.decant, ...fresh() };
-  const theirs = cell.variants.map(
-    (variant): Contestant => ({ program: "reference", variant, command: programs.reference, ...fresh() }),
-  );
+  const theirs = cell.variants
+    .filter(({ name }) => against === undefined || name === against)
+    .map((variant): Contestant => ({ program: "reference", variant, command: programs.reference, ...fresh() }));
   return [ours, ...theirs].filter((contestant) => only === undefined || contestant.program === only);
 }
 
 async function runCell(cell: Cell, volume: BenchVolume, options: BenchOptions, programs: Programs) {
-  const all = contestants(cell, programs, options.only);
+  const all = contestants(cell, programs, options);
   for (let turn = 0; turn < options.runs; turn++) {
     for (const contestant of all) if (!contestant.isSlow) await runOnce(cell, volume, contestant);
   }
