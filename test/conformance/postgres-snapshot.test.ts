@@ -2,13 +2,15 @@ import { describe, expect, test } from "vitest";
 import { EngineError } from "../../src/base/errors.ts";
 import { silentLogger } from "../../src/base/logger.ts";
 import type { MetadataStore, Snapshot } from "../../src/engines/engine.ts";
+import { parsePostgresAddress } from "../../src/engines/postgres/postgres-address.ts";
+import { PostgresSnapshot } from "../../src/engines/postgres/postgres-snapshot.ts";
 import { openStore } from "../../src/engines/registry.ts";
-import type { RecordKind } from "../../src/volume/records.ts";
+import { type RecordKind, unpackBatch } from "../../src/volume/records.ts";
 import { collectRecords, ENGINE_KINDS } from "../support/collect-records.ts";
 import { requirePostgresServer, startPostgres } from "../support/postgres-server.ts";
 import { fixture } from "../support/repository.ts";
 import { dumpVolume } from "../support/run-operations.ts";
-import { change, failureOf, never } from "./engine-harness.ts";
+import { change, failureOf, NEW_VOLUME, never } from "./engine-harness.ts";
 import { comparable } from "./engine-records.ts";
 
 const server = (await requirePostgresServer()) ? await startPostgres() : undefined;
@@ -172,4 +174,98 @@ describe.skipIf(server === undefined)("a snapshot of a PostgreSQL volume", () =>
     });
     expect(usage.trashFiles!.count).toBeGreaterThan(0n);
   });
+
+  test("is shared by several connections, which read large tables in parts, each row once", async () => {
+    const database = await server!.createDatabase();
+    const url = server!.url(database);
+    const store = await open(url);
+    await store.createVolume(NEW_VOLUME, never);
+    await server!.psql(database, WIDE_VOLUME);
+    const blocks = "SELECT pg_relation_size('jfs_node') / 8192";
+    expect(Number((await server!.psql(database, blocks)).trim())).toBeGreaterThan(2 * 4096);
+    const address = parsePostgresAddress(url, {});
+    const options = { signal: never, logger: silentLogger };
+    const together = await PostgresSnapshot.open(address, options, 0n);
+    expect(together.consistency).toMatchObject({
+      pointInTime: true,
+      method: "4 REPEATABLE READ transactions with one snapshot",
+    });
+    // Rows move to other blocks, vanish and come, and all of that is younger than the snapshot.
+    await server!.psql(database, "UPDATE jfs_node SET length = 7; DELETE FROM jfs_edge WHERE inode % 2 = 0");
+    await server!.psql(database, "INSERT INTO jfs_edge (parent, name, inode, type) VALUES (1, 'new', 2, 1)");
+    const kinds = new Set<RecordKind>(["node", "edge", "counter", "sliceRef"]);
+    const [inodes, lengths] = [new Set<bigint>(), new Set<bigint>()];
+    const entries = new Set<bigint>();
+    const counts = new Map<string, number>();
+    for await (const batch of together.records({ kinds })) {
+      counts.set(batch.kind, (counts.get(batch.kind) ?? 0) + batch.count);
+      if (batch.kind === "node") {
+        for (const { inode, attribute } of unpackBatch("node", batch)) {
+          inodes.add(inode);
+          lengths.add(attribute.readBigUInt64BE(51));
+        }
+      }
+      if (batch.kind === "edge") for (const { inode } of unpackBatch("edge", batch)) entries.add(inode);
+    }
+    await together.close();
+    expect([counts.get("node"), inodes.size]).toEqual([WIDE_FILES + 2, WIDE_FILES + 2]);
+    expect([counts.get("edge"), entries.size]).toEqual([WIDE_FILES, WIDE_FILES]);
+    expect(lengths).toEqual(new Set([5n, 4096n]));
+    const after = await PostgresSnapshot.open(address, options, 0n);
+    let edges = 0;
+    for await (const batch of after.records({ kinds: new Set<RecordKind>(["edge"]) })) edges += batch.count;
+    await after.close();
+    expect(edges).toBe(WIDE_FILES / 2 + 1);
+  });
+
+  test("of several connections can be left in the middle, and fails with what one of them met", async () => {
+    const database = await server!.restore(NATIVE);
+    const address = parsePostgresAddress(server!.url(database), {});
+    const options = { signal: never, logger: silentLogger };
+    const left = await PostgresSnapshot.open(address, options, 0n);
+    for await (const _ of left.records({ kinds: ENGINE_KINDS })) break;
+    await left.close();
+    const broken = await PostgresSnapshot.open(address, options, 0n);
+    await server!.psql("postgres", killConnections(database));
+    const failure = await failureOf(() => read(broken));
+    expect(failure).toMatchObject({ code: "DECANT_E_POSTGRES_LOST" });
+    expect(String(failure)).toContain("terminating connection due to administrator command");
+    await broken.close();
+  });
+
+  test("is read by one connection where more are not to be had, and says so", async () => {
+    const database = await server!.restore(NATIVE);
+    await server!.psql(database, `CREATE ROLE lonely LOGIN CONNECTION LIMIT 1; GRANT pg_read_all_data TO lonely`);
+    const url = server!.url(database).replace("postgres@", "lonely@");
+    const alone = await PostgresSnapshot.open(
+      parsePostgresAddress(url, {}),
+      { signal: never, logger: silentLogger },
+      0n,
+    );
+    expect(alone.consistency.pointInTime).toBe(true);
+    expect(alone.consistency.method).toMatch(
+      /^one REPEATABLE READ transaction; more could not be used: .*too many connections/,
+    );
+    const whole = await snapshotOf(await server!.restore(NATIVE));
+    expect(await read(alone)).toEqual(await read(whole));
+    await whole.close();
+    await alone.close();
+  });
+
+  test("keeps tables from being emptied while it is read", async () => {
+    const database = await server!.restore(NATIVE);
+    const snapshot = await snapshotOf(database);
+    const truncate = "SET lock_timeout = '100ms'; TRUNCATE jfs_edge";
+    await expect(server!.psql(database, truncate)).rejects.toThrow("lock timeout");
+    await snapshot.close();
+    await server!.psql(database, truncate);
+  });
 });
+
+const WIDE_FILES = 600_000;
+/** Files without content in one directory, as rows. */
+const WIDE_VOLUME = `
+  INSERT INTO jfs_node (inode, type, flags, mode, uid, gid, atime, mtime, ctime, nlink, length, rdev, parent)
+    SELECT i, 1, 0, 420, 0, 0, 0, 0, 0, 1, 5, 0, 1 FROM generate_series(2, ${WIDE_FILES} + 1) i;
+  INSERT INTO jfs_edge (parent, name, inode, type)
+    SELECT 1, convert_to('file' || i, 'UTF8'), i, 1 FROM generate_series(2, ${WIDE_FILES} + 1) i;`;

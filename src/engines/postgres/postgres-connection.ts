@@ -26,6 +26,7 @@ export class PostgresConnection implements SqlSession {
   readonly #abort: () => void;
   #catalog: SqlCatalog;
   #broken = false;
+  #isCopying = false;
 
   static async open(address: PostgresAddress, signal: AbortSignal): Promise<PostgresConnection> {
     signal.throwIfAborted();
@@ -70,6 +71,7 @@ export class PostgresConnection implements SqlSession {
   async *copyOut(statement: string): AsyncGenerator<Buffer, undefined> {
     this.#signal.throwIfAborted();
     let complete = false;
+    this.#isCopying = true;
     try {
       const stream: Readable = this.#session.client.query(copyStreams.to(statement));
       for await (const chunk of stream) yield chunk as Buffer;
@@ -77,6 +79,7 @@ export class PostgresConnection implements SqlSession {
     } catch (error) {
       throw this.#translate(error, "read");
     } finally {
+      this.#isCopying = false;
       if (!complete) this.destroy();
     }
   }
@@ -122,6 +125,7 @@ export class PostgresConnection implements SqlSession {
   /** Ends the session; never throws. */
   async close(): Promise<void> {
     this.#signal.removeEventListener("abort", this.#abort);
+    if (this.#isCopying) this.destroy(); // the server would first send all the rest
     if (this.#broken) return;
     const timer = setTimeout(() => this.destroy(), CLOSE_TIMEOUT_MS);
     try {

@@ -1,6 +1,7 @@
 import { EngineError, NotFoundError } from "../../base/errors.ts";
 import type { RecordBatch, RecordKind, RecordStream } from "../../volume/records.ts";
 import type { Consistency, RecordSelection, Snapshot, SnapshotNote, SnapshotOptions } from "../engine.ts";
+import { mergeStreams } from "../sql/merge-streams.ts";
 import { NoteList } from "../sql/note-list.ts";
 import { BatchQueue, decodeInt64s } from "../sql/record-decoders.ts";
 import { tableName } from "../sql/schema.ts";
@@ -11,12 +12,16 @@ import { CopyReader } from "./copy-reader.ts";
 import type { PostgresAddress } from "./postgres-address.ts";
 import { PostgresConnection } from "./postgres-connection.ts";
 import { quote, readSettingRow } from "./postgres-schema.ts";
+import { splitScans } from "./scan-tasks.ts";
+import { beginReading, joinSnapshot } from "./shared-snapshot.ts";
 
 /** Size of the head of a packed `node` record: u64 inode, u16 size. */
 const NODE_HEAD_BYTES = 10;
 
-/** Every statement of it sees the same state, also while others go on writing (docs/spec/sql.md §16.3). */
-const BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/** Connections that read a large volume side by side. */
+const CONNECTIONS = 4;
+/** Below so many inodes one connection reads faster than others are opened. */
+const MIN_PARALLEL_INODES = 100_000n;
 
 type Scan = Pick<TableScan, "kind" | "table" | "columns" | "newDecoder">;
 
@@ -31,42 +36,57 @@ function copyRows(query: string): string {
   return `COPY (${query}) TO STDOUT (FORMAT binary)`;
 }
 
-/** One read transaction on one connection: the volume at one instant. Tables are read in bulk with COPY. */
+/**
+ * Read transactions that share one snapshot: the volume at one instant while clients go on writing (docs/spec/sql.md §16.3).
+ * Tables are read in bulk with COPY, large ones by several connections, each a range of blocks at a time.
+ */
 export class PostgresSnapshot implements Snapshot {
   readonly setting: Buffer;
   readonly consistency: Consistency;
   readonly estimates: ReadonlyMap<RecordKind, number>;
   readonly #connection: PostgresConnection;
+  readonly #connections: readonly PostgresConnection[];
   readonly #signal: AbortSignal;
   readonly #notes = new NoteList();
 
   /** Throws `NotFoundError` when the database holds no volume. */
-  static async open(address: PostgresAddress, options: SnapshotOptions): Promise<PostgresSnapshot> {
-    const connection = await PostgresConnection.open(address, options.signal);
+  static async open(
+    address: PostgresAddress,
+    options: SnapshotOptions,
+    minParallelInodes: bigint = MIN_PARALLEL_INODES,
+  ): Promise<PostgresSnapshot> {
+    const { signal } = options;
+    const leader = await PostgresConnection.open(address, signal);
     try {
-      await connection.run(BEGIN);
-      const setting = await readSettingRow(connection); // the first read fixes the view
+      await beginReading(leader);
+      const setting = await readSettingRow(leader); // the first read fixes the view
       const asOf = new Date();
       if (setting === undefined) throw noVolume(address);
-      const inodes = (await readCounters(connection)).get("totalInodes")!;
-      return new PostgresSnapshot(connection, options.signal, setting, asOf, inodes);
+      const inodes = (await readCounters(leader)).get("totalInodes")!;
+      const workers = inodes < minParallelInodes ? [] : await joinSnapshot(leader, CONNECTIONS - 1, signal);
+      return new PostgresSnapshot(leader, workers, signal, setting, asOf, inodes);
     } catch (error) {
-      await connection.close();
+      await leader.close();
       throw error;
     }
   }
 
   private constructor(
-    connection: PostgresConnection,
+    leader: PostgresConnection,
+    workers: Awaited<ReturnType<typeof joinSnapshot>>,
     signal: AbortSignal,
     setting: Buffer,
     asOf: Date,
     inodes: bigint,
   ) {
-    this.#connection = connection;
+    this.#connection = leader;
+    this.#connections = [leader, ...("reason" in workers ? [] : workers)];
     this.#signal = signal;
     this.setting = setting;
-    this.consistency = { pointInTime: true, method: "one REPEATABLE READ transaction", asOf };
+    const count = this.#connections.length;
+    const alone = `one REPEATABLE READ transaction${"reason" in workers ? `; more could not be used: ${workers.reason}` : ""}`;
+    const method = count === 1 ? alone : `${count} REPEATABLE READ transactions with one snapshot`;
+    this.consistency = { pointInTime: true, method, asOf };
     // Both root directories are not counted; every inode but them has an entry, hard-linked ones several.
     this.estimates = new Map<RecordKind, number>([
       ["node", Number(inodes) + 2],
@@ -82,10 +102,9 @@ export class PostgresSnapshot implements Snapshot {
     const { catalog } = this.#connection;
     if (kinds.has("counter")) yield await readCounterBatch(this.#connection, this.setting);
     const scans = tableScans(catalog, quote);
-    for (const scan of scans) {
-      if (!kinds.has(scan.kind) || (root !== undefined && scan.inode !== undefined)) continue;
-      yield* this.#read(scan, scanQuery(catalog, scan));
-    }
+    const whole = scans.filter(({ kind, inode }) => kinds.has(kind) && (root === undefined || inode === undefined));
+    if (this.#connections.length === 1) for (const scan of whole) yield* this.#read(scan, scanQuery(catalog, scan));
+    else yield* this.#readTogether(whole);
     if (root !== undefined) {
       yield* readSubtree(
         {
@@ -112,15 +131,30 @@ export class PostgresSnapshot implements Snapshot {
   }
 
   async close(): Promise<void> {
-    await this.#connection.close();
+    await Promise.all(this.#connections.map((connection) => connection.close()));
   }
 
-  async *#read(scan: Scan, query: string): AsyncGenerator<RecordBatch> {
-    const { address } = this.#connection;
+  /** Every connection takes the next part when it is done with one. */
+  async *#readTogether(scans: readonly TableScan[]): AsyncGenerator<RecordBatch> {
+    const tasks = await splitScans(this.#connection, scans);
+    const read = this.#read.bind(this);
+    yield* mergeStreams(this.#connections, async function* (connection) {
+      for (let task = tasks.shift(); task !== undefined; task = tasks.shift()) {
+        yield* read(task.scan, scanQuery(connection.catalog, task.scan, task.condition), connection);
+      }
+    });
+  }
+
+  async *#read(
+    scan: Scan,
+    query: string,
+    connection: PostgresConnection = this.#connection,
+  ): AsyncGenerator<RecordBatch> {
+    const { address } = connection;
     const out = new BatchQueue(scan.kind, this.#notes, neverFetch);
     const rows = new CopyReader(tableName(address.tablePrefix, scan.table), scan.columns.length);
     const decode = scan.newDecoder();
-    for await (const chunk of this.#connection.copyOut(copyRows(query))) {
+    for await (const chunk of connection.copyOut(copyRows(query))) {
       rows.push(chunk);
       while (rows.next()) decode(rows, out);
       if (out.ready.length > 0) {
