@@ -40,6 +40,12 @@ export interface MetadataStore {
   /** What a load or format would meet. */
   inspectTarget(signal: AbortSignal): Promise<TargetState>;
 
+  /**
+   * Removes what a load of decant that was cut off has left, and nothing else; false when there is nothing of the kind. A load
+   * that is still running fails then, and leaves alone what is there. Throws `ConflictError` when that cannot be told apart.
+   */
+  removeRemains(signal: AbortSignal): Promise<boolean>;
+
   /** Opens a view of the volume for reading. Throws `NotFoundError` when the database holds no volume. */
   openSnapshot(options: SnapshotOptions): Promise<Snapshot>;
 

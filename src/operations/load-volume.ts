@@ -24,8 +24,15 @@ export interface LoadedVolume {
   readonly counters: { readonly source: CounterValues; readonly loaded: CounterValues };
 }
 
-/** Refuses a target that holds something, in the reference's words (docs/spec/json-dump.md §9). */
-export async function checkTarget(target: MetadataStore, signal: AbortSignal): Promise<void> {
+/**
+ * Refuses a target that holds something, in the reference's words (docs/spec/json-dump.md §9). With `clean`, what a load of
+ * decant has left there is removed before.
+ */
+export async function checkTarget(target: MetadataStore, context: OperationContext, clean: boolean): Promise<void> {
+  const { signal, logger } = context;
+  if (clean && (await target.removeRemains(signal))) {
+    logger.warn(`Removed from ${target.address} what a load that was cut off had left`);
+  }
   const state = await target.inspectTarget(signal);
   if (state.state === "empty") return;
   const message =
@@ -183,6 +190,11 @@ export function nextStepsAfterLoad(setting: Setting, targetAddress: string): str
 /** An address as one word of a command line: `&` and `?` of its options mean something to a shell. */
 function shellWord(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+/** A dry run writes nothing, so it cannot remove anything either. */
+export function refuseCleanDryRun(clean: boolean, dryRun: boolean): void {
+  if (clean && dryRun) throw new UsageError("DECANT_E_OPTION_VALUE", "--clean cannot be combined with --dry-run");
 }
 
 /** Both addresses given for one database would read and write the same volume. */

@@ -4,7 +4,7 @@ import { openInput } from "../formats/container/input.ts";
 import { decodeJsonDump } from "../formats/json/decode.ts";
 import { FindingList } from "../volume/findings.ts";
 import type { OperationContext } from "./context.ts";
-import { checkTarget, loadVolume, nextStepsAfterLoad } from "./load-volume.ts";
+import { checkTarget, loadVolume, nextStepsAfterLoad, refuseCleanDryRun } from "./load-volume.ts";
 import type { LoadReport } from "./report.ts";
 
 export interface LoadRequest {
@@ -16,6 +16,8 @@ export interface LoadRequest {
   readonly decryption?: { readonly keyFile: string; readonly algorithm: string };
   /** Read and check everything, write nothing. */
   readonly dryRun?: boolean;
+  /** First remove from the target what a load of decant that was cut off has left there. Not together with `dryRun`. */
+  readonly clean?: boolean;
 }
 
 /**
@@ -27,6 +29,8 @@ export async function load(request: LoadRequest, context: OperationContext): Pro
   const startedAt = performance.now();
   const { signal, logger, env } = context;
   const dryRun = request.dryRun ?? false;
+  const clean = request.clean ?? false;
+  refuseCleanDryRun(clean, dryRun);
   const input = await openInput(request.source, {
     signal,
     env,
@@ -35,7 +39,7 @@ export async function load(request: LoadRequest, context: OperationContext): Pro
   try {
     const target = await openStore(request.target, { logger, signal, env, create: true });
     try {
-      await checkTarget(target, signal);
+      await checkTarget(target, context, clean);
       const findings = new FindingList();
       const reading = context.progress.begin(
         "Reading the dump",

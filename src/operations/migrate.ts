@@ -2,7 +2,7 @@ import { openStore } from "../engines/registry.ts";
 import { FindingList } from "../volume/findings.ts";
 import { packBatch, type RecordStream } from "../volume/records.ts";
 import type { OperationContext } from "./context.ts";
-import { checkTarget, loadVolume, nextStepsAfterLoad, refuseSameAddress } from "./load-volume.ts";
+import { checkTarget, loadVolume, nextStepsAfterLoad, refuseCleanDryRun, refuseSameAddress } from "./load-volume.ts";
 import type { LoadReport } from "./report.ts";
 import { snapshotTree } from "./snapshot-tree.ts";
 
@@ -12,6 +12,8 @@ export interface MigrateRequest {
   readonly target: string;
   /** Read and check everything, write nothing. */
   readonly dryRun?: boolean;
+  /** First remove from the target what a load of decant that was cut off has left there. Not together with `dryRun`. */
+  readonly clean?: boolean;
 }
 
 /**
@@ -22,12 +24,14 @@ export async function migrate(request: MigrateRequest, context: OperationContext
   const startedAt = performance.now();
   const { signal, logger, env } = context;
   const dryRun = request.dryRun ?? false;
+  const clean = request.clean ?? false;
+  refuseCleanDryRun(clean, dryRun);
   refuseSameAddress(request.source, request.target);
   const source = await openStore(request.source, { logger, signal, env });
   try {
     const target = await openStore(request.target, { logger, signal, env, create: true });
     try {
-      await checkTarget(target, signal);
+      await checkTarget(target, context, clean);
       const snapshot = await source.openSnapshot({ signal, logger });
       try {
         const findings = new FindingList();

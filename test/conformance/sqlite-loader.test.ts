@@ -306,7 +306,25 @@ describe("the target", () => {
     const logger = { ...silentLogger, warn: (message: string) => warnings.push(message) };
     const store = await openStore(target.url, { ...context, create: true });
     await (await store.openLoader({ ...context, logger, sliceRefs: "complete" })).abort();
-    expect(warnings).toEqual([`${left} belongs to another load into ${target.path}: remove it if that was killed`]);
+    expect(warnings).toEqual([
+      `${left} belongs to another load into ${target.path}: if that was killed, remove it or load with --clean`,
+    ]);
+  });
+
+  test("is freed of what killed loads have left, but not of what a running one writes", async () => {
+    const target = newTarget();
+    const store = await openStore(target.url, { ...context, create: true });
+    expect(await store.removeRemains(signal)).toBe(false);
+    writeFileSync(`${target.path}.decant-0123456789ab.tmp`, "cut off");
+    writeFileSync(`${target.path}.decant-0123456789ab.tmp-journal`, "");
+    writeFileSync(`${target.path}.decant-notes.txt`, "");
+    expect(await store.removeRemains(signal)).toBe(true);
+    expect(readdirSync(dirname(target.path))).toEqual(["new.db.decant-notes.txt"]);
+    const running = await openLoader(target.url);
+    await running.write(node);
+    await expect(store.removeRemains(signal)).rejects.toMatchObject({ code: "DECANT_E_TARGET_BUSY" });
+    await running.finish(SETTING);
+    expect((await store.readSetting(signal))?.equals(SETTING)).toBe(true);
   });
 
   test("that appeared meanwhile is not overwritten", async () => {

@@ -92,7 +92,7 @@ describe.skipIf(!hasMysql)("a connection to MySQL that breaks", () => {
     const store = await openStore(url, { logger: silentLogger, signal: never, env: {} });
     expect(await store.readSetting(never)).toBeUndefined();
     const hint = expect.stringMatching(
-      /^A load by process \d+ on .+ that began at 2\d{3}-.*Z is running there or was cut off \(row decantLoading of `jfs_setting`\): when it is not running, drop its tables and load again$/,
+      /^A load by process \d+ on .+ that began at 2\d{3}-.*Z is running there or was cut off \(row decantLoading of `jfs_setting`\): when it is not running, load again with --clean$/,
     );
     expect(await store.inspectTarget(never)).toEqual({
       state: "occupied",
@@ -101,6 +101,10 @@ describe.skipIf(!hasMysql)("a connection to MySQL that breaks", () => {
     });
     expect(await errorOf(loadText(url, text))).toMatchObject({ code: "DECANT_E_NOT_EMPTY", hint });
     expect(await errorOf(dumpText(url))).toMatchObject({ code: "DECANT_E_NO_VOLUME", hint });
+    await server.query("CREATE TABLE application (x INT)", database);
+    expect(await store.removeRemains(never)).toBe(true);
+    expect([...(await readMysqlTables(server, database)).keys()]).toEqual(["application"]);
+    expect(await store.removeRemains(never)).toBe(false);
   });
 
   test("during a dump fails it with the first cause, wherever it breaks", async () => {

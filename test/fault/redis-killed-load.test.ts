@@ -38,7 +38,7 @@ describe.skipIf(!isAvailable)("a load into Redis that was killed", () => {
     expect(again.code).toBe(5);
     expect(again.err).toContain(`decant: error: Database ${server.url()} is not empty\n`);
     expect(again.err).toContain(
-      "  hint: A load into it is running or was cut off (key decantLoading): when none is running, remove what is there and load again\n",
+      "  hint: A load into it is running or was cut off (key decantLoading): when none is running, load again with --clean\n",
     );
     for (const command of ["status", "dump"]) {
       const reader = await runDecant([command, server.url()]);
@@ -46,7 +46,13 @@ describe.skipIf(!isAvailable)("a load into Redis that was killed", () => {
       expect(reader.err).toContain("a load that was cut off is none either\n");
     }
 
-    await client.flushdb();
-    expect((await runDecant(["load", server.url(), file])).code).toBe(0);
+    await client.set("application", "1");
+    const refused = await runDecant(["load", server.url(), file, "--clean"]);
+    expect(refused.code).toBe(5);
+    expect(await client.keys("*")).toEqual(["application"]);
+    await client.del("application");
+    expect((await runDecant(["load", server.url(), file, "--clean"])).code).toBe(0);
+    expect((await runDecant(["load", server.url(), file, "--clean"])).code).toBe(5);
+    expect(await client.exists("setting")).toBe(1);
   });
 });

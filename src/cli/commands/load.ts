@@ -20,6 +20,7 @@ export const loadCommand: CommandSpec = {
   ],
   options: [
     { flags: "--dry-run", description: "read and check everything, write nothing" },
+    { flags: "--clean", description: "first remove what a load of decant that was cut off has left in the target" },
     {
       flags: "--encrypt-rsa-key <PEM>",
       description: "decrypt FILE with this private key (pass phrase: JFS_RSA_PASSPHRASE)",
@@ -69,6 +70,7 @@ async function run(invocation: Invocation): Promise<CommandOutcome> {
       source: file === undefined || file === "-" ? { stream: io.stdin } : { file },
       ...(keyFile === undefined ? {} : { decryption: { keyFile, algorithm } }),
       dryRun: options.flag("dry-run"),
+      clean: options.flag("clean"),
     },
     context,
   );

@@ -17,7 +17,11 @@ export const migrateCommand: CommandSpec = {
     { name: "SOURCE-URL", required: true, description: "address of the volume's metadata" },
     { name: "TARGET-URL", required: true, description: "address of the empty target" },
   ],
-  options: [{ flags: "--dry-run", description: "read and check everything, write nothing" }, ...RESOURCE_OPTIONS],
+  options: [
+    { flags: "--dry-run", description: "read and check everything, write nothing" },
+    { flags: "--clean", description: "first remove what a load of decant that was cut off has left in the target" },
+    ...RESOURCE_OPTIONS,
+  ],
   examples: [
     { comment: "From SQLite to Redis", command: "decant migrate sqlite3://myjfs.db redis://localhost/1" },
     {
@@ -36,6 +40,7 @@ async function run(invocation: Invocation): Promise<CommandOutcome> {
       source: invocation.args[0]!,
       target: invocation.args[1]!,
       dryRun: invocation.options.flag("dry-run"),
+      clean: invocation.options.flag("clean"),
     },
     invocation.context,
   );

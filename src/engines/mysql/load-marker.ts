@@ -51,6 +51,11 @@ export class LoadMarker {
     await session.run(`DELETE FROM ${session.catalog.table("setting")} WHERE name = '${MARKER_NAME}'`);
   }
 
+  /** Whether a load runs or has died in the database. */
+  static async isThere(session: MysqlSession): Promise<boolean> {
+    return (await readMarker(session)) !== undefined;
+  }
+
   /** What to do about a load that runs or has died in the database; undefined when there is none. */
   static async hint(session: MysqlSession): Promise<string | undefined> {
     const found = await readMarker(session);
@@ -58,7 +63,7 @@ export class LoadMarker {
     const { host, process: id, began } = found;
     const setting = session.catalog.table("setting");
     const which = `A load by process ${id} on ${host} that began at ${began} is running there or was cut off`;
-    return `${which} (row ${MARKER_NAME} of ${setting}): when it is not running, drop its tables and load again`;
+    return `${which} (row ${MARKER_NAME} of ${setting}): when it is not running, load again with --clean`;
   }
 }
 

@@ -18,6 +18,7 @@ import { MysqlLoader } from "./mysql-loader.ts";
 import { readSettingRow } from "./mysql-schema.ts";
 import { type MysqlSession, withSession } from "./mysql-session.ts";
 import { MysqlSnapshot } from "./mysql-snapshot.ts";
+import { removeRemains } from "./remove-remains.ts";
 import { TextRowReader } from "./text-row-reader.ts";
 import { changeSetting, createVolume, storeUserGroupUsage } from "./volume-changes.ts";
 
@@ -50,6 +51,10 @@ export class MysqlStore implements MetadataStore {
       const hint = await LoadMarker.hint(session);
       return { state: "occupied", message, ...(hint === undefined ? {} : { hint }) };
     });
+  }
+
+  removeRemains(signal: AbortSignal): Promise<boolean> {
+    return this.#with(signal, removeRemains);
   }
 
   openSnapshot(options: SnapshotOptions): Promise<MysqlSnapshot> {

@@ -42,6 +42,11 @@ export class PostgresStore implements MetadataStore {
     return this.#reading(signal, inspectTarget);
   }
 
+  /** A load is one transaction: whatever ends it, the server leaves nothing of it. */
+  async removeRemains(): Promise<boolean> {
+    return false;
+  }
+
   openSnapshot(options: SnapshotOptions): Promise<PostgresSnapshot> {
     return PostgresSnapshot.open(this.#address, options);
   }

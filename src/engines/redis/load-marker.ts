@@ -14,12 +14,19 @@ const MARKER_NAME = "decantLoading";
  */
 export class LoadMarker {
   readonly #key: Buffer;
-  readonly #token: Buffer = Buffer.from(randomUUID());
+  readonly #token: Buffer;
   readonly #where: string;
 
-  constructor(prefix: Buffer, where: string) {
-    this.#key = Buffer.concat([prefix, Buffer.from(MARKER_NAME)]);
+  constructor(prefix: Buffer, where: string, token: Buffer = Buffer.from(randomUUID())) {
+    this.#key = markerKey(prefix);
     this.#where = where;
+    this.#token = token;
+  }
+
+  /** The marker of a load that runs or has died there. */
+  static async find(connection: RespConnection, prefix: Buffer, where: string): Promise<LoadMarker | undefined> {
+    const token = await connection.call(["GET", markerKey(prefix)]);
+    return Buffer.isBuffer(token) ? new LoadMarker(prefix, where, token) : undefined;
   }
 
   /** Throws `ConflictError` when another load runs or has died there. */
@@ -30,9 +37,9 @@ export class LoadMarker {
 
   /** What to do about a load that runs or has died there; undefined when there is none. */
   static async hint(connection: RespConnection, prefix: Buffer): Promise<string | undefined> {
-    const key = Buffer.concat([prefix, Buffer.from(MARKER_NAME)]);
+    const key = markerKey(prefix);
     if ((await connection.call(["EXISTS", key])) !== 1n) return undefined;
-    return `A load into it is running or was cut off (key ${key}): when none is running, remove what is there and load again`;
+    return `A load into it is running or was cut off (key ${key}): when none is running, load again with --clean`;
   }
 
   async isOurs(connection: RespConnection): Promise<boolean> {
@@ -76,4 +83,8 @@ export class LoadMarker {
     }
     throw this.#lost();
   }
+}
+
+function markerKey(prefix: Buffer): Buffer {
+  return Buffer.concat([prefix, Buffer.from(MARKER_NAME)]);
 }

@@ -19,6 +19,7 @@ import { type RedisServer, withConnection } from "./redis-server.ts";
 import { findSession, readSessions } from "./redis-sessions.ts";
 import { RedisSnapshot } from "./redis-snapshot.ts";
 import { readVolumeUsage } from "./redis-usage.ts";
+import { removeVolume } from "./remove-volume.ts";
 import type { RespConnection } from "./resp-connection.ts";
 import { runTransaction, type TransactionBody } from "./transaction.ts";
 import { usageCommands } from "./usage-commands.ts";
@@ -64,6 +65,15 @@ export class RedisStore implements MetadataStore {
   async #occupied(connection: RespConnection, message: string): Promise<TargetState> {
     const hint = await LoadMarker.hint(connection, this.#server.prefix);
     return { state: "occupied", message, ...(hint === undefined ? {} : { hint }) };
+  }
+
+  removeRemains(signal: AbortSignal): Promise<boolean> {
+    return this.#with(signal, async (connection) => {
+      const marker = await LoadMarker.find(connection, this.#server.prefix, this.address);
+      if (marker === undefined) return false;
+      await removeVolume(connection, this.#server, marker, new Set());
+      return true;
+    });
   }
 
   async #anyKey(connection: RespConnection): Promise<string | undefined> {

@@ -1,5 +1,3 @@
-import { readdirSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { DataError, errorText, InternalError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
@@ -7,14 +5,8 @@ import { packBatch, type RecordBatch, type RecordKind, unpackBatch } from "../..
 import type { Loader, LoaderOptions } from "../engine.ts";
 import { unpackNodeRow } from "../sql/node-row.ts";
 import { NODE_COLUMNS, SQL_TABLES, tableName } from "../sql/schema.ts";
-import {
-  assertCreatable,
-  publishDatabase,
-  removeDatabase,
-  resolveTarget,
-  TEMPORARY_MARK,
-  temporaryName,
-} from "./publish-database.ts";
+import { leftOverFiles } from "./left-over-files.ts";
+import { assertCreatable, publishDatabase, removeDatabase, resolveTarget, temporaryName } from "./publish-database.ts";
 import { nodeReader } from "./read-node.ts";
 import { type RecordWriter, recordWriters } from "./record-writers.ts";
 import { restoreSchemaOrder } from "./schema-order.ts";
@@ -227,9 +219,7 @@ export class SqliteLoader implements Loader {
 
 /** A load that was killed could not clean up; its file is never used again, but takes space. */
 function warnOfLeftovers(target: string, logger: Logger): void {
-  const start = `${basename(target)}${TEMPORARY_MARK}`;
-  for (const name of readdirSync(dirname(target))) {
-    if (!name.startsWith(start) || !name.endsWith(".tmp")) continue;
-    logger.warn(`${join(dirname(target), name)} belongs to another load into ${target}: remove it if that was killed`);
+  for (const file of leftOverFiles(target)) {
+    logger.warn(`${file} belongs to another load into ${target}: if that was killed, remove it or load with --clean`);
   }
 }

@@ -12,6 +12,7 @@ import type {
   TargetState,
   VolumeUsage,
 } from "../engine.ts";
+import { removeLeftOverFiles } from "./left-over-files.ts";
 import {
   assertCreatable,
   assertNoCompanions,
@@ -57,6 +58,13 @@ export class SqliteStore implements MetadataStore {
       if (countTables(db) === 0) return { state: "empty" };
       return { state: "occupied", message: `database ${this.#address.dsn} is not empty` };
     });
+  }
+
+  /** Throws `EngineError` for a directory that cannot be read. */
+  async removeRemains(): Promise<boolean> {
+    const target = resolveTarget(this.#address.path);
+    assertCreatable(target);
+    return removeLeftOverFiles(target);
   }
 
   async openSnapshot(options: SnapshotOptions): Promise<SqliteSnapshot> {
