@@ -252,6 +252,32 @@ describe.skipIf(server === undefined)("a snapshot of a PostgreSQL volume", () =>
     await alone.close();
   });
 
+  test("is refused where a policy hides rows from the user, instead of being read in part", async () => {
+    const database = await server!.restore(NATIVE);
+    await server!.psql(
+      database,
+      `CREATE ROLE half LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO half;
+       ALTER TABLE jfs_edge ENABLE ROW LEVEL SECURITY;
+       CREATE POLICY part ON jfs_edge USING (inode % 2 = 0)`,
+    );
+    const url = server!.url(database).replace("postgres@", "half@");
+    const failure = await failureOf(() => dumpVolume(url));
+    expect(failure).toMatchObject({ code: "DECANT_E_POSTGRES_PERMISSION" });
+    expect(String(failure)).toContain("row-level security");
+  });
+
+  test("needs no other right than SELECT, and none to what it does not read", async () => {
+    const database = await server!.restore(NATIVE);
+    await server!.psql(
+      database,
+      `CREATE ROLE viewer LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO viewer;
+       REVOKE ALL ON jfs_session2, jfs_flock, jfs_plock, jfs_delegation_token FROM viewer`,
+    );
+    const viewer = await dumpVolume(server!.url(database).replace("postgres@", "viewer@"));
+    const { bytes } = await dumpVolume(server!.url(database));
+    expect(viewer.bytes.equals(bytes)).toBe(true);
+  });
+
   test("keeps tables from being emptied while it is read", async () => {
     const database = await server!.restore(NATIVE);
     const snapshot = await snapshotOf(database);

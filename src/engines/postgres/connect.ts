@@ -91,20 +91,30 @@ async function attempt(
 }
 
 /**
- * What a session needs: the settings of the address; unqualified names in its schema and nowhere else; no time limit that an
- * administrator set for short statements; and a server that notices when this client has gone (from version 14).
+ * What decant relies on in a session. No time limit that an administrator set for short statements; a server that notices when
+ * this client has gone; an error instead of some of the rows where a policy hides the others from this user; and texts that
+ * mean what they say. Servers do not know all of these.
  */
+const SESSION_SETTINGS: Readonly<Record<string, string>> = {
+  statement_timeout: "0",
+  transaction_timeout: "0",
+  idle_session_timeout: "0",
+  idle_in_transaction_session_timeout: "0",
+  client_connection_check_interval: "1s",
+  row_security: "off",
+  standard_conforming_strings: "on",
+};
+
+/** The settings of the address, then those of decant; unqualified names are found in the schema of the address only. */
 async function prepareSession(client: Client, address: PostgresAddress): Promise<void> {
   for (const [name, value] of address.settings) {
     await client.query("SELECT set_config($1, $2, false)", [name, value]);
   }
   await client.query(
-    `SELECT set_config('search_path', quote_ident($1), false), (
-       SELECT count(set_config(name, CASE name WHEN 'client_connection_check_interval' THEN '1s' ELSE '0' END, false))
-         FROM pg_catalog.pg_settings
-        WHERE name IN ('statement_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout',
-                       'transaction_timeout', 'client_connection_check_interval'))`,
-    [address.schema],
+    `SELECT set_config('search_path', quote_ident($1), false),
+            (SELECT count(set_config(s.name, $2::json ->> s.name, false))
+               FROM pg_catalog.pg_settings s WHERE ($2::json ->> s.name) IS NOT NULL)`,
+    [address.schema, JSON.stringify(SESSION_SETTINGS)],
   );
   if (!address.needsPrimary) return;
   const { rows } = await client.query<{ standby: boolean }>("SELECT pg_is_in_recovery() AS standby");

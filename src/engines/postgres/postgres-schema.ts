@@ -29,13 +29,6 @@ export function quote(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
-/** A quoted text. */
-export function quoteText(text: string): string {
-  return text.includes("\\")
-    ? ` E'${text.replaceAll("\\", "\\\\").replaceAll("'", "''")}'`
-    : `'${text.replaceAll("'", "''")}'`;
-}
-
 /** The statements that create a table with its indexes (docs/spec/sql.md §3.2). */
 export function createTable(table: SqlTable, prefix: string): string[] {
   return [createTableSql(DIALECT, table, prefix), ...createIndexes(table, prefix)];

@@ -5,8 +5,15 @@ import { PostgresConnection } from "./postgres-connection.ts";
 /** Every statement of it sees the same state, also while others go on writing (docs/spec/sql.md §16.3). */
 const BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/** Tables that are never read whole; a user may have no right to them. */
-const UNREAD_TABLES: ReadonlySet<string> = new Set(["detached_node", "delegation_token"]);
+/** Tables that a snapshot never reads; a user may have no right to them. */
+const UNREAD_TABLES: ReadonlySet<string> = new Set([
+  "delegation_token",
+  "delslices",
+  "detached_node",
+  "flock",
+  "plock",
+  "session2",
+]);
 
 /**
  * Begins a read transaction, with the volume's tables locked against being emptied or rewritten, which a snapshot does not
