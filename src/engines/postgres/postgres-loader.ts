@@ -1,5 +1,5 @@
 import { recycle } from "../../base/bytes.ts";
-import { InternalError } from "../../base/errors.ts";
+import { EngineError, InternalError } from "../../base/errors.ts";
 import type { RecordBatch } from "../../volume/records.ts";
 import type { Loader, LoaderOptions } from "../engine.ts";
 import { takeLastChangelog } from "../sql/last-changelog.ts";
@@ -7,8 +7,15 @@ import { unpackNodeRow } from "../sql/node-row.ts";
 import { NODE_COLUMNS, SQL_TABLES, type SqlTable, tableName } from "../sql/schema.ts";
 import type { CopyWriter } from "./copy-writer.ts";
 import type { PostgresAddress } from "./postgres-address.ts";
-import { PostgresConnection, type SqlValue } from "./postgres-connection.ts";
-import { addPrimaryKey, createBareTable, createIndexes, quote, SERIAL_COLUMN } from "./postgres-schema.ts";
+import { PostgresConnection, type SqlValue, withConnection } from "./postgres-connection.ts";
+import {
+  addPrimaryKey,
+  createBareTable,
+  createIndexes,
+  quote,
+  readSettingRow,
+  SERIAL_COLUMN,
+} from "./postgres-schema.ts";
 import { readNodes } from "./postgres-snapshot.ts";
 import { DERIVED_REFERENCES, GIVEN_REFERENCES, type VolumeRows, volumeRows } from "./record-writers.ts";
 import { assertEmpty, lockTarget } from "./target-state.ts";
@@ -99,13 +106,31 @@ export class PostgresLoader implements Loader {
         await this.#connection.run(`INSERT INTO ${this.#table("setting")} (name, value) VALUES ('format', $1)`, [
           setting.toString(),
         ]);
-        await this.#connection.run("COMMIT");
+        await this.#commit(setting);
       });
       this.#state = "ended";
       await this.#connection.close();
     } catch (error) {
       await this.abort();
       throw error;
+    }
+  }
+
+  /** When the connection breaks before the answer comes, whether the server has committed is looked up. */
+  async #commit(setting: Buffer): Promise<void> {
+    try {
+      await this.#connection.run("COMMIT");
+    } catch (error) {
+      if (!(error instanceof EngineError) || error.code !== "DECANT_E_POSTGRES_LOST") throw error;
+      const { address } = this.#connection;
+      const isThere = await withConnection(address, this.#options.signal, (connection) =>
+        connection.transaction("BEGIN", async () => {
+          // Held by the load's own transaction until it has ended, whichever way.
+          await lockTarget(connection, this.#options.signal);
+          return (await readSettingRow(connection))?.equals(setting) ?? false;
+        }),
+      ).catch(() => false);
+      if (!isThere) throw error;
     }
   }
 
