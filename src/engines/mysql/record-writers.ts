@@ -1,9 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { viewOf } from "../../base/bytes.ts";
-import { type AclEntry, decodeAclRule } from "../../volume/acl.ts";
 import {
   type FlatKind,
-  type QuotaRecord,
   type RecordBatch,
   type RecordKind,
   type RecordTypes,
@@ -12,7 +10,22 @@ import {
 import { SLICE_BYTES } from "../../volume/slices.ts";
 import type { LoaderOptions } from "../engine.ts";
 import { type SqlInteger, unpackNodeRow } from "../sql/node-row.ts";
-import { NODE_COLUMNS, SQL_TABLES } from "../sql/schema.ts";
+import {
+  ACL_COLUMNS,
+  aclRow,
+  DEL_FILE_COLUMNS,
+  DIR_STAT_COLUMNS,
+  delFileRow,
+  dirStatRow,
+  NODE_WIDTHS,
+  OWNER_QUOTA_COLUMNS,
+  QUOTA_COLUMNS,
+  quotaRow,
+  REFERENCE_COLUMNS,
+  SUSTAINED_COLUMNS,
+  sustainedRow,
+} from "../sql/record-rows.ts";
+import { NODE_COLUMNS } from "../sql/schema.ts";
 import { type InsertWriter, tooLarge, unsupportedBytes } from "./insert-writer.ts";
 
 /** Writes the records of a batch as rows. Yields a writer whenever it has a statement that should be taken. */
@@ -20,9 +33,6 @@ export type RecordWriter = (batch: RecordBatch) => Iterable<InsertWriter>;
 
 /** Makes the writer of a table; `tail` follows the rows of its statements. */
 export type OpenWriter = (table: string, columns: readonly string[], tail?: string) => InsertWriter;
-
-const USAGE_COLUMNS = ["max_space", "max_inodes", "used_space", "used_inodes"];
-const REFERENCE_COLUMNS = ["chunkid", "size", "refs"];
 
 /** Limits of the columns in bytes (docs/spec/sql.md §3.2, 6). */
 const MAX_BLOB_BYTES = 65_535;
@@ -40,7 +50,7 @@ export function recordWriters(
 ): Partial<Record<RecordKind, RecordWriter>> {
   const derives = sliceRefs === "exceptions";
   const derived = derives ? open("chunk_ref", REFERENCE_COLUMNS, KEEP_GIVEN) : undefined;
-  const quotas = open("user_group_quota", ["qtype", "qkey", ...USAGE_COLUMNS]);
+  const quotas = open("user_group_quota", OWNER_QUOTA_COLUMNS);
   return {
     node: nodeWriter(open("node", NODE_COLUMNS)),
     edge: edgeWriter(open("edge", ["parent", "name", "inode", "type"])),
@@ -49,29 +59,15 @@ export function recordWriters(
     xattr: xattrWriter(open("xattr", ["inode", "name", "value"])),
     sliceRef: sliceRefWriter(open("chunk_ref", REFERENCE_COLUMNS, derives ? REPLACE_DERIVED : "")),
     counter: counterWriter(open("counter", ["name", "value"])),
-    sustained: numberWriter("sustained", open("sustained", ["sid", "inode"]), (r) => [r.sid, r.inode]),
-    delFile: numberWriter("delFile", open("delfile", ["inode", "length", "expire"]), (r) => [
-      r.inode,
-      r.length,
-      r.expire,
-    ]),
-    dirStat: numberWriter("dirStat", open("dir_stats", ["inode", "data_length", "used_space", "used_inodes"]), (r) => [
-      r.inode,
-      r.dataLength,
-      r.usedSpace,
-      r.usedInodes,
-    ]),
-    quota: numberWriter("quota", open("dir_quota", ["inode", ...USAGE_COLUMNS]), quotaValues),
-    userQuota: numberWriter("userQuota", quotas, (r) => [1n, ...quotaValues(r)]),
-    groupQuota: numberWriter("groupQuota", quotas, (r) => [2n, ...quotaValues(r)]),
-    acl: aclWriter(open("acl", ["id", "owner", "group", "mask", "other", "named_users", "named_groups"])),
+    sustained: numberWriter("sustained", open("sustained", SUSTAINED_COLUMNS), sustainedRow),
+    delFile: numberWriter("delFile", open("delfile", DEL_FILE_COLUMNS), delFileRow),
+    dirStat: numberWriter("dirStat", open("dir_stats", DIR_STAT_COLUMNS), dirStatRow),
+    quota: numberWriter("quota", open("dir_quota", QUOTA_COLUMNS), quotaRow),
+    userQuota: numberWriter("userQuota", quotas, (r) => [1n, ...quotaRow(r)]),
+    groupQuota: numberWriter("groupQuota", quotas, (r) => [2n, ...quotaRow(r)]),
+    acl: aclWriter(open("acl", ACL_COLUMNS)),
   };
 }
-
-/** By index of `NODE_COLUMNS`: whether the column is a 64-bit one. */
-const NODE_WIDTHS: readonly boolean[] = SQL_TABLES.find(({ name }) => name === "node")!.columns.map(
-  ({ type }) => type === "int64",
-);
 
 /** Appends a packed `node` record as a row and returns the offset of the next one. */
 export function putNode(rows: InsertWriter, bytes: Buffer, at: number, values: unknown[]): number {
@@ -242,10 +238,6 @@ function numberWriter<K extends FlatKind>(
   };
 }
 
-function quotaValues(record: QuotaRecord): bigint[] {
-  return [record.key, record.maxSpace, record.maxInodes, record.usedSpace, record.usedInodes];
-}
-
 function counterWriter(rows: InsertWriter): RecordWriter {
   return function* (batch) {
     for (const { name, value } of unpackBatch("counter", batch)) {
@@ -260,11 +252,11 @@ function counterWriter(rows: InsertWriter): RecordWriter {
 
 function aclWriter(rows: InsertWriter): RecordWriter {
   return function* (batch) {
-    for (const { id, rule } of unpackBatch("acl", batch)) {
-      const { owner, group, mask, other, users, groups } = decodeAclRule(rule);
-      const lists = [encodeEntries(users), encodeEntries(groups)];
-      rows.begin(rule.length);
-      for (const value of [id, owner, group, mask, other]) rows.putInt32(value, "number", () => `ACL rule ${id}`);
+    for (const record of unpackBatch("acl", batch)) {
+      const { id } = record;
+      const { numbers, lists } = aclRow(record);
+      rows.begin(record.rule.length);
+      for (const value of numbers) rows.putInt32(value, "number", () => `ACL rule ${id}`);
       for (const list of lists) {
         if (list.length > MAX_BLOB_BYTES)
           throw unsupportedBytes("a list", `ACL rule ${id}`, "10922 entries are the limit");
@@ -273,14 +265,4 @@ function aclWriter(rows: InsertWriter): RecordWriter {
       if (rows.commit()) yield rows;
     }
   };
-}
-
-/** u32 id, u16 permission each (docs/spec/sql.md §4.6). */
-function encodeEntries(entries: readonly AclEntry[]): Buffer {
-  const bytes = Buffer.alloc(entries.length * 6);
-  entries.forEach((entry, i) => {
-    bytes.writeUInt32BE(entry.id, i * 6);
-    bytes.writeUInt16BE(entry.perm, i * 6 + 4);
-  });
-  return bytes;
 }

@@ -1,8 +1,6 @@
 import { viewOf } from "../../base/bytes.ts";
-import { type AclEntry, decodeAclRule } from "../../volume/acl.ts";
 import {
   type FlatKind,
-  type QuotaRecord,
   type RecordBatch,
   type RecordKind,
   type RecordTypes,
@@ -10,7 +8,22 @@ import {
 } from "../../volume/records.ts";
 import { SLICE_BYTES } from "../../volume/slices.ts";
 import { type SqlInteger, unpackNodeRow } from "../sql/node-row.ts";
-import { NODE_COLUMNS, SQL_TABLES } from "../sql/schema.ts";
+import {
+  ACL_COLUMNS,
+  aclRow,
+  DEL_FILE_COLUMNS,
+  DIR_STAT_COLUMNS,
+  delFileRow,
+  dirStatRow,
+  NODE_WIDTHS,
+  OWNER_QUOTA_COLUMNS,
+  QUOTA_COLUMNS,
+  quotaRow,
+  REFERENCE_COLUMNS,
+  SUSTAINED_COLUMNS,
+  sustainedRow,
+} from "../sql/record-rows.ts";
+import { NODE_COLUMNS } from "../sql/schema.ts";
 import { assertInt32, CopyWriter, unsupported } from "./copy-writer.ts";
 
 /** Writes the records of a batch as rows. Yields a writer whenever it has enough to be sent. */
@@ -25,9 +38,7 @@ export interface VolumeRows {
 /** Names of the two tables that hold slice references until the end, for a source that tells only exceptions. */
 export const GIVEN_REFERENCES = "decant_given";
 export const DERIVED_REFERENCES = "decant_derived";
-const REFERENCE_COLUMNS = ["chunkid", "size", "refs"];
 
-const USAGE_COLUMNS = ["max_space", "max_inodes", "used_space", "used_inodes"];
 const MAX_NAME_CHARACTERS = 255;
 
 /**
@@ -41,7 +52,7 @@ export function volumeRows(derives: boolean): VolumeRows {
     writers.push(writer);
     return writer;
   };
-  const quotas = open("user_group_quota", ["qtype", "qkey", ...USAGE_COLUMNS]);
+  const quotas = open("user_group_quota", OWNER_QUOTA_COLUMNS);
   const derived = derives ? open(DERIVED_REFERENCES, REFERENCE_COLUMNS) : undefined;
   const byKind: VolumeRows["byKind"] = {
     node: nodeWriter(open("node", NODE_COLUMNS)),
@@ -51,30 +62,19 @@ export function volumeRows(derives: boolean): VolumeRows {
     xattr: xattrWriter(open("xattr", ["id", "inode", "name", "value"])),
     sliceRef: sliceRefWriter(open(derives ? GIVEN_REFERENCES : "chunk_ref", REFERENCE_COLUMNS)),
     counter: counterWriter(open("counter", ["name", "value"])),
-    sustained: numberWriter("sustained", open("sustained", ["id", "sid", "inode"]), (r, id) => [id, r.sid, r.inode]),
-    delFile: numberWriter("delFile", open("delfile", ["inode", "length", "expire"]), (r) => [
-      r.inode,
-      r.length,
-      r.expire,
+    sustained: numberWriter("sustained", open("sustained", ["id", ...SUSTAINED_COLUMNS]), (r, id) => [
+      id,
+      ...sustainedRow(r),
     ]),
-    dirStat: numberWriter("dirStat", open("dir_stats", ["inode", "data_length", "used_space", "used_inodes"]), (r) => [
-      r.inode,
-      r.dataLength,
-      r.usedSpace,
-      r.usedInodes,
-    ]),
-    quota: numberWriter("quota", open("dir_quota", ["inode", ...USAGE_COLUMNS]), quotaValues),
+    delFile: numberWriter("delFile", open("delfile", DEL_FILE_COLUMNS), delFileRow),
+    dirStat: numberWriter("dirStat", open("dir_stats", DIR_STAT_COLUMNS), dirStatRow),
+    quota: numberWriter("quota", open("dir_quota", QUOTA_COLUMNS), quotaRow),
     userQuota: ownerQuotaWriter("userQuota", quotas, 1),
     groupQuota: ownerQuotaWriter("groupQuota", quotas, 2),
-    acl: aclWriter(open("acl", ["id", "owner", "group", "mask", "other", "named_users", "named_groups"])),
+    acl: aclWriter(open("acl", ACL_COLUMNS)),
   };
   return { byKind, writers };
 }
-
-/** By index of `NODE_COLUMNS`: whether the column is a 64-bit one. */
-const NODE_WIDTHS: readonly boolean[] = SQL_TABLES.find(({ name }) => name === "node")!.columns.map(
-  ({ type }) => type === "int64",
-);
 
 function nodeWriter(rows: CopyWriter): RecordWriter {
   const values: unknown[] = [];
@@ -236,16 +236,12 @@ function numberWriter<K extends FlatKind>(
   };
 }
 
-function quotaValues(record: QuotaRecord): bigint[] {
-  return [record.key, record.maxSpace, record.maxInodes, record.usedSpace, record.usedInodes];
-}
-
 function ownerQuotaWriter(kind: "userQuota" | "groupQuota", rows: CopyWriter, type: number): RecordWriter {
   return function* (batch) {
     for (const record of unpackBatch(kind, batch)) {
       rows.begin(0);
       rows.putInt32(type);
-      for (const value of quotaValues(record)) rows.putInt64(value);
+      for (const value of quotaRow(record)) rows.putInt64(value);
       if (rows.commit()) yield rows;
     }
   };
@@ -265,24 +261,14 @@ function counterWriter(rows: CopyWriter): RecordWriter {
 
 function aclWriter(rows: CopyWriter): RecordWriter {
   return function* (batch) {
-    for (const { id, rule } of unpackBatch("acl", batch)) {
+    for (const record of unpackBatch("acl", batch)) {
+      const { id } = record;
       if (id !== (id | 0)) throw unsupported(`the number ${id}`, "an ACL rule", "it is above 2^31");
-      const { owner, group, mask, other, users, groups } = decodeAclRule(rule);
-      const lists = [encodeEntries(users), encodeEntries(groups)];
-      rows.begin(lists[0]!.length + lists[1]!.length);
-      for (const value of [id, owner, group, mask, other]) rows.putInt32(value);
+      const { numbers, lists } = aclRow(record);
+      rows.begin(lists[0].length + lists[1].length);
+      for (const value of numbers) rows.putInt32(value);
       for (const list of lists) rows.putBytes(viewOf(list), 0, list.length);
       if (rows.commit()) yield rows;
     }
   };
-}
-
-/** u32 id, u16 permission each (docs/spec/sql.md §4.6). */
-function encodeEntries(entries: readonly AclEntry[]): Buffer {
-  const bytes = Buffer.alloc(entries.length * 6);
-  entries.forEach((entry, i) => {
-    bytes.writeUInt32BE(entry.id, i * 6);
-    bytes.writeUInt16BE(entry.perm, i * 6 + 4);
-  });
-  return bytes;
 }

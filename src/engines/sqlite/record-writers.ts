@@ -1,7 +1,5 @@
-import { type AclEntry, decodeAclRule } from "../../volume/acl.ts";
 import {
   type FlatKind,
-  type QuotaRecord,
   type RecordBatch,
   type RecordKind,
   type RecordTypes,
@@ -10,6 +8,20 @@ import {
 import { SLICE_BYTES } from "../../volume/slices.ts";
 import type { LoaderOptions } from "../engine.ts";
 import { toSqlInteger, unpackNodeRow } from "../sql/node-row.ts";
+import {
+  ACL_COLUMNS,
+  aclRow,
+  DEL_FILE_COLUMNS,
+  DIR_STAT_COLUMNS,
+  delFileRow,
+  dirStatRow,
+  OWNER_QUOTA_COLUMNS,
+  QUOTA_COLUMNS,
+  quotaRow,
+  REFERENCE_COLUMNS,
+  SUSTAINED_COLUMNS,
+  sustainedRow,
+} from "../sql/record-rows.ts";
 import { NODE_COLUMNS, tableName } from "../sql/schema.ts";
 import { RowInserter } from "./row-inserter.ts";
 import type { Connection } from "./sqlite-connection.ts";
@@ -20,8 +32,6 @@ export interface RecordWriter {
   flush(): void;
 }
 
-const USAGE_COLUMNS = ["max_space", "max_inodes", "used_space", "used_inodes"];
-
 /** Writers for every kind that has a table; the others are ignored by a SQL engine (docs/spec/binary-dump.md §7). */
 export function recordWriters(
   db: Connection,
@@ -30,7 +40,7 @@ export function recordWriters(
 ): Partial<Record<RecordKind, RecordWriter>> {
   const insert = (table: string, columns: readonly string[], options = {}): RowInserter =>
     new RowInserter(db, tableName(prefix, table), columns, options);
-  const userGroupQuotas = insert("user_group_quota", ["qtype", "qkey", ...USAGE_COLUMNS], { keyColumns: 2 });
+  const userGroupQuotas = insert("user_group_quota", OWNER_QUOTA_COLUMNS, { keyColumns: 2 });
   const references = sliceRefs === "exceptions" ? derivedReferences(insert) : undefined;
   return {
     node: nodeWriter(insert("node", NODE_COLUMNS)),
@@ -38,24 +48,15 @@ export function recordWriters(
     chunk: chunkWriter(insert("chunk", ["inode", "indx", "slices"]), references?.derived),
     symlink: symlinkWriter(insert("symlink", ["inode", "target"])),
     xattr: xattrWriter(insert("xattr", ["inode", "name", "value"], { text: ["name"] })),
-    sliceRef: sliceRefWriter(references?.given ?? insert("chunk_ref", ["chunkid", "size", "refs"])),
+    sliceRef: sliceRefWriter(references?.given ?? insert("chunk_ref", REFERENCE_COLUMNS)),
     counter: plainWriter("counter", insert("counter", ["name", "value"], { keyColumns: 1 }), (r) => [r.name, r.value]),
-    sustained: plainWriter("sustained", insert("sustained", ["sid", "inode"]), (r) => [r.sid, r.inode]),
-    delFile: plainWriter("delFile", insert("delfile", ["inode", "length", "expire"]), (r) => [
-      r.inode,
-      r.length,
-      r.expire,
-    ]),
-    dirStat: plainWriter("dirStat", insert("dir_stats", ["inode", "data_length", "used_space", "used_inodes"]), (r) => [
-      r.inode,
-      r.dataLength,
-      r.usedSpace,
-      r.usedInodes,
-    ]),
-    quota: plainWriter("quota", insert("dir_quota", ["inode", ...USAGE_COLUMNS]), quotaValues),
-    userQuota: plainWriter("userQuota", userGroupQuotas, (r) => [1, ...quotaValues(r)]),
-    groupQuota: plainWriter("groupQuota", userGroupQuotas, (r) => [2, ...quotaValues(r)]),
-    acl: aclWriter(insert("acl", ["id", "owner", "group", "mask", "other", "named_users", "named_groups"])),
+    sustained: plainWriter("sustained", insert("sustained", SUSTAINED_COLUMNS), sustainedRow),
+    delFile: plainWriter("delFile", insert("delfile", DEL_FILE_COLUMNS), delFileRow),
+    dirStat: plainWriter("dirStat", insert("dir_stats", DIR_STAT_COLUMNS), dirStatRow),
+    quota: plainWriter("quota", insert("dir_quota", QUOTA_COLUMNS), quotaRow),
+    userQuota: plainWriter("userQuota", userGroupQuotas, (r) => [1, ...quotaRow(r)]),
+    groupQuota: plainWriter("groupQuota", userGroupQuotas, (r) => [2, ...quotaRow(r)]),
+    acl: aclWriter(insert("acl", ACL_COLUMNS)),
   };
 }
 
@@ -67,10 +68,9 @@ function derivedReferences(insert: (table: string, columns: readonly string[], o
   derived: RowInserter;
   given: RowInserter;
 } {
-  const columns = ["chunkid", "size", "refs"];
   return {
-    derived: insert("chunk_ref", columns, { onConflict: "DO NOTHING" }),
-    given: insert("chunk_ref", columns, {
+    derived: insert("chunk_ref", REFERENCE_COLUMNS, { onConflict: "DO NOTHING" }),
+    given: insert("chunk_ref", REFERENCE_COLUMNS, {
       onConflict: "(chunkid) DO UPDATE SET size = excluded.size, refs = excluded.refs",
     }),
   };
@@ -212,23 +212,9 @@ function plainWriter<K extends FlatKind>(
   };
 }
 
-function quotaValues(record: QuotaRecord): unknown[] {
-  return [record.key, record.maxSpace, record.maxInodes, record.usedSpace, record.usedInodes];
-}
-
 function aclWriter(rows: RowInserter): RecordWriter {
-  return plainWriter("acl", rows, ({ id, rule }) => {
-    const { owner, group, mask, other, users, groups } = decodeAclRule(rule);
-    return [id, owner, group, mask, other, encodeEntries(users), encodeEntries(groups)];
+  return plainWriter("acl", rows, (record) => {
+    const { numbers, lists } = aclRow(record);
+    return [...numbers, ...lists];
   });
-}
-
-/** u32 id, u16 permission each (docs/spec/sql.md §4.6). */
-function encodeEntries(entries: readonly AclEntry[]): Buffer {
-  const bytes = Buffer.alloc(entries.length * 6);
-  entries.forEach((entry, i) => {
-    bytes.writeUInt32BE(entry.id, i * 6);
-    bytes.writeUInt16BE(entry.perm, i * 6 + 4);
-  });
-  return bytes;
 }

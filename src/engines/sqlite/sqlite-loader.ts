@@ -1,8 +1,9 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { DataError, errorText, InternalError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
-import { packBatch, type RecordBatch, type RecordKind, unpackBatch } from "../../volume/records.ts";
+import type { RecordBatch, RecordKind } from "../../volume/records.ts";
 import type { Loader, LoaderOptions } from "../engine.ts";
+import { takeLastChangelog } from "../sql/last-changelog.ts";
 import { unpackNodeRow } from "../sql/node-row.ts";
 import { NODE_COLUMNS, SQL_TABLES, tableName } from "../sql/schema.ts";
 import { leftOverFiles } from "./left-over-files.ts";
@@ -20,9 +21,6 @@ const TURN_MS = 15;
 
 /** Page cache of the loading connection, also the memory for sorting each index. */
 const CACHE_KIB = 48 * 1024;
-
-/** What the reference counts versions of the change log by. */
-const LAST_CHANGELOG = "lastChangelog";
 
 /**
  * Builds the volume in a file beside the target, without journal and in one transaction, and gives it the target's name
@@ -147,19 +145,10 @@ export class SqliteLoader implements Loader {
     }
   }
 
-  /**
-   * In SQL the last version of the change log is no counter: a row of that name would collide with the one that the
-   * reference adds to a binary dump. It is where the numbering goes on (docs/spec/sql.md §10.3).
-   */
   #withoutChangelog(batch: RecordBatch): RecordBatch {
-    const records = [...unpackBatch("counter", batch)];
-    const last = records.find((record) => record.name === LAST_CHANGELOG);
-    if (last === undefined) return batch;
-    this.#lastChangelog = last.value;
-    return packBatch(
-      "counter",
-      records.filter((record) => record !== last),
-    );
+    const { counters, lastChangelog } = takeLastChangelog(batch);
+    this.#lastChangelog = lastChangelog ?? this.#lastChangelog;
+    return counters;
   }
 
   #createIndex(sql: string, table: string): void {
