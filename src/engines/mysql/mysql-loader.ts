@@ -12,6 +12,7 @@ import { addIndexes, createTable, quote, readSettingRow } from "./mysql-schema.t
 import { MysqlSession, withSession } from "./mysql-session.ts";
 import { readNode } from "./mysql-snapshot.ts";
 import { putNode, type RecordWriter, recordWriters } from "./record-writers.ts";
+import { dropTables } from "./remove-remains.ts";
 import { closeAll } from "./shared-snapshot.ts";
 import { settingInsert } from "./volume-changes.ts";
 
@@ -263,9 +264,7 @@ export class MysqlLoader implements Loader {
       this.#warnOfLeftovers("they were taken over by others meanwhile");
       return;
     }
-    const [setting, ...others] = this.#created.map(quote);
-    if (others.length > 0) await session.run(`DROP TABLE IF EXISTS ${others.join(", ")}`);
-    await session.run(`DROP TABLE IF EXISTS ${setting}`);
+    await dropTables(session, this.#created);
   }
 
   async #isTakenOver(session: MysqlSession): Promise<boolean> {

@@ -1,6 +1,7 @@
 import { NotFoundError } from "../../base/errors.ts";
 import type { FlatKind, RecordBatch, RecordKind, RecordStream } from "../../volume/records.ts";
 import type { Consistency, RecordSelection, Snapshot, SnapshotNote, SnapshotOptions } from "../engine.ts";
+import { expectedRecords } from "../sql/estimates.ts";
 import { mergeStreams } from "../sql/merge-streams.ts";
 import { NoteList } from "../sql/note-list.ts";
 import { BatchQueue, decodeInt64s, nodeDecoder, type RowDecoder } from "../sql/record-decoders.ts";
@@ -72,11 +73,7 @@ export class MysqlSnapshot implements Snapshot {
       outside.length === 0
         ? { pointInTime: true, method, asOf }
         : { pointInTime: false, method: `the storage engine of ${outside.join(", ")} knows no snapshots`, asOf };
-    // Both root directories are not counted; every inode but them has an entry, hard-linked ones several.
-    this.estimates = new Map<RecordKind, number>([
-      ["node", Number(inodes) + 2],
-      ["edge", Number(inodes)],
-    ]);
+    this.estimates = expectedRecords(inodes);
   }
 
   get notes(): readonly SnapshotNote[] {

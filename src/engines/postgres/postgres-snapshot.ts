@@ -1,6 +1,7 @@
 import { EngineError, NotFoundError } from "../../base/errors.ts";
 import type { RecordBatch, RecordKind, RecordStream } from "../../volume/records.ts";
 import type { Consistency, RecordSelection, Snapshot, SnapshotNote, SnapshotOptions } from "../engine.ts";
+import { expectedRecords } from "../sql/estimates.ts";
 import { mergeStreams } from "../sql/merge-streams.ts";
 import { NoteList } from "../sql/note-list.ts";
 import { BatchQueue, decodeInt64s } from "../sql/record-decoders.ts";
@@ -87,11 +88,7 @@ export class PostgresSnapshot implements Snapshot {
     const alone = `one REPEATABLE READ transaction${"reason" in workers ? `; more could not be used: ${workers.reason}` : ""}`;
     const method = count === 1 ? alone : `${count} REPEATABLE READ transactions with one snapshot`;
     this.consistency = { pointInTime: true, method, asOf };
-    // Both root directories are not counted; every inode but them has an entry, hard-linked ones several.
-    this.estimates = new Map<RecordKind, number>([
-      ["node", Number(inodes) + 2],
-      ["edge", Number(inodes)],
-    ]);
+    this.estimates = expectedRecords(inodes);
   }
 
   get notes(): readonly SnapshotNote[] {

@@ -5,6 +5,7 @@ import { packBatch } from "../../volume/records.ts";
 import { parseSetting } from "../../volume/setting.ts";
 import type { Consistency, RecordSelection, Snapshot, SnapshotNote, SnapshotOptions } from "../engine.ts";
 import { PackedRowReader } from "../sql/decimal.ts";
+import { expectedRecords } from "../sql/estimates.ts";
 import { NoteList } from "../sql/note-list.ts";
 import { BatchQueue, decodeInt64s, type RowDecoder } from "../sql/record-decoders.ts";
 import { tableName } from "../sql/schema.ts";
@@ -80,11 +81,7 @@ export class SqliteSnapshot implements Snapshot {
     this.setting = readVolumeSetting(reader.db, address);
     this.consistency = { pointInTime: true, method: "one read transaction", asOf: new Date() };
     const inodes = this.#readCounters().get("totalInodes") ?? 0n;
-    // Both root directories are not counted; every inode but them has an entry, hard-linked ones several.
-    this.estimates = new Map<RecordKind, number>([
-      ["node", Number(inodes) + 2],
-      ["edge", Number(inodes)],
-    ]);
+    this.estimates = expectedRecords(inodes);
   }
 
   get notes(): readonly SnapshotNote[] {
