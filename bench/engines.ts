@@ -82,30 +82,28 @@ async function openRedis(directory: string, _scratch: string, load: LoadCorpus):
 async function openPostgres(_directory: string, _scratch: string, load: LoadCorpus): Promise<BenchEngine> {
   if (!(await requirePostgresServer())) throw new Error("The benchmark needs PostgreSQL");
   const server = await startPostgres({ settings: { shared_buffers: "256MB", max_wal_size: "8GB" } });
-  const source = await server.createDatabase();
-  await load(server.url(source));
-  let target: string | undefined;
-  return {
-    url: server.url(source),
-    emptyTarget: async () => {
-      if (target !== undefined) await server.psql("postgres", `DROP DATABASE ${target} WITH (FORCE)`);
-      target = await server.createDatabase();
-      return server.url(target);
-    },
-    close: () => server.stop(),
-  };
+  return serverEngine(server, load, (name) => server.psql("postgres", `DROP DATABASE ${name} WITH (FORCE)`));
 }
 
 async function openMariadb(_directory: string, _scratch: string, load: LoadCorpus): Promise<BenchEngine> {
   if (!(await requireMysqlProgram())) throw new Error("The benchmark needs MariaDB");
   const server = await startMysql({ args: ["--innodb-buffer-pool-size=512M", "--innodb-log-file-size=512M"] });
+  return serverEngine(server, load, (name) => server.query(`DROP DATABASE ${name}`));
+}
+
+/** The volume and every load into a database of their own. */
+async function serverEngine(
+  server: { url(database: string): string; createDatabase(): Promise<string>; stop(): Promise<void> },
+  load: LoadCorpus,
+  drop: (database: string) => Promise<unknown>,
+): Promise<BenchEngine> {
   const source = await server.createDatabase();
   await load(server.url(source));
   let target: string | undefined;
   return {
     url: server.url(source),
     emptyTarget: async () => {
-      if (target !== undefined) await server.query(`DROP DATABASE ${target}`);
+      if (target !== undefined) await drop(target);
       target = await server.createDatabase();
       return server.url(target);
     },

@@ -1,3 +1,5 @@
+import { getSystemErrorMessage } from "node:util";
+
 /**
  * The error tree. Children are cut by who must act: `UsageError` the person at the keyboard, `DataError` whoever made the
  * bytes, `EngineError` and `FileError` whoever runs the server or the disk, `ConflictError` the choice of target,
@@ -78,4 +80,10 @@ export function isAbortError(error: unknown): boolean {
 /** The text of anything that was thrown, without a stack. */
 export function errorText(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+/** Why a file could not be used, without the system call and the path that Node.js puts around it. */
+export function fileReason(error: unknown): string {
+  const { errno } = error as NodeJS.ErrnoException;
+  return errno === undefined ? errorText(error) : getSystemErrorMessage(errno);
 }

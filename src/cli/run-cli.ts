@@ -2,7 +2,7 @@ import { accessSync, constants, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { resolve } from "node:path";
 import type { Writable } from "node:stream";
-import { DataError, DecantError, errorText, FileError, isAbortError } from "../base/errors.ts";
+import { DataError, DecantError, errorText, FileError, fileReason, isAbortError } from "../base/errors.ts";
 import { formatJson, type JsonValue } from "../base/json-text.ts";
 import { Progress } from "../base/progress.ts";
 import { parseSize } from "../base/units.ts";
@@ -12,7 +12,6 @@ import type { CommandOutcome, CommandSpec, Invocation } from "./command-spec.ts"
 import { COMMANDS } from "./commands.ts";
 import { ConsoleLogger, logLevel } from "./console-logger.ts";
 import { ExitCode, exitCodeOf } from "./exit-code.ts";
-import { fileReason } from "./file-reason.ts";
 import { GLOBAL_OPTIONS } from "./global-options.ts";
 import { normalizeArguments } from "./normalize-arguments.ts";
 import { OptionValues } from "./option-values.ts";

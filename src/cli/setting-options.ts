@@ -1,8 +1,7 @@
 import { readFile } from "node:fs/promises";
-import { FileError, NotFoundError } from "../base/errors.ts";
+import { FileError, fileReason, NotFoundError } from "../base/errors.ts";
 import type { FormatFlags } from "../operations/format-plan.ts";
 import type { OptionSpec } from "./command-spec.ts";
-import { fileReason } from "./file-reason.ts";
 import type { OptionValues } from "./option-values.ts";
 
 const STORAGE = "Data storage";

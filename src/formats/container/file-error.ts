@@ -1,5 +1,4 @@
-import { getSystemErrorMessage } from "node:util";
-import { DecantError, FileError, isAbortError, NotFoundError } from "../../base/errors.ts";
+import { DecantError, FileError, fileReason, isAbortError, NotFoundError } from "../../base/errors.ts";
 
 /** What can be done about the usual failures, by error code. */
 const HINTS: Readonly<Record<string, string>> = {
@@ -21,15 +20,14 @@ const HINTS: Readonly<Record<string, string>> = {
  */
 export function fileError(action: "read" | "read the key file" | "write", path: string, cause: unknown): Error {
   if (cause instanceof DecantError || isAbortError(cause)) return cause as Error;
-  const { code, errno, message } = cause as NodeJS.ErrnoException;
+  const { code } = cause as NodeJS.ErrnoException;
   if (action !== "write" && code === "ENOENT") {
     return new NotFoundError("DECANT_E_FILE_NOT_FOUND", `Cannot ${action} ${path}: no such file or directory`, {
       cause,
     });
   }
-  const reason = errno === undefined ? message : getSystemErrorMessage(errno);
   const hint = code === undefined ? undefined : HINTS[code];
-  return new FileError("DECANT_E_FILE", `Cannot ${action} ${path}: ${reason}`, {
+  return new FileError("DECANT_E_FILE", `Cannot ${action} ${path}: ${fileReason(cause)}`, {
     cause,
     ...(hint === undefined ? {} : { hint }),
   });

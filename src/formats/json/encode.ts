@@ -43,24 +43,23 @@ export async function* encodeJsonDump(
   result: EncodeResult = { entries: 0, directories: 0, bytes: 0 },
 ): AsyncGenerator<Buffer> {
   const head = new HeadCollector();
-  let tree: TreeEncoder | undefined;
+  const tree = new TreeEncoder(head.acls, options.onFinding);
+  let isBegun = false;
+  const begin = function* (): Generator<Buffer> {
+    if (!isBegun) yield* writeHead(head, tree, options, result);
+    isBegun = true;
+  };
   for await (const batch of records) {
     if (batch.kind !== "tree") {
       head.add(batch);
       continue;
     }
-    if (tree === undefined) {
-      tree = new TreeEncoder(head.acls, options.onFinding);
-      yield* writeHead(head, tree, options, result);
-    }
+    yield* begin();
     tree.write(batch);
     recycle(batch.bytes);
     if (tree.out.length >= PIECE_BYTES && !tree.pending) yield handOn(tree, options, result);
   }
-  if (tree === undefined) {
-    tree = new TreeEncoder(head.acls, options.onFinding);
-    yield* writeHead(head, tree, options, result);
-  }
+  yield* begin();
   tree.end();
   tree.out.writeAscii("\n}\n");
   yield handOn(tree, options, result);
