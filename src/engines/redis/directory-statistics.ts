@@ -46,7 +46,7 @@ export async function* directoryStatistics(context: RareContext): AsyncGenerator
     const builder = mapper.builder("dirStat");
     for (let i = 0; i < keys.count; i++) {
       const at = builder.writer.reserve(32);
-      const out = builder.writer.buffer;
+      const out = builder.writer.view;
       putInode(out, at, keys.hi[i]!, keys.lo[i]!);
       putInode(out, at + 8, lengths[i * 2]!, lengths[i * 2 + 1]!);
       putInode(out, at + 16, spaces[i * 2]!, spaces[i * 2 + 1]!);

@@ -1,4 +1,4 @@
-import type { ByteWriter } from "../../base/bytes.ts";
+import { type ByteWriter, copyBytes } from "../../base/bytes.ts";
 import { ATTR_MIN_BYTES, ATTR_NLINK, ATTR_PARENT, ATTR_TAIL, ATTR_TYPE_MODE } from "../../volume/attribute.ts";
 import { FileType } from "../../volume/file-type.ts";
 import { BatchBuilder, type RecordBatch, type RecordKind } from "../../volume/records.ts";
@@ -92,7 +92,7 @@ export class RecordMapper {
   /** An MGET reply: `node` (u16 size) or `symlink` (u32 size) records. */
   #mapStrings(raw: RawValues, builder: BatchBuilder, isNode: boolean): void {
     const { block, keys, first, count } = raw;
-    const { bytes, tokens } = block;
+    const { view, tokens } = block;
     for (let i = 0, at = TOKEN_STRIDE; i < count; i++, at += TOKEN_STRIDE) {
       const size = tokens[at + 2]!;
       // nil: deleted since it was seen, or of a wrong type; MGET does not tell which (the caller asks).
@@ -103,15 +103,16 @@ export class RecordMapper {
         this.#notes.loss(NODE_NOTE, `${this.#name(raw, key)} has ${size} bytes`);
         continue;
       }
-      if (isNode && mayBeHardLinked(bytes, start, size)) this.#hardLinks.add(keys.hi[key]!, keys.lo[key]!);
+      if (isNode && mayBeHardLinked(view, start, size)) this.#hardLinks.add(keys.hi[key]!, keys.lo[key]!);
       const header = isNode ? 10 : 12;
       const writer = builder.writer;
       let to = writer.reserve(header + size);
-      const out = writer.buffer;
+      const out = writer.view;
       to = putInode(out, to, keys.hi[key]!, keys.lo[key]!);
-      if (!isNode) to = putU16(out, to, size >>> 16);
-      to = putU16(out, to, size & MAX_U16);
-      copyBytes(bytes, start, size, out, to);
+      if (isNode) out.setUint16(to, size);
+      else out.setUint32(to, size);
+      to += header - 8;
+      copyBytes(view, start, start + size, out, to);
       writer.length = to + size;
       if (builder.commit()) this.#keep(builder.take());
     }
@@ -159,7 +160,7 @@ export class RecordMapper {
   /** An element that is not 24 bytes long spoils the whole chunk, as in the reference (docs/spec/json-dump.md §6). */
   #mapChunk(raw: RawValues, key: number, from: number, elements: number): void {
     if (elements === 0) return;
-    const { bytes, tokens } = raw.block;
+    const { view, tokens } = raw.block;
     let good = true;
     for (let i = 0, at = from; i < elements; i++, at += TOKEN_STRIDE) good = good && tokens[at + 2] === SLICE_BYTES;
     if (!good) this.#notes.loss(CHUNK_NOTE, this.#name(raw, key));
@@ -167,12 +168,14 @@ export class RecordMapper {
     const builder = this.#builder("chunk");
     const writer = builder.writer;
     let to = writer.reserve(16 + size);
-    const out = writer.buffer;
+    const out = writer.view;
     to = putInode(out, to, raw.keys.hi[key]!, raw.keys.lo[key]!);
-    to = putU32(out, to, raw.keys.index[key]!);
-    to = putU32(out, to, size);
+    out.setUint32(to, raw.keys.index[key]!);
+    out.setUint32(to + 4, size);
+    to += 8;
     for (let i = 0, at = from; good && i < elements; i++, at += TOKEN_STRIDE) {
-      copyBytes(bytes, tokens[at + 1]!, SLICE_BYTES, out, to);
+      const start = tokens[at + 1]!;
+      copyBytes(view, start, start + SLICE_BYTES, out, to);
       to += SLICE_BYTES;
     }
     writer.length = to;
@@ -180,7 +183,7 @@ export class RecordMapper {
   }
 
   #mapXattrs(raw: RawValues, key: number, from: number, elements: number): void {
-    const { bytes, tokens } = raw.block;
+    const { view, tokens } = raw.block;
     const builder = this.#builder("xattr");
     for (let i = 0, at = from; i + 1 < elements; i += 2, at += 2 * TOKEN_STRIDE) {
       const nameSize = tokens[at + 2]!;
@@ -191,19 +194,22 @@ export class RecordMapper {
       }
       const writer = builder.writer;
       let to = writer.reserve(14 + nameSize + valueSize);
-      const out = writer.buffer;
+      const out = writer.view;
       to = putInode(out, to, raw.keys.hi[key]!, raw.keys.lo[key]!);
-      to = putU16(out, to, nameSize);
-      to = putU32(out, to, valueSize);
-      copyBytes(bytes, tokens[at + 1]!, nameSize, out, to);
-      copyBytes(bytes, tokens[at + TOKEN_STRIDE + 1]!, valueSize, out, to + nameSize);
+      out.setUint16(to, nameSize);
+      out.setUint32(to + 2, valueSize);
+      to += 6;
+      const name = tokens[at + 1]!;
+      const value = tokens[at + TOKEN_STRIDE + 1]!;
+      copyBytes(view, name, name + nameSize, out, to);
+      copyBytes(view, value, value + valueSize, out, to + nameSize);
       writer.length = to + nameSize + valueSize;
       if (builder.commit()) this.#keep(builder.take());
     }
   }
 
   #mapEdges(raw: RawValues, key: number, from: number, elements: number, page: DirectoryPage | undefined): void {
-    const { bytes, tokens } = raw.block;
+    const { bytes, view, tokens } = raw.block;
     const builder = this.#builder("edge");
     const hi = raw.keys.hi[key]!;
     const lo = raw.keys.lo[key]!;
@@ -217,11 +223,11 @@ export class RecordMapper {
       }
       if (
         page !== undefined &&
-        !page.isNew(bytes, name, name + nameSize, readU32(bytes, value + 1), readU32(bytes, value + 5))
+        !page.isNew(bytes, name, name + nameSize, view.getUint32(value + 1), view.getUint32(value + 5))
       ) {
         continue;
       }
-      writeEdge(builder.writer, hi, lo, bytes, value, name, nameSize);
+      writeEdge(builder.writer, hi, lo, view, value, name, nameSize);
       if (builder.commit()) this.#keep(builder.take());
     }
   }
@@ -246,9 +252,9 @@ export class RecordMapper {
       const builder = this.#builder("parent");
       const writer = builder.writer;
       let to = writer.reserve(24);
-      to = putInode(writer.buffer, to, raw.keys.hi[key]!, raw.keys.lo[key]!);
-      to = putInode(writer.buffer, to, hi, lo);
-      to = putInode(writer.buffer, to, number.hi, number.lo);
+      to = putInode(writer.view, to, raw.keys.hi[key]!, raw.keys.lo[key]!);
+      to = putInode(writer.view, to, hi, lo);
+      to = putInode(writer.view, to, number.hi, number.lo);
       writer.length = to;
       if (builder.commit()) this.#keep(builder.take());
     }
@@ -264,11 +270,11 @@ export class RecordMapper {
  * False for an inode that stands in the name space once at most: a directory, or a link count of 1 and a parent. Old
  * records without parent are taken for hard-linked when their link count says so (docs/spec/redis.md §5, §6.2).
  */
-export function mayBeHardLinked(bytes: Buffer, start: number, size: number): boolean {
-  if (bytes[start + ATTR_TYPE_MODE]! >> 4 === FileType.directory) return false;
-  if (readU32(bytes, start + ATTR_NLINK) > 1) return true;
+export function mayBeHardLinked(view: DataView, start: number, size: number): boolean {
+  if (view.getUint8(start + ATTR_TYPE_MODE) >> 4 === FileType.directory) return false;
+  if (view.getUint32(start + ATTR_NLINK) > 1) return true;
   if (size < ATTR_TAIL) return false;
-  return readU32(bytes, start + ATTR_PARENT) === 0 && readU32(bytes, start + ATTR_PARENT + 4) === 0;
+  return view.getUint32(start + ATTR_PARENT) === 0 && view.getUint32(start + ATTR_PARENT + 4) === 0;
 }
 
 /** `edge`: u64 parent, u64 inode, u8 type, u16 nameSize, name; the stored value is type and inode. */
@@ -276,50 +282,26 @@ function writeEdge(
   writer: ByteWriter,
   hi: number,
   lo: number,
-  bytes: Buffer,
+  source: DataView,
   value: number,
   name: number,
   nameSize: number,
 ): void {
-  let to = writer.reserve(19 + nameSize);
-  const out = writer.buffer;
-  to = putInode(out, to, hi, lo);
-  for (let i = 1; i < EDGE_VALUE_BYTES; i++) out[to++] = bytes[value + i]!;
-  out[to++] = bytes[value]!;
-  to = putU16(out, to, nameSize);
-  copyBytes(bytes, name, nameSize, out, to);
-  writer.length = to + nameSize;
+  const to = writer.reserve(19 + nameSize);
+  const out = writer.view;
+  putInode(out, to, hi, lo);
+  copyBytes(source, value + 1, value + EDGE_VALUE_BYTES, out, to + 8);
+  out.setUint8(to + 16, source.getUint8(value));
+  out.setUint16(to + 17, nameSize);
+  copyBytes(source, name, name + nameSize, out, to + 19);
+  writer.length = to + 19 + nameSize;
 }
 
-/** Short runs are copied faster by hand than by a call. */
-function copyBytes(source: Buffer, start: number, size: number, target: Buffer, to: number): void {
-  if (size > 128) {
-    source.copy(target, to, start, start + size);
-    return;
-  }
-  for (let i = 0; i < size; i++) target[to + i] = source[start + i]!;
-}
-
-export function putInode(out: Buffer, at: number, hi: number, lo: number): number {
-  return putU32(out, putU32(out, at, hi), lo);
-}
-
-export function putU32(out: Buffer, at: number, value: number): number {
-  out[at] = value >>> 24;
-  out[at + 1] = value >>> 16;
-  out[at + 2] = value >>> 8;
-  out[at + 3] = value;
-  return at + 4;
-}
-
-function putU16(out: Buffer, at: number, value: number): number {
-  out[at] = value >>> 8;
-  out[at + 1] = value;
-  return at + 2;
-}
-
-export function readU32(bytes: Buffer, at: number): number {
-  return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
+/** Writes an inode from its halves and returns the offset behind it. */
+export function putInode(out: DataView, at: number, hi: number, lo: number): number {
+  out.setUint32(at, hi);
+  out.setUint32(at + 4, lo);
+  return at + 8;
 }
 
 /** Keys whose MGET value was nil, as indexes into the list. */

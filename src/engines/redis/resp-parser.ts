@@ -1,3 +1,4 @@
+import { viewOf } from "../../base/bytes.ts";
 import { EngineError } from "../../base/errors.ts";
 
 /**
@@ -11,6 +12,8 @@ import { EngineError } from "../../base/errors.ts";
  */
 export interface ReplyBlock {
   readonly bytes: Buffer;
+  /** The same for numbers. */
+  readonly view: DataView;
   readonly tokens: Int32Array;
   /** Number of tokens (not of numbers). */
   readonly tokenCount: number;
@@ -102,8 +105,10 @@ export class RespParser {
         if (this.#at - this.#blockStart >= softBytes) break;
       }
     }
+    const bytes = this.#buffer.subarray(this.#blockStart, this.#at);
     return {
-      bytes: this.#buffer.subarray(this.#blockStart, this.#at),
+      bytes,
+      view: viewOf(bytes),
       tokens: this.#tokens,
       tokenCount: this.#tokenCount,
       replies: this.#replies,

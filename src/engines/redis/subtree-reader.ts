@@ -11,7 +11,7 @@ import { Notes } from "./notes.ts";
 import { PendingInodes } from "./pending-inodes.ts";
 import type { RareContext } from "./rare-context.ts";
 import type { RawValues } from "./raw-values.ts";
-import { mayBeHardLinked, readU32 } from "./record-mapper.ts";
+import { mayBeHardLinked } from "./record-mapper.ts";
 import {
   FAMILY_CHUNK,
   FAMILY_DIRECTORY,
@@ -109,7 +109,7 @@ export class SubtreeReader {
 
   /** Every inode is followed once, however many entries name it. */
   #collectChildren(raw: RawValues): void {
-    const { bytes, tokens } = raw.block;
+    const { view, tokens } = raw.block;
     let at = 0;
     for (let reply = 0; reply < raw.count; reply++) {
       if (tokens[at] !== TOKEN_ARRAY) {
@@ -123,9 +123,9 @@ export class SubtreeReader {
         const value = at + i * TOKEN_STRIDE;
         if (tokens[value + 2] !== 9) continue;
         const start = tokens[value + 1]!;
-        const hi = readU32(bytes, start + 1);
-        const lo = readU32(bytes, start + 5);
-        if (this.#seen.add(hi, lo)) this.#children.push(hi, lo, bytes[start]!);
+        const hi = view.getUint32(start + 1);
+        const lo = view.getUint32(start + 5);
+        if (this.#seen.add(hi, lo)) this.#children.push(hi, lo, view.getUint8(start));
       }
       at += elements * TOKEN_STRIDE;
     }
@@ -164,22 +164,22 @@ export class SubtreeReader {
 
   /** Decides by the types of the attribute and of the entry what else belongs to an inode; where they differ, both count. */
   #follow(raw: RawValues, at: number, entryType: number): void {
-    const { bytes, tokens } = raw.block;
+    const { view, tokens } = raw.block;
     const hi = raw.keys.hi[raw.first + at]!;
     const lo = raw.keys.lo[raw.first + at]!;
     const token = (at + 1) * TOKEN_STRIDE;
     const start = tokens[token + 1]!;
     const size = tokens[token + 2]!;
     const known = size >= ATTR_MIN_BYTES;
-    const type = known ? bytes[start + ATTR_TYPE_MODE]! >> 4 : entryType;
+    const type = known ? view.getUint8(start + ATTR_TYPE_MODE) >> 4 : entryType;
     const is = (wanted: number): boolean => type === wanted || entryType === wanted;
     if (is(FileType.directory)) this.#directories.push(hi, lo, 0);
     if (is(FileType.symlink) && this.#kinds.has("symlink")) this.#addKey(FAMILY_SYMLINK, hi, lo);
     if (!known) return;
-    if (this.#kinds.has("parent") && mayBeHardLinked(bytes, start, size)) this.#addKey(FAMILY_PARENT, hi, lo);
+    if (this.#kinds.has("parent") && mayBeHardLinked(view, start, size)) this.#addKey(FAMILY_PARENT, hi, lo);
     // A stored type 0 counts as regular (docs/spec/json-dump.md §6).
     if ((is(FileType.regular) || type === 0) && this.#kinds.has("chunk")) {
-      const length = readU32(bytes, start + ATTR_LENGTH) * 0x1_0000_0000 + readU32(bytes, start + ATTR_LENGTH + 4);
+      const length = view.getUint32(start + ATTR_LENGTH) * 0x1_0000_0000 + view.getUint32(start + ATTR_LENGTH + 4);
       this.#addChunks(hi, lo, Math.ceil(length / CHUNK_BYTES));
     }
   }
