@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { EngineError } from "../../src/base/errors.ts";
+import type { EngineError } from "../../src/base/errors.ts";
 import { silentLogger } from "../../src/base/logger.ts";
 import { openStore } from "../../src/engines/registry.ts";
+import { errorOf, expectEngineError, throughProxy } from "../support/broken-connection.ts";
 import { type PrivateMysqlServer, requireMysqlProgram, startMysql } from "../support/mysql-server.ts";
 import { readMysqlTables } from "../support/mysql-tables.ts";
-import { type ProxyFault, TcpProxy } from "../support/tcp-proxy.ts";
+import type { ProxyFault, TcpProxy } from "../support/tcp-proxy.ts";
 import { dumpText, loadText } from "../support/volume-files.ts";
 import { wideVolumeText } from "../support/wide-volume.ts";
 
@@ -12,18 +13,6 @@ const CUTS = 8;
 const hasMysql = await requireMysqlProgram();
 const text: Buffer = await wideVolumeText(6000);
 const never = new AbortController().signal;
-
-async function errorOf(work: Promise<unknown>): Promise<unknown> {
-  return work.then(
-    () => undefined,
-    (error: unknown) => error,
-  );
-}
-
-function expectEngineError(error: unknown): void {
-  if (!(error instanceof EngineError)) throw error ?? new Error("expected a failure");
-  expect(error.code).toMatch(/^DECANT_E_MYSQL/);
-}
 
 /** Positions over `total` bytes: the first ones, where connecting happens, and then evenly to the end. */
 function cutPoints(total: number): number[] {
@@ -47,12 +36,9 @@ describe.skipIf(!hasMysql)("a connection to MySQL that breaks", () => {
     database: string,
     work: (url: string, proxy: TcpProxy) => Promise<T>,
   ): Promise<T> {
-    const proxy = await TcpProxy.start(server.port, fault);
-    try {
-      return await work(`mysql://root@(127.0.0.1:${proxy.port})/${database}`, proxy);
-    } finally {
-      proxy.close();
-    }
+    return throughProxy(server.port, fault, (port, proxy) =>
+      work(`mysql://root@(127.0.0.1:${port})/${database}`, proxy),
+    );
   }
 
   /** Bytes of an undisturbed run in each direction. */
@@ -74,7 +60,7 @@ describe.skipIf(!hasMysql)("a connection to MySQL that breaks", () => {
           // When only the answer to the last commit is lost, decant looks whether the volume is there.
           if (error === undefined) expect((await dumpText(server.url(database))).text.equals(text)).toBe(true);
           else {
-            expectEngineError(error);
+            expectEngineError(error, /^DECANT_E_MYSQL/);
             expect([afterBytes, [...(await readMysqlTables(server, database)).keys()]]).toEqual([afterBytes, []]);
           }
         });
@@ -87,7 +73,9 @@ describe.skipIf(!hasMysql)("a connection to MySQL that breaks", () => {
     const afterBytes = Math.floor(passed.toServer * 0.6);
     const database = await server.createDatabase();
     const fault: ProxyFault = { direction: "toServer", afterBytes, action: "cut", refuse: true };
-    await through(fault, database, async (url) => expectEngineError(await errorOf(loadText(url, text))));
+    await through(fault, database, async (url) =>
+      expectEngineError(await errorOf(loadText(url, text)), /^DECANT_E_MYSQL/),
+    );
     const url = server.url(database);
     const store = await openStore(url, { logger: silentLogger, signal: never, env: {} });
     expect(await store.readSetting(never)).toBeUndefined();
@@ -115,7 +103,7 @@ describe.skipIf(!hasMysql)("a connection to MySQL that breaks", () => {
       const fault: ProxyFault = { direction: "toClient", afterBytes, action: "cut" };
       await through(fault, database, async (url) => {
         const error = await errorOf(dumpText(url));
-        expectEngineError(error);
+        expectEngineError(error, /^DECANT_E_MYSQL/);
         expect([afterBytes, (error as EngineError).message]).toEqual([
           afterBytes,
           expect.stringMatching(/ECONNRESET|the connection was lost/),
@@ -132,7 +120,7 @@ describe.skipIf(!hasMysql)("a connection to MySQL that breaks", () => {
     const threads = "SELECT id FROM information_schema.processlist WHERE db = ";
     for (const [id] of await server.query(`${threads}'${database}'`)) await server.query(`KILL ${String(id)}`);
     const error = await errorOf(snapshot.readNode(1n));
-    expectEngineError(error);
+    expectEngineError(error, /^DECANT_E_MYSQL/);
     expect((error as EngineError).code).toBe("DECANT_E_MYSQL_LOST");
     await snapshot.close();
   });

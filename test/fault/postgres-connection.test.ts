@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { EngineError } from "../../src/base/errors.ts";
+import { errorOf, expectEngineError, throughProxy } from "../support/broken-connection.ts";
 import { requirePostgresServer, startPostgres } from "../support/postgres-server.ts";
 import { readPostgresCatalog } from "../support/postgres-tables.ts";
-import { type ProxyFault, TcpProxy } from "../support/tcp-proxy.ts";
+import type { ProxyFault, TcpProxy } from "../support/tcp-proxy.ts";
 import { dumpText, loadText } from "../support/volume-files.ts";
 import { wideVolumeText } from "../support/wide-volume.ts";
 
@@ -16,12 +16,9 @@ async function through<T>(
   database: string,
   work: (url: string, proxy: TcpProxy) => Promise<T>,
 ): Promise<T> {
-  const proxy = await TcpProxy.start(server!.port, fault);
-  try {
-    return await work(server!.url(database).replace(`:${server!.port}/`, `:${proxy.port}/`), proxy);
-  } finally {
-    proxy.close();
-  }
+  return throughProxy(server!.port, fault, (port, proxy) =>
+    work(server!.url(database).replace(`:${server!.port}/`, `:${port}/`), proxy),
+  );
 }
 
 /** The first positions, where connecting happens, some in the middle, and every few at the end, where the commit is. */
@@ -42,17 +39,13 @@ describe.skipIf(server === undefined)("a connection to PostgreSQL that breaks", 
       for (const afterBytes of cutPoints(passed[direction])) {
         const database = await server!.createDatabase();
         const error = await through({ direction, afterBytes, action: "cut" }, database, (url) =>
-          loadText(url, text).then(
-            () => undefined,
-            (thrown: unknown) => thrown,
-          ),
+          errorOf(loadText(url, text)),
         );
         if (error === undefined) {
           whole++;
           expect((await dumpText(server!.url(database))).text.equals(text)).toBe(true);
         } else {
-          if (!(error instanceof EngineError)) throw error;
-          expect(error.code).toMatch(/^DECANT_E_POSTGRES/);
+          expectEngineError(error, /^DECANT_E_POSTGRES/);
           expect([afterBytes, await readPostgresCatalog(server!.url(database))]).toEqual([afterBytes, []]);
         }
       }

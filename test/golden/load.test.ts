@@ -12,7 +12,14 @@ import { mustRun } from "../support/run-command.ts";
 import { dumpVolume, loadVolumeFile, newSqliteTarget } from "../support/run-operations.ts";
 import { query, readCatalog, readTables } from "../support/sqlite-tables.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
-import { comparableLines, dumpFacts, expectedKeys, expectedTables, TRASH_ROOT } from "./reference-load.ts";
+import {
+  comparableLines,
+  dumpFacts,
+  expectedKeys,
+  expectedTables,
+  removeTrashRoot,
+  TRASH_ROOT,
+} from "./reference-load.ts";
 
 const client = await realClient();
 const redis = (await requireRedisServer()) ? await startRedis() : undefined;
@@ -112,14 +119,6 @@ describe.skipIf(client === undefined)("a volume loaded into SQLite", () => {
     expect(got).toEqual(wanted);
   });
 });
-
-/** Takes the row that the reference does not make for a dump without trash out, after a look at it. */
-function removeTrashRoot(tables: Map<string, string[]>): void {
-  const nodes = tables.get("jfs_node")!;
-  const root = nodes.findIndex((row) => row.startsWith(`inode=${TRASH_ROOT} `));
-  expect(nodes[root]).toMatch(/ type=2 flags=0 mode=365 uid=0 gid=0 .* nlink=2 length=4096 rdev=0 parent=1 /);
-  nodes.splice(root, 1);
-}
 
 describe.skipIf(client === undefined || redis === undefined)("a volume loaded into Redis", () => {
   test.each(DUMPS)("has the keys of the reference's load of $file, and its dump", async (dump) => {

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
+import { expect } from "vitest";
 
 /**
  * What decant stores for a dump, told from what the reference stores for it and from the dump itself: the documented
@@ -141,4 +142,12 @@ export function comparableLines(dump: Buffer, facts: DumpFacts): string[] {
       const isOdd = facts.oddTimes.has(inode) || (inode === TRASH_ROOT && !facts.hasTrash);
       return isOdd ? `inode ${inode}` : line.replace(/^( {4}"nextSession": \d+),$/, "$1");
     });
+}
+
+/** Takes the row that the reference does not make for a dump without trash out, after a look at it. */
+export function removeTrashRoot(tables: Map<string, string[]>): void {
+  const nodes = tables.get("jfs_node")!;
+  const root = nodes.findIndex((row) => row.startsWith(`inode=${TRASH_ROOT} `));
+  expect(nodes[root]).toMatch(/ type=2 flags=0 mode=365 uid=0 gid=0 .* nlink=2 length=4096 rdev=0 parent=1 /);
+  nodes.splice(root, 1);
 }

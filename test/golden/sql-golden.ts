@@ -8,7 +8,7 @@ import { type DumpOptions, dumpVolume, loadVolumeFile } from "../support/run-ope
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { expectSameBytes } from "./compare-bytes.ts";
 import { type PermittedDifference, REPLACEMENT_CHARACTERS, withPermittedDifferences } from "./permitted-differences.ts";
-import { comparableLines, dumpFacts, expectedTables, TRASH_ROOT } from "./reference-load.ts";
+import { comparableLines, dumpFacts, expectedTables, removeTrashRoot } from "./reference-load.ts";
 
 /** A SQL server whose fixtures are SQL files. Every URL is one that decant and the reference understand. */
 export interface SqlGoldenServer {
@@ -142,11 +142,3 @@ function treeLines(bytes: Buffer): string[] {
 }
 
 const inodeOf = (line: string): string => /"inode":(\d+)/.exec(line)?.[1] ?? line.trim();
-
-/** Takes the row that the reference does not make for a dump without trash out, after a look at it. */
-function removeTrashRoot(tables: Map<string, string[]>): void {
-  const nodes = tables.get("jfs_node")!;
-  const root = nodes.findIndex((row) => row.startsWith(`inode=${TRASH_ROOT} `));
-  expect(nodes[root]).toMatch(/ type=2 flags=0 mode=365 uid=0 gid=0 .* nlink=2 length=4096 rdev=0 parent=1 /);
-  nodes.splice(root, 1);
-}
