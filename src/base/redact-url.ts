@@ -4,10 +4,20 @@
  * name speaks of a password or a secret.
  */
 export function redactUrl(url: string): string {
+  const mark = url.indexOf("?");
+  // An `@` behind the account belongs to a parameter; without an account before it, it may be what ends the password.
+  const isParameter = mark >= 0 && url.lastIndexOf("@", mark) >= 0;
+  return isParameter ? redactAccount(redactParameters(url)) : redactParameters(redactAccount(url));
+}
+
+function redactAccount(url: string): string {
   const schemeEnd = url.indexOf("://");
   const start = schemeEnd < 0 ? 0 : schemeEnd + 3;
   const at = url.lastIndexOf("@");
   const colon = url.indexOf(":", start);
-  const masked = at > 0 && colon >= 0 && colon < at ? `${url.slice(0, colon)}:****${url.slice(at)}` : url;
-  return masked.replace(/([?&][^=&]*(?:password|passwd|secret|token)[^=&]*=)[^&]*/gi, "$1****");
+  return at > 0 && colon >= 0 && colon < at ? `${url.slice(0, colon)}:****${url.slice(at)}` : url;
+}
+
+function redactParameters(url: string): string {
+  return url.replace(/([?&][^=&]*(?:password|passwd|secret|token)[^=&]*=)[^&]*/gi, "$1****");
 }

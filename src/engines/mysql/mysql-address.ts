@@ -1,8 +1,8 @@
 import { UsageError } from "../../base/errors.ts";
 import { parseDurationSeconds } from "../../base/go-duration.ts";
 import { redactUrl } from "../../base/redact-url.ts";
-import { insertMetaPassword } from "../sql/meta-password.ts";
-import { formatQuery, parseSqlAddress } from "../sql/query-parameters.ts";
+import { formatQuery } from "../sql/query-parameters.ts";
+import { parseServerAddress } from "../sql/server-address.ts";
 
 /** Where a server listens. */
 export type MysqlEndpoint = { readonly host: string; readonly port: number } | { readonly socketPath: string };
@@ -67,13 +67,18 @@ const DRIVER_PARAMETERS: ReadonlySet<string> = new Set([
   "writeTimeout",
 ]);
 
+/** The reference does not quote names with a dot or a blank, nor a quotation mark in a name. */
+const UNUSABLE_IN_PREFIX = /[\s.`]/;
+
 /** Understands every form of docs/spec/sql.md §1. Throws `UsageError`, in the reference's own words where it has some. */
 export function parseMysqlAddress(url: string, env: Environment): MysqlAddress {
-  const { base, tablePrefix, parameters } = parseSqlAddress(insertMetaPassword(url, env));
+  const { base, tablePrefix, parameters } = parseServerAddress(url, env, UNUSABLE_IN_PREFIX);
   const printable = redactUrl(url);
   const slash = base.lastIndexOf("/");
-  if (slash < 0) throw invalid(printable, "it has no slash before the name of a database");
   const at = base.lastIndexOf("@", slash);
+  if (slash < 0 || (at < 0 && base.includes("@"))) {
+    throw invalid(printable, "it has no slash before the name of a database");
+  }
   const { user, password } = splitUser(at < 0 ? "" : base.slice(0, at));
   const { endpoint, text } = parseEndpoint(base.slice(at + 1, slash), printable);
   const database = decodeName(base.slice(slash + 1), printable);

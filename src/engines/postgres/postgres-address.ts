@@ -1,7 +1,7 @@
 import { UsageError } from "../../base/errors.ts";
 import { redactUrl } from "../../base/redact-url.ts";
-import { insertMetaPassword } from "../sql/meta-password.ts";
-import { formatQuery, parseSqlAddress } from "../sql/query-parameters.ts";
+import { formatQuery } from "../sql/query-parameters.ts";
+import { parseServerAddress } from "../sql/server-address.ts";
 
 export type SslMode = "disable" | "allow" | "prefer" | "require" | "verify-ca" | "verify-full";
 
@@ -52,6 +52,9 @@ const DEFAULT_PORT = 5432;
 const DEFAULT_CONNECT_TIMEOUT_MS = 30_000;
 const DEFAULT_HOST = "localhost";
 
+/** The reference does not quote names with a dot or a blank, and not for every purpose names with a quotation mark. */
+const UNUSABLE_IN_PREFIX = /[\s."']/;
+
 const SSL_MODES: ReadonlySet<string> = new Set(["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]);
 
 /** Parameters that say how to connect, by the name of the environment variable that stands in for each. */
@@ -96,9 +99,9 @@ const IGNORED_PARAMETERS: ReadonlySet<string> = new Set([
  * is asked for `META_PASSWORD` and the variables of PostgreSQL's own clients.
  */
 export function parsePostgresAddress(url: string, env: Environment): PostgresAddress {
-  const { base, tablePrefix, parameters } = parseSqlAddress(insertMetaPassword(url, env));
+  const { base, tablePrefix, parameters } = parseServerAddress(url, env, UNUSABLE_IN_PREFIX);
   const printable = redactUrl(url);
-  const { credentials, hosts, path } = splitBase(base);
+  const { credentials, hosts, path } = splitBase(base, printable);
   const colon = credentials.indexOf(":");
   const fromUrl: Readonly<Record<string, string>> = {
     user: decode(colon < 0 ? credentials : credentials.slice(0, colon)),
@@ -140,11 +143,13 @@ function isConnectionParameter(name: string): boolean {
  * Parts of `user:password@hosts/database`. A password that was not escaped may contain `@`, and also `/` where the part
  * before it can be no host with a port.
  */
-function splitBase(base: string): { credentials: string; hosts: string; path: string } {
+function splitBase(base: string, printable: string): { credentials: string; hosts: string; path: string } {
   let slash = base.indexOf("/");
   let at = base.lastIndexOf("@", slash < 0 ? base.length : slash);
-  const isPlainHost = slash >= 0 && /^[^:]*(?::\d*)?$/.test(base.slice(0, slash));
-  if (at < 0 && slash >= 0 && !isPlainHost && base.includes("@")) {
+  if (at < 0 && slash >= 0 && base.includes("@")) {
+    if (/^[^:]*(?::\d*)?$/.test(base.slice(0, slash))) {
+      throw invalid(printable, "a / ends the hosts, so in the user or the password it must be written %2F");
+    }
     at = base.lastIndexOf("@");
     slash = base.indexOf("/", at);
   }

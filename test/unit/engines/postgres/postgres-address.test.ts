@@ -51,6 +51,10 @@ describe("an address of PostgreSQL", () => {
     ],
     ["postgres:///db?user=me&password=p", { user: "me", password: "p", database: "db" }],
     ["postgres://u@h/?dbname=other", { database: "other" }],
+    ["postgres://h:1/db?user=me@corp&password=p@s", { user: "me@corp", password: "p@s", database: "db" }],
+    ["postgres:///db?host=/run/pg&user=me@corp", { user: "me@corp", hosts: [{ host: "/run/pg", port: 5432 }] }],
+    ["postgres://u:p@h/db?application_name=a@b", { user: "u", password: "p", applicationName: "a@b" }],
+    ["postgres://u@h/db?table_prefix=%C3%A9%60%25%24", { tablePrefix: "é`%$" }],
   ])("%s", (url, expected) => {
     expect(parse(url)).toMatchObject(expected);
   });
@@ -132,6 +136,14 @@ test.each([
   ["postgres://u@h/db?target_session_attrs=standby", "target_session_attrs must be"],
   ["postgres://u@h/db?search_path=a,b", "currently, only one schema is supported in search_path"],
   ["postgres://u:secret@h:x/db", "no host"],
+  ["postgres://u:secret?x@h/db", "a ? ends it, so in the user or the password it must be escaped"],
+  ["postgres://u:secret@secret#?x@h/db", "a ? ends it"],
+  ["postgres://u:secret/?x=1@h/db", "a ? ends it"],
+  ["postgres://u:1/secret@h/db", "a / ends the hosts, so in the user or the password it must be written %2F"],
+  ["postgres://u@h/db?table_prefix=a%20b", 'juicefs cannot use the table_prefix "a b"'],
+  ["postgres://u@h/db?table_prefix=a.b", 'juicefs cannot use the table_prefix "a.b"'],
+  ["postgres://u@h/db?table_prefix=x%22y", "juicefs cannot use the table_prefix"],
+  ["postgres://u@h/db?table_prefix=it's", "juicefs cannot use the table_prefix"],
 ])("%s is refused: %s", (url, message) => {
   const attempt = () => parse(url);
   expect(attempt).toThrow(UsageError);
