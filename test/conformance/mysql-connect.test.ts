@@ -99,11 +99,18 @@ describe.skipIf(!isAvailable)("connecting to MySQL", () => {
     const wrong = await failure(`mysql://u:${PASSWORD}x@(127.0.0.1:${plain.port})/vol`);
     expect(wrong).toMatchObject({ code: "DECANT_E_MYSQL_AUTH", message: expect.stringContaining("Access denied") });
     const foreign = await failure(`mysql://u:${PASSWORD}@(127.0.0.1:${plain.port})/mysql`);
-    expect(foreign).toMatchObject({ code: "DECANT_E_MYSQL_AUTH" });
+    expect(foreign).toMatchObject({
+      code: "DECANT_E_MYSQL_PERMISSION",
+      message: expect.stringContaining("the user may not use this database, or there is none of this name"),
+    });
     const missing = await failure(plain.url("missing"));
     expect(missing).toMatchObject({ code: "DECANT_E_MYSQL_DATABASE", name: "NotFoundError" });
-    const variable = await failure(`${plain.url("vol")}?no_such_variable=1`);
-    expect(variable.message).toContain("no_such_variable");
+    for (const parameter of ["no_such_variable=1", "datadir=1", "wait_timeout=%27x%27", "max_connections=5"]) {
+      const variable = await failure(`${plain.url("vol")}?${parameter}`);
+      expect(variable).toMatchObject({ code: "DECANT_E_META_URL", name: "UsageError" });
+      expect(variable.message).toContain("a parameter of the address is none of its session variables");
+      expect(variable.message).toContain(parameter.slice(0, parameter.indexOf("=")));
+    }
     for (const error of [refused, wrong, foreign]) {
       expect(`${error.message} ${error.hint}`).not.toContain("s3:cr@t");
       expect(error.message).toContain("mysql://u:****@(127.0.0.1:");

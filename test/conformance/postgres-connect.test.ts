@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
-import { DecantError, EngineError, isAbortError, NotFoundError } from "../../src/base/errors.ts";
+import { DecantError, isAbortError, NotFoundError } from "../../src/base/errors.ts";
 import { silentLogger } from "../../src/base/logger.ts";
 import type { MetadataStore } from "../../src/engines/engine.ts";
 import { openStore } from "../../src/engines/registry.ts";
@@ -10,7 +10,7 @@ import { freePort } from "../support/guarded-process.ts";
 import { type PostgresServer, requirePostgresServer, startPostgres } from "../support/postgres-server.ts";
 import { TLS_DIRECTORY } from "../support/redis-server.ts";
 import { fixture } from "../support/repository.ts";
-import { loadVolumeFile } from "../support/run-operations.ts";
+import { dumpVolume, loadVolumeFile } from "../support/run-operations.ts";
 import { failureOf, NEW_VOLUME, never } from "./engine-harness.ts";
 
 const isAvailable = await requirePostgresServer();
@@ -115,7 +115,12 @@ describe.skipIf(!isAvailable)("connecting to PostgreSQL", () => {
     const missing = await failure(url("nothing"));
     expect(missing).toBeInstanceOf(NotFoundError);
     expect(missing.code).toBe("DECANT_E_NO_DATABASE");
-    expect(await failure(url("tls", "?no_such_setting=1"))).toBeInstanceOf(EngineError);
+    for (const parameter of ["no_such_setting=1", "work_mem=much", "max_connections=5"]) {
+      const setting = await failure(url("tls", `?${parameter}`));
+      expect(setting).toMatchObject({ code: "DECANT_E_META_URL", name: "UsageError" });
+      const name = parameter.slice(0, parameter.indexOf("="));
+      expect(setting.message).toMatch(new RegExp(`^Cannot set the parameter ${name} of postgres://tester:.*"${name}"`));
+    }
     expect(await failure(`postgres://nobody@127.0.0.1:${server.port}/tls`)).toMatchObject({
       code: "DECANT_E_POSTGRES_AUTH",
     });
@@ -140,7 +145,7 @@ describe.skipIf(!isAvailable)("connecting to PostgreSQL", () => {
   test("keeps several volumes apart by prefix and by schema", async () => {
     const database = await server.createDatabase();
     await server.psql(database, 'CREATE SCHEMA meta; CREATE SCHEMA "Odd name"');
-    const queries = ["", "?table_prefix=Abc", "?search_path=meta", "?search_path=Odd%20name&table_prefix=x%22y"];
+    const queries = ["", "?table_prefix=Abc", "?search_path=meta", "?search_path=Odd%20name&table_prefix=x%60y"];
     for (const [i, query] of queries.entries()) {
       const store = await open(url(database, query));
       await store.createVolume({ ...NEW_VOLUME, setting: Buffer.from(`{"Name":"v${i}"}`) }, never);
@@ -151,11 +156,27 @@ describe.skipIf(!isAvailable)("connecting to PostgreSQL", () => {
     }
     const list = "SELECT schemaname || '.' || tablename FROM pg_tables WHERE tablename LIKE 'jfs%setting' ORDER BY 1";
     expect((await server.psql(database, list)).trim().split("\n")).toEqual([
-      'Odd name.jfs_x"y_setting',
+      "Odd name.jfs_x`y_setting",
       "meta.jfs_setting",
       "public.jfs_Abc_setting",
       "public.jfs_setting",
     ]);
+  });
+
+  test("finds the tables of a volume whose names the server has cut, as the reference does", async () => {
+    const database = await server.createDatabase();
+    const address = url(database, `?table_prefix=${"p".repeat(50)}ü`);
+    await loadVolumeFile(address, fixture("golden/dumps/golden.keep.json"));
+    const longest = "SELECT max(octet_length(tablename)) FROM pg_tables WHERE schemaname = 'public'";
+    expect((await server.psql(database, longest)).trim()).toBe("63");
+    const { bytes } = await dumpVolume(address, { keepSecretKey: true });
+    const plain = url(await server.createDatabase());
+    await loadVolumeFile(plain, fixture("golden/dumps/golden.keep.json"));
+    expect(bytes.equals((await dumpVolume(plain, { keepSecretKey: true })).bytes)).toBe(true);
+    expect(bytes.toString("latin1")).toContain('"UserQuotas"');
+    const tooLong = await failure(url(database, `?table_prefix=${"p".repeat(53)}`));
+    expect(tooLong).toMatchObject({ code: "DECANT_E_META_URL" });
+    expect(tooLong.message).toContain("the table_prefix is too long");
   });
 
   test("says that a schema is missing, or that the user may not create tables in it", async () => {

@@ -1,4 +1,12 @@
-import { DataError, DecantError, EngineError, errorText, isAbortError, NotFoundError } from "../../base/errors.ts";
+import {
+  DataError,
+  DecantError,
+  EngineError,
+  errorText,
+  isAbortError,
+  NotFoundError,
+  UsageError,
+} from "../../base/errors.ts";
 
 interface Explanation {
   readonly errno: readonly number[];
@@ -11,7 +19,13 @@ interface Explanation {
 /** What the server's error numbers mean for whoever runs the command. */
 const EXPLANATIONS: readonly Explanation[] = [
   {
-    errno: [1044, 1045, 1698, 1524, 1251, 1820, 3118, 4151],
+    errno: [1044],
+    code: "DECANT_E_MYSQL_PERMISSION",
+    text: "the user may not use this database, or there is none of this name",
+    hint: "Check the name; reading needs SELECT on the database",
+  },
+  {
+    errno: [1045, 1698, 1524, 1251, 1820, 3118, 4151],
     code: "DECANT_E_MYSQL_AUTH",
     text: "it refused the user or the password",
     hint: "The password is taken from the address, else from META_PASSWORD or META_PASSWORD_FILE",
@@ -91,6 +105,8 @@ export function mysqlErrno(error: unknown): number {
 }
 
 const UNKNOWN_DATABASE = 1049;
+/** Of a variable that is not known, is for the whole server, may only be read, or cannot have that type or value. */
+const VARIABLES: ReadonlySet<number> = new Set([1193, 1228, 1229, 1231, 1232, 1238]);
 /** Out of range, wrong characters, too long, truncated, no such date or JSON. */
 const UNSUPPORTED: ReadonlySet<number> = new Set([1264, 1366, 1406, 1265, 1292, 3140]);
 const DUPLICATE: ReadonlySet<number> = new Set([1062, 1586]);
@@ -104,6 +120,12 @@ export function toMysqlError(error: unknown, url: string, action: string): unkno
     return new NotFoundError("DECANT_E_MYSQL_DATABASE", message("it has no database of this name"), {
       cause: error,
       hint: "Check the name, or create it with CREATE DATABASE",
+    });
+  }
+  if (VARIABLES.has(errno)) {
+    return new UsageError("DECANT_E_META_URL", message("a parameter of the address is none of its session variables"), {
+      cause: error,
+      hint: "What the address has behind the ? and juicefs does not know is set as a variable of the session",
     });
   }
   if (UNSUPPORTED.has(errno)) {

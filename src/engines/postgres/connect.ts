@@ -1,5 +1,6 @@
 import { Socket } from "node:net";
 import pg, { type Client } from "pg";
+import { DecantError, errorText, UsageError } from "../../base/errors.ts";
 import type { HostPort, PostgresAddress } from "./postgres-address.ts";
 import { connectError, sqlState } from "./postgres-errors.ts";
 import { type TlsAttempt, tlsAttempts } from "./postgres-tls.ts";
@@ -35,6 +36,7 @@ export async function connect(address: PostgresAddress, signal: AbortSignal): Pr
         return await attempt(address, host, tls, signal);
       } catch (error) {
         signal.throwIfAborted();
+        if (error instanceof DecantError) throw error;
         // The first error says more: the second attempt differs only in TLS.
         if (i === 0 || sqlState(error) !== undefined) failure = error;
       }
@@ -107,9 +109,7 @@ const SESSION_SETTINGS: Readonly<Record<string, string>> = {
 
 /** The settings of the address, then those of decant; unqualified names are found in the schema of the address only. */
 async function prepareSession(client: Client, address: PostgresAddress): Promise<void> {
-  for (const [name, value] of address.settings) {
-    await client.query("SELECT set_config($1, $2, false)", [name, value]);
-  }
+  for (const [name, value] of address.settings) await setParameter(client, address, name, value);
   await client.query(
     `SELECT set_config('search_path', quote_ident($1), false),
             (SELECT count(set_config(s.name, $2::json ->> s.name, false))
@@ -119,4 +119,16 @@ async function prepareSession(client: Client, address: PostgresAddress): Promise
   if (!address.needsPrimary) return;
   const { rows } = await client.query<{ standby: boolean }>("SELECT pg_is_in_recovery() AS standby");
   if (rows[0]?.standby) throw new Error("the server is a standby");
+}
+
+async function setParameter(client: Client, { url }: PostgresAddress, name: string, value: string): Promise<void> {
+  try {
+    await client.query("SELECT set_config($1, $2, false)", [name, value]);
+  } catch (cause) {
+    if (sqlState(cause) === undefined) throw cause;
+    throw new UsageError("DECANT_E_META_URL", `Cannot set the parameter ${name} of ${url}: ${errorText(cause)}`, {
+      cause,
+      hint: "What the address has behind the ? and no client of PostgreSQL knows is set for the session",
+    });
+  }
 }

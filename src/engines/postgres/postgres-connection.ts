@@ -49,7 +49,7 @@ export class PostgresConnection implements SqlSession {
   }
 
   async readCatalog(): Promise<SqlCatalog> {
-    this.#catalog = new SqlCatalog(this.address.tablePrefix, await readColumns(this, this.address.schema), quote);
+    this.#catalog = new SqlCatalog(this.address.tablePrefix, await readColumns(this, this.address), quote);
     return this.#catalog;
   }
 

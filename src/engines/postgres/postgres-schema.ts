@@ -1,5 +1,6 @@
 import { columnSql, createIndexSql, createTableSql, type SqlDialect } from "../sql/ddl.ts";
-import { SQL_TABLES, type SqlColumn, type SqlTable, type SqlType, tableName } from "../sql/schema.ts";
+import { indexName, SQL_TABLES, type SqlColumn, type SqlTable, type SqlType, tableName } from "../sql/schema.ts";
+import type { PostgresAddress } from "./postgres-address.ts";
 import type { PostgresConnection } from "./postgres-connection.ts";
 
 const TYPE_NAMES: Readonly<Record<SqlType, string>> = {
@@ -27,6 +28,27 @@ const DIALECT: SqlDialect = {
 /** A quoted name. All names are looked up in the schema of the address only (connect.ts). */
 export function quote(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
+}
+
+/** The server cuts longer names, in bytes of UTF-8, without an error (NAMEDATALEN - 1). */
+const MAX_NAME_BYTES = 63;
+
+/** A name as the server stores it. */
+export function storedName(name: string): string {
+  const bytes = Buffer.from(name);
+  let size = Math.min(bytes.length, MAX_NAME_BYTES);
+  while ((bytes[size]! & 0xc0) === 0x80) size--; // not within a character
+  return bytes.toString("utf8", 0, size);
+}
+
+/** Two names of a volume that the server would cut to one because the prefix is so long; undefined when there are none. */
+export function findNameClash(prefix: string): string | undefined {
+  const seen = new Set<string>();
+  const names = SQL_TABLES.flatMap((table) => {
+    const fullName = tableName(prefix, table.name);
+    return [fullName, ...table.indexes.map((index) => indexName(fullName, index))];
+  });
+  return names.find((name) => seen.size === seen.add(storedName(name)).size);
 }
 
 /** The statements that create a table with its indexes (docs/spec/sql.md §3.2). */
@@ -66,10 +88,10 @@ export async function syncTables(connection: PostgresConnection): Promise<void> 
   await connection.readCatalog();
 }
 
-/** Column names by full table name, of all tables in a schema. */
+/** Column names by full table name, of the tables of a volume in a schema. */
 export async function readColumns(
   connection: PostgresConnection,
-  schema: string,
+  { schema, tablePrefix }: PostgresAddress,
 ): Promise<Map<string, ReadonlySet<string>>> {
   const rows = await connection.rows<[table: string, columns: string[]]>(
     `SELECT c.relname::text, array_agg(a.attname::text)
@@ -80,7 +102,14 @@ export async function readColumns(
       GROUP BY c.relname`,
     [schema],
   );
-  return new Map(rows.map(([table, columns]) => [table, new Set(columns)]));
+  const found = new Map(rows);
+  const fullNames = SQL_TABLES.map(({ name }) => tableName(tablePrefix, name));
+  return new Map(
+    fullNames.flatMap((name) => {
+      const columns = found.get(storedName(name));
+      return columns === undefined ? [] : [[name, new Set(columns)]];
+    }),
+  );
 }
 
 /** How many tables a schema has: what the reference calls "not empty" (docs/spec/sql.md §11.1). */

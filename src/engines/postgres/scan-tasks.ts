@@ -1,6 +1,7 @@
 import { tableName } from "../sql/schema.ts";
 import type { TableScan } from "../sql/table-scans.ts";
 import type { PostgresConnection } from "./postgres-connection.ts";
+import { storedName } from "./postgres-schema.ts";
 
 /** A part of a scan: the rows that meet `condition`, all where it is undefined. */
 export interface ScanTask {
@@ -21,7 +22,7 @@ export async function splitScans(connection: PostgresConnection, scans: readonly
   const blocks = await countBlocks(connection);
   const { tablePrefix } = connection.address;
   return scans.flatMap((scan): ScanTask[] => {
-    const count = blocks.get(tableName(tablePrefix, scan.table)) ?? 0n;
+    const count = blocks.get(storedName(tableName(tablePrefix, scan.table))) ?? 0n;
     // A scan with a condition has an index, which gives only the few rows that are wanted.
     if (scan.where !== undefined || count <= TASK_BLOCKS) return [{ scan }];
     const starts = Array.from({ length: Number((count - 1n) / TASK_BLOCKS) + 1 }, (_, i) => BigInt(i) * TASK_BLOCKS);
