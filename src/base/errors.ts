@@ -12,6 +12,8 @@ export interface ErrorOptions {
   hint?: string;
   /** True when repeating the same operation may succeed. */
   retryable?: boolean;
+  /** Lines that belong to the message: one for each of the things that it counts. */
+  details?: readonly string[];
 }
 
 /** Base of everything decant throws on purpose. `code` is stable and listed in docs/exit-codes.md. */
@@ -19,6 +21,7 @@ export class DecantError extends Error {
   readonly code: string;
   readonly hint: string | undefined;
   readonly retryable: boolean;
+  readonly details: readonly string[];
 
   constructor(code: string, message: string, options: ErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -26,6 +29,7 @@ export class DecantError extends Error {
     this.code = code;
     this.hint = options.hint;
     this.retryable = options.retryable ?? false;
+    this.details = options.details ?? [];
   }
 }
 

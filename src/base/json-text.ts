@@ -47,6 +47,19 @@ export function formatJson(value: JsonValue, layout: JsonLayout = {}): string {
   return formatValue(value, " ".repeat(layout.indent ?? 2), layout.level ?? 0);
 }
 
+/** Writes all on one line, without blanks: for documents of which each is a line. */
+export function formatJsonLine(value: JsonValue): string {
+  if (typeof value === "string") return quoteJson(value);
+  if (value instanceof JsonNumber) return value.source;
+  if (value === null || typeof value !== "object") return String(value);
+  if (Array.isArray(value)) return `[${(value as readonly JsonValue[]).map(formatJsonLine).join(",")}]`;
+  const members = (value instanceof Map ? [...value] : Object.entries(value)) as [string, JsonValue | undefined][];
+  const texts = members.flatMap(([name, member]) =>
+    member === undefined ? [] : [`${quoteJson(name)}:${formatJsonLine(member)}`],
+  );
+  return `{${texts.join(",")}}`;
+}
+
 function formatValue(value: JsonValue, unit: string, level: number): string {
   if (typeof value === "string") return quoteJson(value);
   if (value instanceof JsonNumber) return value.source;

@@ -53,9 +53,10 @@ export class ConsoleLogger implements Logger {
     if (this.shows("warn")) this.#terminal.print(this.#prefix + message);
   }
 
-  /** The reason why the command failed. Always shown. */
-  error(message: string, hint?: string): void {
+  /** The reason why the command failed. Always shown. `details` are lines that belong to it. */
+  error(message: string, hint?: string, details: readonly string[] = []): void {
     const lines = [`${this.#prefix}${this.#terminal.paint("error:", "red")} ${message}`];
+    for (const detail of details) lines.push(`  ${detail}`);
     if (hint !== undefined) lines.push(`  hint: ${hint.replaceAll("\n", "\n  ")}`);
     this.#terminal.print(lines.join("\n"));
   }

@@ -1,5 +1,6 @@
 import type { JsonValue } from "../base/json-text.ts";
 import type { CounterValues, DumpReport, LoadReport, ReportBase } from "../operations/report.ts";
+import { unsupportedJson } from "../operations/unsupported-values.ts";
 
 /** The document of `dump --json` (docs/json-output.md). */
 export function dumpJson(report: DumpReport): JsonValue {
@@ -25,6 +26,10 @@ export function loadJson(report: LoadReport): JsonValue {
     dryRun: report.dryRun,
     readBytes: report.readBytes,
     counters: { source: countersJson(report.counters.source), loaded: countersJson(report.counters.loaded) },
+    unsupported: {
+      count: report.unsupported.count,
+      values: report.unsupported.values.map((value) => unsupportedJson(value, false)),
+    },
     ...baseJson(report),
   };
 }

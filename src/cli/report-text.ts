@@ -1,5 +1,6 @@
 import { formatBytes, formatCount, formatDuration } from "../base/units.ts";
 import type { CounterValues, DumpReport, Finding, LoadReport, RecordCounts, ReportBase } from "../operations/report.ts";
+import { type UnsupportedReport, unsupportedText } from "../operations/unsupported-values.ts";
 import type { SummaryLine } from "./command-spec.ts";
 
 const NOUNS: Readonly<Record<keyof RecordCounts, readonly [one: string, many: string]>> = {
@@ -57,6 +58,16 @@ export function loadSummary(report: LoadReport): SummaryLine[] {
     plain(`volume ${volumeText(report)} in ${report.target}`),
     plain(`${countsText(report.counts)}; ${done} in ${formatDuration(report.durationMs)}`),
     ...closingLines(report),
+    ...unsupportedLines(report.unsupported),
+  ];
+}
+
+/** Each value that was left out: a finding shows only a few. */
+function unsupportedLines({ count, values }: UnsupportedReport): SummaryLine[] {
+  const more = count - values.length;
+  return [
+    ...values.map((value) => ({ text: `  left out: ${unsupportedText(value)}`, important: true })),
+    ...(more === 0 ? [] : [{ text: `  left out: ${formatCount(more)} more`, important: true }]),
   ];
 }
 

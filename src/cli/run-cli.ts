@@ -138,8 +138,8 @@ function jsonStream(spec: CommandSpec, invocation: Invocation | undefined, io: C
 }
 
 function reportError(error: unknown, logger: ConsoleLogger, io: CliIo): void {
-  const hint = error instanceof DecantError ? error.hint : undefined;
-  logger.error(errorText(error), hint);
+  const { hint, details } = error instanceof DecantError ? error : { hint: undefined, details: [] };
+  logger.error(errorText(error), hint, details);
   if ((io.env.DECANT_DEBUG ?? "") !== "" && error instanceof Error) logger.error(error.stack ?? "");
 }
 
@@ -152,6 +152,7 @@ function errorJson(error: unknown): JsonValue {
       hint: error instanceof DecantError ? (error.hint ?? null) : null,
       retryable: error instanceof DecantError && error.retryable,
       location: error instanceof DataError ? { ...error.location } : null,
+      details: error instanceof DecantError ? [...error.details] : [],
     },
   };
 }

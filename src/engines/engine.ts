@@ -1,5 +1,6 @@
 import type { Logger } from "../base/logger.ts";
 import type { RecordBatch, RecordKind, RecordStream } from "../volume/records.ts";
+import type { ValueLimits } from "../volume/value-limits.ts";
 
 /**
  * The contract between decant and a metadata engine. An engine maps its own bytes to records and back, and knows nothing of
@@ -48,6 +49,9 @@ export interface MetadataStore {
 
   /** Opens a view of the volume for reading. Throws `NotFoundError` when the database holds no volume. */
   openSnapshot(options: SnapshotOptions): Promise<Snapshot>;
+
+  /** What a volume stored here cannot have; undefined when it can have everything. Usable until the store is closed. */
+  valueLimits(signal: AbortSignal): ValueLimits | undefined;
 
   /** Begins to write a whole volume into a database for which `inspectTarget` said `empty`. */
   openLoader(options: LoaderOptions): Promise<Loader>;

@@ -5,10 +5,12 @@ import type { FindingList } from "../volume/findings.ts";
 import { type RecordBatch, type RecordStream, unpackBatch } from "../volume/records.ts";
 import { formatSetting, parseSetting, type Setting } from "../volume/setting.ts";
 import { REMOVED } from "../volume/setting-secrets.ts";
+import type { ValueLimits } from "../volume/value-limits.ts";
 import { checkClientVersion } from "../volume/version.ts";
 import type { OperationContext } from "./context.ts";
 import { KindProgress } from "./kind-progress.ts";
 import type { CounterValues, RecordCounts } from "./report.ts";
+import { type UnsupportedOptions, type UnsupportedReport, UnsupportedValues } from "./unsupported-values.ts";
 
 export interface LoadVolumeOptions {
   readonly target: MetadataStore;
@@ -16,12 +18,14 @@ export interface LoadVolumeOptions {
   readonly findings: FindingList;
   readonly context: OperationContext;
   readonly expectedNodes?: number;
+  readonly unsupported: UnsupportedOptions;
 }
 
 export interface LoadedVolume {
   readonly setting: Setting;
   readonly counts: RecordCounts;
   readonly counters: { readonly source: CounterValues; readonly loaded: CounterValues };
+  readonly unsupported: UnsupportedReport;
 }
 
 /**
@@ -50,8 +54,10 @@ export async function checkTarget(target: MetadataStore, context: OperationConte
  * Whatever goes wrong, the target is then as it was.
  */
 export async function loadVolume(records: RecordStream, options: LoadVolumeOptions): Promise<LoadedVolume> {
-  const { target, context } = options;
-  const head = new SettingTap(records);
+  const { target, context, findings } = options;
+  const limits = target.valueLimits(context.signal);
+  const head = new SettingTap(records, limits);
+  const unsupported = limits && new UnsupportedValues(limits, options.unsupported, findings);
   const loader = options.dryRun
     ? DRY_RUN
     : await target.openLoader({
@@ -64,12 +70,14 @@ export async function loadVolume(records: RecordStream, options: LoadVolumeOptio
   const counts = new Map<string, number>();
   const writing = new KindProgress(context.progress, "Writing");
   try {
+    const tree = head.records();
     const flat = consolidate(
-      head.records(),
+      // What was written is taken back at once; the rest is only read to name all that cannot be held.
+      unsupported?.filter(tree, () => loader.abort()) ?? tree,
       {
         maxBytes: context.memory.maxBytes,
         tmpDir: context.memory.tmpDir,
-        findings: options.findings,
+        findings,
         repair: loader,
         trashDays: () => head.require().trashDays,
       },
@@ -92,6 +100,7 @@ export async function loadVolume(records: RecordStream, options: LoadVolumeOptio
         file: result.entries - result.directories + result.roots,
       },
       counters: { source: counterValues(result.source), loaded: counterValues(result.loaded) },
+      unsupported: unsupported?.report ?? { count: 0, values: [] },
     };
   } catch (error) {
     await loader.abort();
@@ -102,10 +111,12 @@ export async function loadVolume(records: RecordStream, options: LoadVolumeOptio
 /** Takes the setting out of a stream and checks it as soon as it is seen, before anything is written where it stands first. */
 class SettingTap {
   readonly #source: RecordStream;
+  readonly #limits: ValueLimits | undefined;
   #setting: Setting | undefined;
 
-  constructor(source: RecordStream) {
+  constructor(source: RecordStream, limits: ValueLimits | undefined) {
     this.#source = source;
+    this.#limits = limits;
   }
 
   async *records(): RecordStream {
@@ -138,8 +149,20 @@ class SettingTap {
         );
       }
       checkClientVersion(setting);
+      this.#checkSize(setting);
       this.#setting = setting;
     }
+  }
+
+  #checkSize(setting: Setting): void {
+    const size = Buffer.byteLength(formatSetting(setting, { form: "stored" }));
+    if (this.#limits === undefined || size <= this.#limits.maxSettingBytes) return;
+    const { engineName, maxSettingBytes } = this.#limits;
+    throw new DataError(
+      "DECANT_E_UNSUPPORTED_VALUE",
+      `${engineName} cannot hold the Setting of this volume: it has ${size} bytes, ${maxSettingBytes} are possible`,
+      { hint: "A volume is nothing without it: load into another kind of database" },
+    );
   }
 }
 

@@ -6,6 +6,7 @@ import { FindingList } from "../volume/findings.ts";
 import type { OperationContext } from "./context.ts";
 import { checkTarget, loadVolume, nextStepsAfterLoad, refuseCleanDryRun } from "./load-volume.ts";
 import type { LoadReport } from "./report.ts";
+import { STOP_ON_UNSUPPORTED, type UnsupportedOptions } from "./unsupported-values.ts";
 
 export interface LoadRequest {
   /** META-URL of the empty target. */
@@ -18,6 +19,8 @@ export interface LoadRequest {
   readonly dryRun?: boolean;
   /** First remove from the target what a load of decant that was cut off has left there. Not together with `dryRun`. */
   readonly clean?: boolean;
+  /** What to do with values that the target cannot hold; default: stop. */
+  readonly unsupported?: UnsupportedOptions;
 }
 
 /**
@@ -57,6 +60,7 @@ export async function load(request: LoadRequest, context: OperationContext): Pro
           dryRun,
           findings,
           context,
+          unsupported: request.unsupported ?? STOP_ON_UNSUPPORTED,
         },
       );
       context.progress.end(reading);
@@ -67,6 +71,7 @@ export async function load(request: LoadRequest, context: OperationContext): Pro
         volume: { name: loaded.setting.name, uuid: loaded.setting.uuid },
         counts: loaded.counts,
         counters: loaded.counters,
+        unsupported: loaded.unsupported,
         dryRun,
         readBytes: input.readBytes(),
         durationMs: performance.now() - startedAt,

@@ -5,6 +5,7 @@ import type { OperationContext } from "./context.ts";
 import { checkTarget, loadVolume, nextStepsAfterLoad, refuseCleanDryRun, refuseSameAddress } from "./load-volume.ts";
 import type { LoadReport } from "./report.ts";
 import { snapshotTree } from "./snapshot-tree.ts";
+import { STOP_ON_UNSUPPORTED, type UnsupportedOptions } from "./unsupported-values.ts";
 
 export interface MigrateRequest {
   /** META-URLs of the volume and of the empty target. */
@@ -14,6 +15,8 @@ export interface MigrateRequest {
   readonly dryRun?: boolean;
   /** First remove from the target what a load of decant that was cut off has left there. Not together with `dryRun`. */
   readonly clean?: boolean;
+  /** What to do with values that the target cannot hold; default: stop. */
+  readonly unsupported?: UnsupportedOptions;
 }
 
 /**
@@ -44,6 +47,7 @@ export async function migrate(request: MigrateRequest, context: OperationContext
           dryRun,
           findings,
           context: halved,
+          unsupported: request.unsupported ?? STOP_ON_UNSUPPORTED,
           ...(expectedNodes === undefined ? {} : { expectedNodes }),
         });
         if (!snapshot.consistency.pointInTime) {
@@ -56,6 +60,7 @@ export async function migrate(request: MigrateRequest, context: OperationContext
           volume: { name: loaded.setting.name, uuid: loaded.setting.uuid },
           counts: loaded.counts,
           counters: loaded.counters,
+          unsupported: loaded.unsupported,
           dryRun,
           readBytes: 0,
           durationMs: performance.now() - startedAt,

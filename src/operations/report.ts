@@ -1,5 +1,6 @@
 import type { Finding } from "../volume/findings.ts";
 import type { RecordKind } from "../volume/records.ts";
+import type { UnsupportedReport } from "./unsupported-values.ts";
 
 export type { Finding };
 
@@ -47,4 +48,6 @@ export interface LoadReport extends ReportBase {
   readonly dryRun: boolean;
   readonly readBytes: number;
   readonly counters: { readonly source: CounterValues; readonly loaded: CounterValues };
+  /** What the target could not hold and was left out. */
+  readonly unsupported: UnsupportedReport;
 }

@@ -5,6 +5,7 @@ import type { MetadataStore } from "../../src/engines/engine.ts";
 import { openStore } from "../../src/engines/registry.ts";
 import { loadVolume } from "../../src/operations/load-volume.ts";
 import { snapshotTree } from "../../src/operations/snapshot-tree.ts";
+import { STOP_ON_UNSUPPORTED } from "../../src/operations/unsupported-values.ts";
 import { FindingList } from "../../src/volume/findings.ts";
 import { packBatch, type RecordStream } from "../../src/volume/records.ts";
 import { FaultPlan, faulty, InjectedFault } from "../support/faults.ts";
@@ -51,7 +52,13 @@ async function withStore<T>(url: string, work: (store: MetadataStore) => Promise
 }
 
 async function load(records: RecordStream, target: MetadataStore): Promise<unknown> {
-  const options = { target, dryRun: false, findings: new FindingList(), context: quietContext() };
+  const options = {
+    target,
+    dryRun: false,
+    findings: new FindingList(),
+    context: quietContext(),
+    unsupported: STOP_ON_UNSUPPORTED,
+  };
   return loadVolume(records, options).then(
     () => undefined,
     (error: unknown) => error,

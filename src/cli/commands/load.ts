@@ -4,6 +4,7 @@ import type { CommandOutcome, CommandSpec, Invocation } from "../command-spec.ts
 import { RESOURCE_OPTIONS } from "../global-options.ts";
 import { isIncomplete, loadJson } from "../report-json.ts";
 import { loadSummary } from "../report-text.ts";
+import { UNSUPPORTED_OPTIONS, unsupportedOptions } from "../unsupported-options.ts";
 
 /** `load META-URL [FILE]` (docs/spec/cli.md §5). */
 export const loadCommand: CommandSpec = {
@@ -21,6 +22,7 @@ export const loadCommand: CommandSpec = {
   options: [
     { flags: "--dry-run", description: "read and check everything, write nothing" },
     { flags: "--clean", description: "first remove what a load of decant that was cut off has left in the target" },
+    ...UNSUPPORTED_OPTIONS,
     {
       flags: "--encrypt-rsa-key <PEM>",
       description: "decrypt FILE with this private key (pass phrase: JFS_RSA_PASSPHRASE)",
@@ -71,6 +73,7 @@ async function run(invocation: Invocation): Promise<CommandOutcome> {
       ...(keyFile === undefined ? {} : { decryption: { keyFile, algorithm } }),
       dryRun: options.flag("dry-run"),
       clean: options.flag("clean"),
+      unsupported: unsupportedOptions(options),
     },
     context,
   );

@@ -3,6 +3,7 @@ import type { CommandOutcome, CommandSpec, Invocation } from "../command-spec.ts
 import { RESOURCE_OPTIONS } from "../global-options.ts";
 import { isIncomplete, loadJson } from "../report-json.ts";
 import { loadSummary } from "../report-text.ts";
+import { UNSUPPORTED_OPTIONS, unsupportedOptions } from "../unsupported-options.ts";
 
 /** `migrate SOURCE-URL TARGET-URL`: a dump and a load without a file between. */
 export const migrateCommand: CommandSpec = {
@@ -20,6 +21,7 @@ export const migrateCommand: CommandSpec = {
   options: [
     { flags: "--dry-run", description: "read and check everything, write nothing" },
     { flags: "--clean", description: "first remove what a load of decant that was cut off has left in the target" },
+    ...UNSUPPORTED_OPTIONS,
     ...RESOURCE_OPTIONS,
   ],
   examples: [
@@ -41,6 +43,7 @@ async function run(invocation: Invocation): Promise<CommandOutcome> {
       target: invocation.args[1]!,
       dryRun: invocation.options.flag("dry-run"),
       clean: invocation.options.flag("clean"),
+      unsupported: unsupportedOptions(invocation.options),
     },
     invocation.context,
   );

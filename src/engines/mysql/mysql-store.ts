@@ -1,5 +1,6 @@
 import { ConflictError } from "../../base/errors.ts";
 import type { RecordBatch } from "../../volume/records.ts";
+import type { ValueLimits } from "../../volume/value-limits.ts";
 import type {
   LoaderOptions,
   MetadataStore,
@@ -20,6 +21,7 @@ import { type MysqlSession, withSession } from "./mysql-session.ts";
 import { MysqlSnapshot } from "./mysql-snapshot.ts";
 import { removeRemains } from "./remove-remains.ts";
 import { TextRowReader } from "./text-row-reader.ts";
+import { mysqlLimits } from "./value-limits.ts";
 import { changeSetting, createVolume, storeUserGroupUsage } from "./volume-changes.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -59,6 +61,10 @@ export class MysqlStore implements MetadataStore {
 
   openSnapshot(options: SnapshotOptions): Promise<MysqlSnapshot> {
     return MysqlSnapshot.open(this.#address, this.#env, options);
+  }
+
+  valueLimits(signal: AbortSignal): ValueLimits {
+    return mysqlLimits((work) => this.#with(signal, work));
   }
 
   async openLoader(options: LoaderOptions): Promise<MysqlLoader> {

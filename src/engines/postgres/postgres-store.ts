@@ -1,4 +1,5 @@
 import type { RecordBatch } from "../../volume/records.ts";
+import type { ValueLimits } from "../../volume/value-limits.ts";
 import type {
   LoaderOptions,
   MetadataStore,
@@ -18,6 +19,7 @@ import { PostgresLoader } from "./postgres-loader.ts";
 import { readSettingRow } from "./postgres-schema.ts";
 import { PostgresSnapshot } from "./postgres-snapshot.ts";
 import { inspectTarget } from "./target-state.ts";
+import { POSTGRES_LIMITS } from "./value-limits.ts";
 import { changeSetting, createVolumeRows, storeUserGroupUsage } from "./volume-changes.ts";
 
 /** Several statements see one state. */
@@ -49,6 +51,10 @@ export class PostgresStore implements MetadataStore {
 
   openSnapshot(options: SnapshotOptions): Promise<PostgresSnapshot> {
     return PostgresSnapshot.open(this.#address, options);
+  }
+
+  valueLimits(): ValueLimits {
+    return POSTGRES_LIMITS;
   }
 
   openLoader(options: LoaderOptions): Promise<PostgresLoader> {

@@ -99,6 +99,10 @@ export class RedisStore implements MetadataStore {
     return RedisSnapshot.open(this.#server, setting, options);
   }
 
+  valueLimits(): undefined {
+    // Every value of a volume has a form here.
+  }
+
   async openLoader(options: LoaderOptions): Promise<Loader> {
     const target = await this.inspectTarget(options.signal);
     if (target.state === "occupied") throw new ConflictError("DECANT_E_TARGET_OCCUPIED", target.message);

@@ -71,6 +71,10 @@ export class SqliteStore implements MetadataStore {
     return SqliteSnapshot.open(this.#address, options);
   }
 
+  valueLimits(): undefined {
+    // Every value of a volume has a form here.
+  }
+
   async openLoader(options: LoaderOptions): Promise<SqliteLoader> {
     const target = await this.inspectTarget(options.signal);
     if (target.state !== "empty") {

@@ -44,6 +44,7 @@ const LOAD: LoadReport = {
   dryRun: false,
   readBytes: 1024,
   counters: { source: COUNTERS, loaded: COUNTERS },
+  unsupported: { count: 0, values: [] },
   volume: { name: "v", uuid: "u" },
   counts: {},
   durationMs: 10,

@@ -35,6 +35,7 @@ describe("what goes where", () => {
         message: "Binary dumps are not supported yet",
         hint: expect.any(String),
         retryable: false,
+        details: [],
         location: null,
       },
     });
