@@ -3,6 +3,7 @@ import { createReadStream, rmSync } from "node:fs";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { EngineName } from "./engines.ts";
+import type { Floor } from "./floors.ts";
 import type { BenchVolume } from "./volume.ts";
 
 /** What decant may use of what the reference uses, at a million files. */
@@ -29,6 +30,8 @@ export interface Cell {
   clean(volume: BenchVolume): Promise<void>;
   /** A digest of the result, for cells whose result must be the same for both programs. */
   digest?(volume: BenchVolume): Promise<string>;
+  /** What the database's own client takes for the same tables. */
+  floor?(volume: BenchVolume): Floor | undefined;
 }
 
 const plain = (cpu: number, wall: number): Variant => ({ name: "default", flags: [], target: { cpu, wall } });
@@ -64,6 +67,7 @@ function dumpCell(engine: EngineName, ...variants: Variant[]): Cell {
       await pipeline(createReadStream(dumpedFile(volume)), hash);
       return hash.digest("hex");
     },
+    floor: (volume) => volume.engine(engine).floors?.dump,
   };
 }
 
@@ -76,6 +80,7 @@ function loadCell(engine: EngineName, ...variants: Variant[]): Cell {
     clean: async (volume) => {
       await volume.engine(engine).emptyTarget();
     },
+    floor: (volume) => volume.engine(engine).floors?.load,
   };
 }
 

@@ -4,6 +4,7 @@ import Database from "better-sqlite3";
 import { requireMysqlProgram, startMysql } from "../test/support/mysql-server.ts";
 import { requirePostgresServer, startPostgres } from "../test/support/postgres-server.ts";
 import { startRedis } from "../test/support/redis-server.ts";
+import { type Floors, mariadbFloors, postgresFloors } from "./floors.ts";
 
 /** Loads the corpus into a database. */
 export type LoadCorpus = (url: string) => Promise<void>;
@@ -13,6 +14,7 @@ export interface BenchEngine {
   readonly url: string;
   /** An empty target: what an earlier run left in it is gone. */
   emptyTarget(): Promise<string>;
+  readonly floors?: Floors;
   close(): Promise<void>;
 }
 
@@ -79,16 +81,18 @@ async function openRedis(directory: string, _scratch: string, load: LoadCorpus):
   };
 }
 
-async function openPostgres(_directory: string, _scratch: string, load: LoadCorpus): Promise<BenchEngine> {
+async function openPostgres(_directory: string, scratch: string, load: LoadCorpus): Promise<BenchEngine> {
   if (!(await requirePostgresServer())) throw new Error("The benchmark needs PostgreSQL");
   const server = await startPostgres({ settings: { shared_buffers: "256MB", max_wal_size: "8GB" } });
-  return serverEngine(server, load, (name) => server.psql("postgres", `DROP DATABASE ${name} WITH (FORCE)`));
+  const drop = (name: string) => server.psql("postgres", `DROP DATABASE ${name} WITH (FORCE)`);
+  return serverEngine(server, load, drop, (source) => postgresFloors(server, source, scratch));
 }
 
-async function openMariadb(_directory: string, _scratch: string, load: LoadCorpus): Promise<BenchEngine> {
+async function openMariadb(_directory: string, scratch: string, load: LoadCorpus): Promise<BenchEngine> {
   if (!(await requireMysqlProgram())) throw new Error("The benchmark needs MariaDB");
   const server = await startMysql({ args: ["--innodb-buffer-pool-size=512M", "--innodb-log-file-size=512M"] });
-  return serverEngine(server, load, (name) => server.query(`DROP DATABASE ${name}`));
+  const drop = (name: string) => server.query(`DROP DATABASE ${name}`);
+  return serverEngine(server, load, drop, (source) => mariadbFloors(server, source, scratch));
 }
 
 /** The volume and every load into a database of their own. */
@@ -96,6 +100,7 @@ async function serverEngine(
   server: { url(database: string): string; createDatabase(): Promise<string>; stop(): Promise<void> },
   load: LoadCorpus,
   drop: (database: string) => Promise<unknown>,
+  floors: (source: string) => Floors,
 ): Promise<BenchEngine> {
   const source = await server.createDatabase();
   await load(server.url(source));
@@ -107,6 +112,7 @@ async function serverEngine(
       target = await server.createDatabase();
       return server.url(target);
     },
+    floors: floors(source),
     close: () => server.stop(),
   };
 }

@@ -2,9 +2,12 @@ import { cpus, loadavg, release, totalmem } from "node:os";
 import type { Target } from "./cells.ts";
 import { type Measurement, median } from "./measure.ts";
 
+/** `floor`: the database's own client, which only moves the tables. */
+export type Program = "decant" | "reference" | "floor";
+
 /** All runs of one program in one cell. */
 export interface Series {
-  readonly program: "decant" | "reference";
+  readonly program: Program;
   readonly variant: string;
   readonly runs: readonly Measurement[];
   readonly target: Target | undefined;
@@ -26,7 +29,8 @@ export function renderReport(results: readonly CellResult[], about: Readonly<Rec
     "# decant and the reference side by side",
     "",
     "Medians of runs by turns on the same volume. CPU is user + system of the client process, without the server's.",
-    "Ratio = decant / reference; targets are for a million files.",
+    "Ratio = decant / reference; targets are for a million files. A floor is what the database's own client takes for the same",
+    "tables, without making anything of them.",
     "",
     ...facts,
     "",
@@ -58,7 +62,7 @@ function summary(results: readonly CellResult[]): string[] {
 
 function summaryRows(result: CellResult): string[] {
   const ours = result.series.find((series) => series.program === "decant");
-  const others = result.series.filter((series) => series.program === "reference");
+  const others = result.series.filter((series) => series.program !== "decant");
   if (others.length === 0) return [row(result, ours, undefined)];
   return others.map((reference) => row(result, ours, reference));
 }
@@ -68,7 +72,7 @@ function row(result: CellResult, ours: Series | undefined, reference: Series | u
   const cells = [
     result.cell,
     String(result.files),
-    reference?.variant ?? "",
+    nameOf(reference),
     ...comparison(middle(ours, "cpuSeconds"), middle(reference, "cpuSeconds"), reference?.target?.cpu),
     ...comparison(middle(ours, "wallSeconds"), middle(reference, "wallSeconds"), reference?.target?.wall),
     figure(middle(ours, "peakMegabytes"), 0),
@@ -76,6 +80,11 @@ function row(result: CellResult, ours: Series | undefined, reference: Series | u
     output,
   ];
   return `| ${cells.join(" | ")} |`;
+}
+
+function nameOf(series: Series | undefined): string {
+  if (series === undefined) return "";
+  return series.program === "floor" ? `floor: ${series.variant}` : series.variant;
 }
 
 function comparison(ours: number | undefined, reference: number | undefined, target: number | undefined): string[] {
@@ -91,7 +100,7 @@ function details(results: readonly CellResult[]): string[] {
     ...results.flatMap((result) =>
       result.series.flatMap((series) =>
         series.runs.map((run) => {
-          const program = series.program === "decant" ? "decant" : `reference ${series.variant}`;
+          const program = `${series.program} ${series.variant}`.trimEnd();
           const speed = result.documentBytes / 1e6 / run.wallSeconds;
           const figures = [run.cpuSeconds, run.wallSeconds].map((value) => figure(value, 2)).join(" | ");
           return `| ${result.cell} | ${result.files} | ${program} | ${figures} | ${figure(run.peakMegabytes, 0)} | ${figure(speed, 1)} | ${run.exitCode} |`;

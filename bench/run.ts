@@ -7,8 +7,9 @@ import { mustRun } from "../test/support/run-command.ts";
 import { CELLS, type Cell, DEFAULT_CELLS, type Variant } from "./cells.ts";
 import { parseCorpusArguments } from "./corpus.ts";
 import type { CorpusOptions } from "./corpus-shape.ts";
+import type { Floor } from "./floors.ts";
 import { type Measurement, measure } from "./measure.ts";
-import { type CellResult, renderReport, type Series } from "./report.ts";
+import { type CellResult, type Program, renderReport, type Series } from "./report.ts";
 import { type BenchVolume, openVolume } from "./volume.ts";
 
 const HELP = `npm run bench -- [options]     decant and the reference client by turns on the same volume
@@ -17,7 +18,7 @@ const HELP = `npm run bench -- [options]     decant and the reference client by 
   --cells a,b       of ${CELLS.map((cell) => cell.name).join(", ")}
                     (${DEFAULT_CELLS.join(",")})
   --runs N          runs of each program in each cell (3)
-  --only PROGRAM    decant or reference
+  --only PROGRAM    decant, reference or floor: the database's own client with the same tables
   --against NAME    only this way to call the reference: default or --fast
   --cpu-prof        leave CPU profiles of decant in bench/results/profiles/
   --corpus "ARGS"   more options of bench/corpus.ts, such as "--names odd --slices 3"
@@ -100,8 +101,9 @@ async function findPrograms(options: BenchOptions): Promise<Programs> {
 
 /** One program in one cell, and what it has done so far. */
 interface Contestant {
-  readonly program: "decant" | "reference";
+  readonly program: Program;
   readonly variant: Variant | undefined;
+  readonly floor?: Floor;
   readonly command: readonly string[];
   readonly runs: Measurement[];
   readonly digests: Set<string>;
@@ -109,17 +111,21 @@ interface Contestant {
   isSlow: boolean;
 }
 
-function contestants(cell: Cell, programs: Programs, { only, against }: BenchOptions): Contestant[] {
+function contestants(cell: Cell, volume: BenchVolume, programs: Programs, options: BenchOptions): Contestant[] {
+  const { only, against } = options;
   const fresh = () => ({ runs: [], digests: new Set<string>(), isSlow: false });
   const ours: Contestant = { program: "decant", variant: undefined, command: programs.decant, ...fresh() };
   const theirs = cell.variants
     .filter(({ name }) => against === undefined || name === against)
     .map((variant): Contestant => ({ program: "reference", variant, command: programs.reference, ...fresh() }));
-  return [ours, ...theirs].filter((contestant) => only === undefined || contestant.program === only);
+  const floor = cell.floor?.(volume);
+  const floors: Contestant[] =
+    floor === undefined ? [] : [{ program: "floor", variant: undefined, floor, command: [], ...fresh() }];
+  return [ours, ...theirs, ...floors].filter((contestant) => only === undefined || contestant.program === only);
 }
 
 async function runCell(cell: Cell, volume: BenchVolume, options: BenchOptions, programs: Programs) {
-  const all = contestants(cell, programs, options);
+  const all = contestants(cell, volume, programs, options);
   for (let turn = 0; turn < options.runs; turn++) {
     for (const contestant of all) if (!contestant.isSlow) await runOnce(cell, volume, contestant);
   }
@@ -127,18 +133,25 @@ async function runCell(cell: Cell, volume: BenchVolume, options: BenchOptions, p
 }
 
 async function runOnce(cell: Cell, volume: BenchVolume, contestant: Contestant): Promise<void> {
-  const command = [...contestant.command, ...(await cell.prepare(volume)), ...(contestant.variant?.flags ?? [])];
+  const command = await commandOf(cell, volume, contestant);
   const measured = await measure(command, volume.scratch);
   contestant.runs.push(measured);
   contestant.isSlow = contestant.program === "reference" && measured.wallSeconds > SLOW_SECONDS;
-  if (cell.digest !== undefined) contestant.digests.add(await cell.digest(volume));
+  if (cell.digest !== undefined && contestant.floor === undefined) contestant.digests.add(await cell.digest(volume));
   await cell.clean(volume);
-  const name = `${contestant.program} ${contestant.variant?.name ?? ""}`.trimEnd();
+  const name = `${contestant.program} ${contestant.variant?.name ?? contestant.floor?.name ?? ""}`.trimEnd();
   const { cpuSeconds, wallSeconds, peakMegabytes } = measured;
   console.error(
     `${cell.name} ${volume.files} ${name}: CPU ${cpuSeconds.toFixed(2)} s, wall ${wallSeconds.toFixed(2)} s, ` +
       `${peakMegabytes?.toFixed(0) ?? "?"} MB`,
   );
+}
+
+async function commandOf(cell: Cell, volume: BenchVolume, contestant: Contestant): Promise<string[]> {
+  const args = await cell.prepare(volume);
+  if (contestant.floor === undefined) return [...contestant.command, ...args, ...(contestant.variant?.flags ?? [])];
+  // A load's arguments name its target.
+  return contestant.floor.prepare(new URL(args[1]!.replace(/\(|\)/g, "")).pathname.slice(1));
 }
 
 function toResult(cell: Cell, volume: BenchVolume, all: readonly Contestant[]): CellResult {
@@ -148,14 +161,14 @@ function toResult(cell: Cell, volume: BenchVolume, all: readonly Contestant[]): 
     files: volume.files,
     documentBytes: volume.documentBytes,
     series: all.map(
-      ({ program, variant, runs }): Series => ({
+      ({ program, variant, floor, runs }): Series => ({
         program,
-        variant: variant?.name ?? "",
+        variant: variant?.name ?? floor?.name ?? "",
         runs,
         target: variant?.target,
       }),
     ),
-    sameResult: cell.digest === undefined || all.length < 2 ? undefined : digests.size === 1,
+    sameResult: all.filter((contestant) => contestant.digests.size > 0).length < 2 ? undefined : digests.size === 1,
   };
 }
 
