@@ -92,7 +92,7 @@ export class UnsupportedValues {
     if (this.#values.length < MAX_LISTED) this.#values.push(shortened(value));
     if (this.#options.action === "stop") return;
     const [kind, text] = FINDINGS[value.kind];
-    this.#findings.addOther(kind, `${this.#limits.engineName} ${text}`, true, () => unsupportedText(value));
+    this.#findings.addOther(kind, `${this.#limits.engineName} ${text}`, true, () => value.path);
   }
 
   #error(): DataError {
