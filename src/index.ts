@@ -34,6 +34,22 @@ export {
   type MemoryLimits,
   type OperationContext,
 } from "./operations/context.ts";
+export {
+  type DiffCounts,
+  type Difference,
+  type DiffPart,
+  type DiffReport,
+  type DiffRequest,
+  type DiffSide,
+  diff,
+  type FactChange,
+  type FactName,
+  type FactTime,
+  type FactValue,
+  isTreeChange,
+  type TreeChange,
+  type ValueChange,
+} from "./operations/diff.ts";
 export { type DumpRequest, dump } from "./operations/dump.ts";
 export { type FormatReport, type FormatRequest, format } from "./operations/format.ts";
 export type { FormatFlags } from "./operations/format-plan.ts";

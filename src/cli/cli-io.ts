@@ -9,6 +9,8 @@ export interface CliIo {
   readonly env: Record<string, string | undefined>;
   /** Fires at the first SIGINT or SIGTERM; its reason is an `Interruption`. */
   readonly signal: AbortSignal;
+  /** Set by the command: how the process is to end when something is thrown that nobody catches. */
+  uncaughtCode?: number;
 }
 
 /** Why the signal fired. */

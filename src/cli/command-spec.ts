@@ -1,6 +1,7 @@
 import type { JsonValue } from "../base/json-text.ts";
 import type { OperationContext } from "../operations/context.ts";
 import type { CliIo } from "./cli-io.ts";
+import type { ExitCode } from "./exit-code.ts";
 import type { OptionValues } from "./option-values.ts";
 
 export interface ArgumentSpec {
@@ -37,6 +38,10 @@ export interface CommandSpec {
   describeInterruption?(invocation: Invocation): string;
   /** True when stdout carries data: the document of `--json` then goes to stderr. */
   occupiesStdout?(invocation: Invocation): boolean;
+  /** With `--json` stdout is lines, one JSON object each: the document is the last of them. */
+  readonly jsonLines?: boolean;
+  /** Exit code for what would end with 1, where 1 is an answer of the command. Default 1. */
+  readonly failureCode?: ExitCode;
 }
 
 /** One call of a command. */
@@ -57,6 +62,8 @@ export interface CommandOutcome {
   readonly summary?: readonly SummaryLine[];
   /** Something is missing or could not be proven: exit code 3. */
   readonly incomplete?: boolean;
+  /** An answer of the command, whatever became of the reader of stdout. */
+  readonly exitCode?: ExitCode;
 }
 
 export interface SummaryLine {

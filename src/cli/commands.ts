@@ -1,5 +1,6 @@
 import type { CommandSpec } from "./command-spec.ts";
 import { configCommand } from "./commands/config.ts";
+import { diffCommand } from "./commands/diff.ts";
 import { dumpCommand } from "./commands/dump.ts";
 import { formatCommand } from "./commands/format.ts";
 import { loadCommand } from "./commands/load.ts";
@@ -12,6 +13,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   dumpCommand,
   loadCommand,
   migrateCommand,
+  diffCommand,
   formatCommand,
   configCommand,
   statusCommand,

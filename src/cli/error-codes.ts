@@ -4,6 +4,7 @@ const EXIT_CODE_BY_CLASS: Readonly<Record<string, number>> = {
   NotFoundError: 4,
   ConflictError: 5,
   DataError: 6,
+  UnsortedTreeError: 6,
   EngineError: 7,
   FileError: 7,
   MissingDependencyError: 7,

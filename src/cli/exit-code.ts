@@ -14,12 +14,16 @@ import { Interruption } from "./cli-io.ts";
 export const ExitCode = {
   ok: 0,
   failed: 1,
+  /** Of `diff`, where every failure has another code. */
+  different: 1,
   usage: 2,
   incomplete: 3,
   notFound: 4,
   conflict: 5,
   badData: 6,
   unavailable: 7,
+  /** In place of `failed`, by commands whose 1 is an answer. */
+  fault: 70,
   interrupted: 130,
   terminated: 143,
 } as const;
@@ -29,13 +33,14 @@ export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];
 /** What each code means: for help pages and docs/exit-codes.md. */
 export const EXIT_CODE_MEANINGS: readonly (readonly [ExitCode, string])[] = [
   [ExitCode.ok, "done"],
-  [ExitCode.failed, "failed for a reason that none of the others names"],
+  [ExitCode.failed, "failed for a reason that none of the others names; of diff: the two sides differ"],
   [ExitCode.usage, "wrong arguments, options or environment; nothing was done"],
   [ExitCode.incomplete, "finished, but something is missing, was changed, or could not be proven: read the report"],
   [ExitCode.notFound, "what was asked for does not exist: file, volume, path in it, session"],
   [ExitCode.conflict, "the target is not empty, is another volume, or the change is refused"],
   [ExitCode.badData, "damaged, cut off or not understood: the file or the content of the database"],
   [ExitCode.unavailable, "a server, the object storage or a local file failed or could not be reached"],
+  [ExitCode.fault, "of diff: failed for a reason that none of the others names"],
   [ExitCode.interrupted, "interrupted by SIGINT"],
   [ExitCode.terminated, "stopped by SIGTERM"],
 ];

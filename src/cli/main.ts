@@ -3,7 +3,11 @@
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
 
 if (major > 22 || (major === 22 && minor >= 15)) {
-  await import("./start.ts");
+  await import("./start.ts").catch((error: unknown) => {
+    process.stderr.write(`decant: error: ${error instanceof Error ? error.message : String(error)}\n`);
+    // Not 1, which is an answer of `diff`.
+    process.exitCode = 70;
+  });
 } else {
   process.stderr.write(
     `decant: error: Node.js ${process.versions.node} is too old: decant needs 22.15 or newer\n` +

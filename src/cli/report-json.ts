@@ -1,5 +1,5 @@
 import type { JsonValue } from "../base/json-text.ts";
-import type { CounterValues, DumpReport, LoadReport, ReportBase } from "../operations/report.ts";
+import type { CounterValues, DumpReport, Finding, LoadReport, ReportBase } from "../operations/report.ts";
 import { unsupportedJson } from "../operations/unsupported-values.ts";
 
 /** The document of `dump --json` (docs/json-output.md). */
@@ -50,15 +50,19 @@ function baseJson(report: ReportBase): { readonly [member: string]: JsonValue } 
     volume: { ...report.volume },
     counts: { ...report.counts } as { [kind: string]: number },
     durationMs: Math.round(report.durationMs),
-    findings: report.findings.map((finding) => ({
-      kind: finding.kind,
-      text: finding.text,
-      count: finding.count,
-      examples: [...finding.examples],
-      loss: finding.loss,
-    })),
+    findings: findingsJson(report.findings),
     nextSteps: [...report.nextSteps],
   };
+}
+
+export function findingsJson(findings: readonly Finding[]): JsonValue {
+  return findings.map(({ kind, text, count, examples, loss }) => ({
+    kind,
+    text,
+    count,
+    examples: [...examples],
+    loss,
+  }));
 }
 
 /** True when the command must end with exit code 3. */

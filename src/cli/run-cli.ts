@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { resolve } from "node:path";
 import type { Writable } from "node:stream";
 import { DataError, DecantError, errorText, FileError, fileReason, isAbortError } from "../base/errors.ts";
-import { formatJson, type JsonValue } from "../base/json-text.ts";
+import { formatJson, formatJsonLine, type JsonValue } from "../base/json-text.ts";
 import { Progress } from "../base/progress.ts";
 import { parseSize } from "../base/units.ts";
 import { DEFAULT_MAX_MEMORY_BYTES, type OperationContext } from "../operations/context.ts";
@@ -62,6 +62,8 @@ async function runCommand(
   const progress = new Progress();
   const display = new ProgressDisplay(progress, terminal);
   const json = options.flag("json");
+  const failureCode = spec.failureCode ?? ExitCode.failed;
+  io.uncaughtCode = failureCode;
   let invocation: Invocation | undefined;
   try {
     const context = createContext(options, io, logger, progress);
@@ -70,19 +72,21 @@ async function runCommand(
     const outcome = await spec.run(invocation);
     display.stop();
     await showOutcome(outcome, invocation, spec, logger);
+    if (outcome.exitCode !== undefined) return outcome.exitCode;
     return outcome.incomplete === true && !outputClosed() ? ExitCode.incomplete : ExitCode.ok;
   } catch (error) {
     display.stop();
     // A reader that has seen enough (`decant dump | head`) is no failure.
-    if (outputClosed()) return ExitCode.ok;
-    const code = exitCodeOf(error, io.signal);
+    if (outputClosed() && spec.failureCode === undefined) return ExitCode.ok;
+    const known = exitCodeOf(error, io.signal);
+    const code = known === ExitCode.failed ? failureCode : known;
     if (code >= ExitCode.interrupted && invocation !== undefined) {
       logger.error(`interrupted; ${spec.describeInterruption?.(invocation) ?? "nothing was written"}`);
     } else {
       reportError(error, logger, io);
     }
     // When this fails too there is nobody left to be told.
-    if (json) await write(jsonStream(spec, invocation, io), `${formatJson(errorJson(error))}\n`).catch(() => undefined);
+    if (json) await write(jsonStream(spec, invocation, io), jsonText(errorJson(error), spec)).catch(() => undefined);
     return code;
   }
 }
@@ -122,7 +126,7 @@ async function showOutcome(
   logger: ConsoleLogger,
 ): Promise<void> {
   if (invocation.json) {
-    await write(jsonStream(spec, invocation, invocation.io), `${formatJson(outcome.json)}\n`);
+    await write(jsonStream(spec, invocation, invocation.io), jsonText(outcome.json, spec));
     return;
   }
   if (outcome.output !== undefined) await write(invocation.io.stdout, outcome.output);
@@ -130,6 +134,10 @@ async function showOutcome(
     if (line.important) logger.important(line.text);
     else logger.info(line.text);
   }
+}
+
+function jsonText(document: JsonValue, spec: CommandSpec): string {
+  return `${spec.jsonLines === true ? formatJsonLine(document) : formatJson(document)}\n`;
 }
 
 function jsonStream(spec: CommandSpec, invocation: Invocation | undefined, io: CliIo): Writable {

@@ -1,9 +1,16 @@
 import { errorText } from "../base/errors.ts";
-import { Interruption } from "./cli-io.ts";
+import { type CliIo, Interruption } from "./cli-io.ts";
 import { ExitCode } from "./exit-code.ts";
 import { runCli } from "./run-cli.ts";
 
 const abort = new AbortController();
+const io: CliIo = {
+  stdin: process.stdin,
+  stdout: process.stdout,
+  stderr: process.stderr,
+  env: process.env,
+  signal: abort.signal,
+};
 
 for (const signalName of ["SIGINT", "SIGTERM"] as const) {
   process.on(signalName, () => {
@@ -26,16 +33,10 @@ function endAtOnce(signalName: "SIGINT" | "SIGTERM"): void {
 process.on("uncaughtException", (error) => {
   process.stderr.write(`decant: error: ${errorText(error)}\n`);
   if ((process.env.DECANT_DEBUG ?? "") !== "" && error instanceof Error) process.stderr.write(`${error.stack}\n`);
-  process.exit(ExitCode.failed);
+  process.exit(io.uncaughtCode ?? ExitCode.failed);
 });
 
 // Nobody reads what is said any more: the work goes on, and its exit code tells.
 process.stderr.on("error", () => undefined);
 
-process.exitCode = await runCli(process.argv.slice(2), {
-  stdin: process.stdin,
-  stdout: process.stdout,
-  stderr: process.stderr,
-  env: process.env,
-  signal: abort.signal,
-});
+process.exitCode = await runCli(process.argv.slice(2), io);

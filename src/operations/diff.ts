@@ -1,0 +1,252 @@
+import type { Readable } from "node:stream";
+import type { FactName } from "../tree/compare-facts.ts";
+import { type DiffTreesResult, diffTrees } from "../tree/diff-trees.ts";
+import { DirectChanges } from "../tree/direct-changes.ts";
+import { RenameJoin } from "../tree/rename-join.ts";
+import { NEW_SIDE, OLD_SIDE, type TreeChange } from "../tree/tree-changes.ts";
+import type { Finding } from "../volume/findings.ts";
+import { parsePath } from "../volume/path.ts";
+import type { OperationContext } from "./context.ts";
+import { compareCounters, compareQuotas, DeletedFiles, type HeadValues, SideReader } from "./diff-head.ts";
+import { compareSettings, type ValueChange } from "./diff-settings.ts";
+import { isMetaUrl, openVolumeSource, type VolumeSource } from "./volume-source.ts";
+
+export type { FactChange, FactName, FactTime, FactValue } from "../tree/compare-facts.ts";
+export type { TreeChange } from "../tree/tree-changes.ts";
+export type { ValueChange } from "./diff-settings.ts";
+
+/** What need not be compared: a property of files, or a part of the volume. */
+export type DiffPart = FactName | "settings" | "counters" | "quotas" | "deleted-files";
+
+/** One difference: a path, or a value of the volume. */
+export type Difference = TreeChange | ValueChange;
+
+export interface DiffRequest {
+  /** META-URL (with a scheme), file name, or a stream (stdin); a stream can be only one of the two. */
+  readonly from: string | { readonly stream: Readable };
+  readonly to: string | { readonly stream: Readable };
+  /** Only this directory on both sides: its tree is compared, nothing else. */
+  readonly subdir?: string | Uint8Array;
+  readonly skipTrash?: boolean;
+  /** Default: `atime`. */
+  readonly ignore?: ReadonlySet<DiffPart>;
+  /** Look for renamed files; only ever done between states of one volume. Default true. */
+  readonly renames?: boolean;
+  /** For those of the files that are encrypted. */
+  readonly decryption?: { readonly keyFile: string; readonly algorithm: string };
+}
+
+/** One of the two sides. */
+export interface DiffSide {
+  readonly source: string;
+  readonly volume: { readonly name: string; readonly uuid: string };
+  readonly entries: number;
+  /** What was noticed while reading; a loss means that the side could not be read whole. */
+  readonly findings: readonly Finding[];
+}
+
+export interface DiffReport {
+  readonly operation: "diff";
+  readonly from: DiffSide;
+  readonly to: DiffSide;
+  readonly counts: DiffCounts;
+  /** No difference was found. */
+  readonly equal: boolean;
+  /** Both sides were read whole and, where they are databases, at one instant. */
+  readonly complete: boolean;
+  readonly durationMs: number;
+}
+
+export interface DiffCounts {
+  added: number;
+  removed: number;
+  renamed: number;
+  changed: number;
+  /** Entries that are the same. */
+  equal: number;
+  /** Settings, counters, quotas, files waiting for deletion. */
+  values: number;
+}
+
+/**
+ * Compares two volumes, live or dumped, by path. Differences are handed over as they are known, in batches: values of the
+ * volume first, then paths in the order of names, in which the trash comes last. Memory is bounded by the context's ceiling.
+ *
+ * Numbers of files mean something only within one volume: when the UUIDs differ, inodes are not compared.
+ */
+export async function diff(
+  request: DiffRequest,
+  context: OperationContext,
+  onDifferences: (differences: readonly Difference[]) => Promise<void>,
+): Promise<DiffReport> {
+  const startedAt = performance.now();
+  const subdir = parsePath(request.subdir ?? "/");
+  const memory = shareMemory(request, context);
+  const options = {
+    subdir,
+    withTrash: request.skipTrash !== true,
+    ...(request.decryption === undefined ? {} : { decryption: request.decryption }),
+  };
+  const from = await openVolumeSource(request.from, options, { ...context, memory: memory.side });
+  try {
+    const to = await openVolumeSource(request.to, options, { ...context, memory: memory.side });
+    try {
+      const comparison = new Comparison(request, context, memory.join.maxBytes, onDifferences);
+      const { heads, trees } = await comparison.run(from, to);
+      const side = (source: VolumeSource, head: HeadValues, entries: number): DiffSide => ({
+        source: source.name,
+        volume: { name: head.setting.name, uuid: head.setting.uuid },
+        entries,
+        findings: sideFindings(source),
+      });
+      const sides = [side(from, heads[0], trees.oldEntries), side(to, heads[1], trees.newEntries)] as const;
+      const { counts } = comparison;
+      return {
+        operation: "diff",
+        from: sides[0],
+        to: sides[1],
+        counts,
+        equal: counts.added + counts.removed + counts.renamed + counts.changed + counts.values === 0,
+        complete: sides.every(({ findings }) => findings.every(({ loss }) => !loss)),
+        durationMs: performance.now() - startedAt,
+      };
+    } finally {
+      await to.close();
+    }
+  } finally {
+    await from.close();
+  }
+}
+
+/** The indexes of two databases and the search for renames stand side by side. */
+function shareMemory(
+  request: DiffRequest,
+  context: OperationContext,
+): { side: OperationContext["memory"]; join: OperationContext["memory"] } {
+  const databases = [request.from, request.to].filter((side) => typeof side === "string" && isMetaUrl(side)).length;
+  const { maxBytes } = context.memory;
+  const joinBytes = databases === 0 ? maxBytes : Math.floor(maxBytes / 4);
+  const sideBytes = databases === 0 ? maxBytes : Math.floor((maxBytes - joinBytes) / databases);
+  return {
+    side: { ...context.memory, maxBytes: sideBytes },
+    join: { ...context.memory, maxBytes: joinBytes },
+  };
+}
+
+function sideFindings(source: VolumeSource): readonly Finding[] {
+  const { findings, consistency } = source;
+  if (consistency !== undefined && !consistency.pointInTime) {
+    findings.addOther("not-point-in-time", `Not one point in time: ${consistency.method}`, true);
+  }
+  return findings.all;
+}
+
+/** Differences are handed on in batches of about so many. */
+const BATCH_DIFFERENCES = 256;
+
+class Comparison {
+  readonly counts: DiffCounts = { added: 0, removed: 0, renamed: 0, changed: 0, equal: 0, values: 0 };
+  readonly #request: DiffRequest;
+  readonly #context: OperationContext;
+  readonly #maxBytes: number;
+  readonly #ignore: ReadonlySet<DiffPart>;
+  readonly #onDifferences: (differences: readonly Difference[]) => Promise<void>;
+
+  constructor(
+    request: DiffRequest,
+    context: OperationContext,
+    maxBytes: number,
+    onDifferences: (differences: readonly Difference[]) => Promise<void>,
+  ) {
+    this.#request = request;
+    this.#context = context;
+    this.#maxBytes = maxBytes;
+    this.#ignore = request.ignore ?? new Set(["atime"]);
+    this.#onDifferences = onDifferences;
+  }
+
+  async run(
+    from: VolumeSource,
+    to: VolumeSource,
+  ): Promise<{ heads: readonly [HeadValues, HeadValues]; trees: DiffTreesResult }> {
+    const deleted = new DeletedFiles(Math.floor(this.#maxBytes / 4), this.#context.memory.tmpDir);
+    const oldSide = new SideReader(from.records(), OLD_SIDE, deleted);
+    const newSide = new SideReader(to.records(), NEW_SIDE, deleted);
+    try {
+      const heads = [await oldSide.readHead(), await newSide.readHead()] as const;
+      await this.#compareHeads(heads, deleted);
+      const trees = await this.#compareTrees(oldSide, newSide, heads[0].setting.uuid === heads[1].setting.uuid);
+      this.counts.equal = trees.equal;
+      const withoutTrash = trees.missingTrash === OLD_SIDE ? from : trees.missingTrash === NEW_SIDE ? to : undefined;
+      withoutTrash?.findings.addOther("no-trash", "There is no trash: it was compared as an empty one", false);
+      return { heads, trees };
+    } finally {
+      deleted.close();
+      await oldSide.close();
+      await newSide.close();
+    }
+  }
+
+  /** A part of a volume has the counters and quotas of the whole: they are no part of it. */
+  async #compareHeads([from, to]: readonly [HeadValues, HeadValues], deleted: DeletedFiles): Promise<void> {
+    if (parsePath(this.#request.subdir ?? "/").length > 0) return;
+    const parts: [DiffPart, () => Iterable<ValueChange>][] = [
+      ["settings", () => compareSettings(from.setting, to.setting)],
+      ["counters", () => compareCounters(from, to)],
+      ["quotas", () => compareQuotas(from, to)],
+      ["deleted-files", () => deleted.changes()],
+    ];
+    for (const [part, compare] of parts) if (!this.#ignore.has(part)) await this.#report(compare());
+  }
+
+  async #compareTrees(oldSide: SideReader, newSide: SideReader, isOneVolume: boolean): Promise<DiffTreesResult> {
+    const sameNumbers = isOneVolume && !this.#ignore.has("inode");
+    const ignored = this.#ignoredFacts(sameNumbers);
+    const result: DiffTreesResult = { oldEntries: 0, newEntries: 0, equal: 0, missingTrash: undefined };
+    const { signal, memory } = this.#context;
+    if (!sameNumbers || this.#request.renames === false) {
+      const sink = new DirectChanges(ignored);
+      const options = { signal, ignored, sameNumbers: false, sink };
+      for await (const _ of diffTrees(oldSide.trees(), newSide.trees(), options, result))
+        await this.#report(sink.take());
+      await this.#report(sink.take());
+      return result;
+    }
+    const sink = new RenameJoin({ maxBytes: Math.floor((this.#maxBytes * 3) / 4), tmpDir: memory.tmpDir, ignored });
+    try {
+      const options = { signal, ignored, sameNumbers, sink };
+      for await (const _ of diffTrees(oldSide.trees(), newSide.trees(), options, result)) {
+        // Nothing can be said before both trees have ended: a file may come back under another name.
+      }
+      await this.#report(sink.changes());
+    } finally {
+      sink.close();
+    }
+    return result;
+  }
+
+  #ignoredFacts(sameNumbers: boolean): ReadonlySet<FactName> {
+    const ignored = new Set(this.#ignore) as Set<FactName>;
+    if (!sameNumbers) ignored.add("inode");
+    return ignored;
+  }
+
+  async #report(differences: Iterable<Difference>): Promise<void> {
+    let batch: Difference[] = [];
+    for (const difference of differences) {
+      if (isTreeChange(difference)) this.counts[difference.kind]++;
+      else this.counts.values++;
+      batch.push(difference);
+      if (batch.length < BATCH_DIFFERENCES) continue;
+      this.#context.signal.throwIfAborted();
+      await this.#onDifferences(batch);
+      batch = [];
+    }
+    if (batch.length > 0) await this.#onDifferences(batch);
+  }
+}
+
+/** Whether a difference is one of a path. */
+export function isTreeChange(difference: Difference): difference is TreeChange {
+  return "path" in difference;
+}

@@ -1,0 +1,164 @@
+import type { Readable } from "node:stream";
+import { NotFoundError, UsageError } from "../base/errors.ts";
+import type { Consistency, MetadataStore, Snapshot } from "../engines/engine.ts";
+import { openStore } from "../engines/registry.ts";
+import { type Input, openInput } from "../formats/container/input.ts";
+import { isEncryptedFile } from "../formats/container/sniff.ts";
+import { decodeJsonDump } from "../formats/json/decode.ts";
+import { subtree, withoutTrash } from "../tree/subtree.ts";
+import { FileType } from "../volume/file-type.ts";
+import { FindingList } from "../volume/findings.ts";
+import { ROOT_INODE } from "../volume/inode.ts";
+import { printablePath } from "../volume/path.ts";
+import { packBatch, type RecordStream } from "../volume/records.ts";
+import { parseSetting } from "../volume/setting.ts";
+import { checkClientVersion } from "../volume/version.ts";
+import type { OperationContext } from "./context.ts";
+import { snapshotTree } from "./snapshot-tree.ts";
+
+export interface VolumeSourceOptions {
+  /** For files that are encrypted; others are read as they are. Pass phrase in `JFS_RSA_PASSPHRASE`. */
+  readonly decryption?: { readonly keyFile: string; readonly algorithm: string };
+  /** Names of the directory to read; none = the whole volume. */
+  readonly subdir: readonly Buffer[];
+  readonly withTrash: boolean;
+}
+
+/** A volume, wherever it is: in a database or in a dump file. Close it in any case. */
+export interface VolumeSource {
+  /** File name, `STDIN`, or the address without password. */
+  readonly name: string;
+  readonly kind: "file" | "volume";
+  /** What was noticed; complete when the records have ended. */
+  readonly findings: FindingList;
+  /** How far a database was one instant; undefined for files. */
+  readonly consistency: Consistency | undefined;
+  /** The setting, then the other records in tree order. To be called once. */
+  records(): RecordStream;
+  close(): Promise<void>;
+}
+
+/** Whether an argument names a database: it has a scheme. Everything else is a file. */
+export function isMetaUrl(argument: string): boolean {
+  return /^[a-z][a-z0-9+.-]*:\/\//i.test(argument);
+}
+
+/**
+ * Opens a volume by META-URL, file name or stream. Throws `NotFoundError`, `UsageError`, `FileError`, `EngineError` and
+ * `DataError` as `dump` and `load` do.
+ */
+export async function openVolumeSource(
+  source: string | { readonly stream: Readable },
+  options: VolumeSourceOptions,
+  context: OperationContext,
+): Promise<VolumeSource> {
+  if (typeof source === "string" && isMetaUrl(source)) return openDatabase(source, options, context);
+  return openDump(typeof source === "string" ? { file: source } : source, options, context);
+}
+
+async function openDump(
+  source: { readonly file: string } | { readonly stream: Readable },
+  options: VolumeSourceOptions,
+  context: OperationContext,
+): Promise<VolumeSource> {
+  const { signal, env, progress } = context;
+  const { decryption, subdir, withTrash } = options;
+  const isEncrypted = decryption !== undefined && (!("file" in source) || (await isEncryptedFile(source.file)));
+  const input = await openInput(source, { signal, env, ...(isEncrypted ? { decryption } : {}) });
+  const name = "file" in source ? source.file : "STDIN";
+  const findings = new FindingList();
+  return {
+    name,
+    kind: "file",
+    findings,
+    consistency: undefined,
+    records: () => {
+      const decoded = decodeJsonDump(counted(input, name, progress), {
+        signal,
+        onWarning: (kind, text, example) =>
+          findings.addOther(kind, text, false, example === undefined ? undefined : () => example),
+      });
+      if (subdir.length > 0) return subtree(decoded, subdir);
+      return withTrash ? decoded : withoutTrash(decoded);
+    },
+    close: input.close,
+  };
+}
+
+async function* counted(input: Input, name: string, progress: OperationContext["progress"]): AsyncGenerator<Buffer> {
+  const phase = progress.begin(`Reading ${name}`, input.totalBytes === undefined ? {} : { bytes: input.totalBytes });
+  for await (const piece of input.bytes) {
+    phase.bytes = input.readBytes();
+    yield piece;
+  }
+  progress.end(phase);
+}
+
+async function openDatabase(
+  address: string,
+  options: VolumeSourceOptions,
+  context: OperationContext,
+): Promise<VolumeSource> {
+  const { signal, logger, env } = context;
+  const store = await openStore(address, { logger, signal, env });
+  let snapshot: Snapshot | undefined;
+  try {
+    snapshot = await store.openSnapshot({ signal, logger });
+    checkClientVersion(parseSetting(snapshot.setting));
+    const root = await findDirectory(snapshot, options.subdir);
+    return databaseSource(store, snapshot, root, options, context);
+  } catch (error) {
+    await snapshot?.close();
+    await store.close();
+    throw error;
+  }
+}
+
+function databaseSource(
+  store: MetadataStore,
+  snapshot: Snapshot,
+  root: bigint | undefined,
+  options: VolumeSourceOptions,
+  context: OperationContext,
+): VolumeSource {
+  const findings = new FindingList();
+  return {
+    name: store.address,
+    kind: "volume",
+    findings,
+    consistency: snapshot.consistency,
+    records: async function* () {
+      yield packBatch("setting", [{ json: snapshot.setting }]);
+      yield* snapshotTree(snapshot, context, {
+        ...(root === undefined ? {} : { root }),
+        withTrash: options.withTrash && root === undefined,
+        findings,
+      });
+    },
+    close: async () => {
+      await snapshot.close();
+      await store.close();
+    },
+  };
+}
+
+/** The directory of those names; undefined for the root. Nothing is created. */
+async function findDirectory(snapshot: Snapshot, names: readonly Buffer[]): Promise<bigint | undefined> {
+  if (names.length === 0) return undefined;
+  let inode = ROOT_INODE;
+  let type: number = FileType.directory;
+  for (const name of names) {
+    const entry = type === FileType.directory ? await snapshot.lookup(inode, name) : undefined;
+    if (entry === undefined) {
+      throw new NotFoundError("DECANT_E_NO_PATH", `No such file or directory in the volume: ${printablePath(names)}`, {
+        hint: "The path is that inside the volume, without the mount point",
+      });
+    }
+    inode = entry.inode;
+    type = entry.type;
+  }
+  if (type === FileType.directory) return inode;
+  throw new UsageError("DECANT_E_NOT_DIRECTORY", `not a directory: ${printablePath(names)}`, {
+    hint: "--subdir takes a directory of the volume",
+  });
+}
