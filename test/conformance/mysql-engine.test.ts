@@ -1,3 +1,4 @@
+import { databaseOf } from "../support/database-of.ts";
 import { requireMysql } from "../support/mysql-server.ts";
 import { readMysqlCatalog, readMysqlTables } from "../support/mysql-tables.ts";
 import { describeEngine } from "./engine-suite.ts";
@@ -20,7 +21,3 @@ describeEngine(
     },
   },
 );
-
-function databaseOf(address: string): string {
-  return address.slice(address.lastIndexOf("/") + 1);
-}

@@ -6,12 +6,12 @@ import { FileType } from "../../src/volume/file-type.ts";
 import { TRASH_INODE } from "../../src/volume/inode.ts";
 import type { RecordKind } from "../../src/volume/records.ts";
 import { collectRecords, ENGINE_KINDS } from "../support/collect-records.ts";
-import { requireMysql } from "../support/mysql-server.ts";
+import { requireMysqlProgram, startMysql } from "../support/mysql-server.ts";
 import { fixture } from "../support/repository.ts";
 import { Bench, type EngineHarness, failureOf, NEW_VOLUME } from "./engine-harness.ts";
 import { attribute, comparable, INODE_PAST_SIGNED } from "./engine-records.ts";
 
-const found = await requireMysql();
+const found = (await requireMysqlProgram()) ? await startMysql() : undefined;
 const server = found!;
 const signal = new AbortController().signal;
 

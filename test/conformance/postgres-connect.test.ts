@@ -7,7 +7,7 @@ import { silentLogger } from "../../src/base/logger.ts";
 import type { MetadataStore } from "../../src/engines/engine.ts";
 import { openStore } from "../../src/engines/registry.ts";
 import { freePort } from "../support/guarded-process.ts";
-import { type PostgresServer, requirePostgresServer, startPostgres } from "../support/postgres-server.ts";
+import { type PrivatePostgresServer, requirePostgresServer, startPostgres } from "../support/postgres-server.ts";
 import { TLS_DIRECTORY } from "../support/redis-server.ts";
 import { fixture } from "../support/repository.ts";
 import { dumpVolume, loadVolumeFile } from "../support/run-operations.ts";
@@ -31,7 +31,7 @@ async function failure(url: string, env: Record<string, string> = {}): Promise<D
 }
 
 describe.skipIf(!isAvailable)("connecting to PostgreSQL", () => {
-  let server: PostgresServer;
+  let server: PrivatePostgresServer;
   beforeAll(async () => {
     server = await startPostgres({
       password: PASSWORD,

@@ -1,10 +1,10 @@
-import { requirePostgresServer, startPostgres } from "../support/postgres-server.ts";
+import { databaseOf } from "../support/database-of.ts";
+import { type PostgresServer, requirePostgres } from "../support/postgres-server.ts";
 import { readPostgresCatalog, readPostgresTables } from "../support/postgres-tables.ts";
 import type { EngineHarness } from "./engine-harness.ts";
 import { describeEngine } from "./engine-suite.ts";
 
-async function harness(): Promise<EngineHarness> {
-  const server = await startPostgres();
+function harness(server: PostgresServer): EngineHarness {
   return {
     createsDatabase: false,
     pointInTime: true,
@@ -15,9 +15,10 @@ async function harness(): Promise<EngineHarness> {
       tables: await readPostgresTables(address, ""),
     }),
     occupy: async (address) => {
-      await server.psql(address.slice(address.lastIndexOf("/") + 1), "CREATE TABLE something_else (a integer)");
+      await server.psql(databaseOf(address), "CREATE TABLE something_else (a integer)");
     },
   };
 }
 
-describeEngine("postgres", (await requirePostgresServer()) ? await harness() : undefined);
+const server = await requirePostgres();
+describeEngine("postgres", server && harness(server));

@@ -1,10 +1,9 @@
+import { databaseOf } from "../support/database-of.ts";
 import { requireMysql } from "../support/mysql-server.ts";
 import { readMysqlCatalog, readMysqlTables } from "../support/mysql-tables.ts";
 import { describeSqlGolden, nativeDumps, type SqlGoldenServer } from "./sql-golden.ts";
 
 const server = await requireMysql();
-
-const databaseOf = (url: string): string => url.slice(url.lastIndexOf("/") + 1);
 
 const golden: SqlGoldenServer | undefined = server && {
   restore: async (file) => server.url(await server.restore(file)),

@@ -1,9 +1,10 @@
-import { requirePostgresServer, startPostgres } from "../support/postgres-server.ts";
+import { type PostgresServer, requirePostgres } from "../support/postgres-server.ts";
 import { readPostgresCatalog, readPostgresTables } from "../support/postgres-tables.ts";
 import { describeSqlGolden, nativeDumps, type SqlGoldenServer } from "./sql-golden.ts";
 
-async function open(): Promise<SqlGoldenServer> {
-  const server = await startPostgres();
+const server = await requirePostgres();
+
+function golden(server: PostgresServer): SqlGoldenServer {
   return {
     restore: async (file) => server.url(await server.restore(file)),
     createDatabase: async () => server.url(await server.createDatabase()),
@@ -23,5 +24,5 @@ await describeSqlGolden(
       ["golden/changelog/chlogpg.postgres.sql", "golden/changelog/chlogpg.json", {}, []],
     ],
   },
-  (await requirePostgresServer()) ? await open() : undefined,
+  server && golden(server),
 );

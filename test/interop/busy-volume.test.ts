@@ -4,14 +4,14 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { mountingClient, whileMounted } from "../support/mount.ts";
 import { requireMysql } from "../support/mysql-server.ts";
-import { requirePostgresServer, startPostgres } from "../support/postgres-server.ts";
+import { requirePostgres } from "../support/postgres-server.ts";
 import { mustRun } from "../support/run-command.ts";
 import { dumpVolume } from "../support/run-operations.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 const client = await mountingClient();
 const mysql = client === undefined ? undefined : await requireMysql();
-const postgres = client !== undefined && (await requirePostgresServer()) ? await startPostgres() : undefined;
+const postgres = client === undefined ? undefined : await requirePostgres();
 
 const DUMPS = 50;
 const REFERENCE_DUMPS = 10;

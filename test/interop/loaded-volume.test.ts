@@ -25,7 +25,7 @@ import {
 } from "../support/mount.ts";
 import { requireMysql } from "../support/mysql-server.ts";
 import { readMysqlCatalog } from "../support/mysql-tables.ts";
-import { requirePostgresServer, startPostgres } from "../support/postgres-server.ts";
+import { requirePostgres } from "../support/postgres-server.ts";
 import { restoreRedisJsonl } from "../support/redis-fixture.ts";
 import { startRedis } from "../support/redis-server.ts";
 import { fixture } from "../support/repository.ts";
@@ -38,7 +38,7 @@ import { temporaryDirectory } from "../support/temporary-directory.ts";
 const client = await mountingClient();
 const redis = client !== undefined && (await requireRedisServer()) ? await startRedis() : undefined;
 const mysql = client === undefined ? undefined : await requireMysql();
-const postgres = client !== undefined && (await requirePostgresServer()) ? await startPostgres() : undefined;
+const postgres = client === undefined ? undefined : await requirePostgres();
 
 interface Volume {
   readonly url: string;

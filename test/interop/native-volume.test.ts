@@ -7,7 +7,7 @@ import { expectSameBytes } from "../golden/compare-bytes.ts";
 import { REPLACEMENT_CHARACTERS, withPermittedDifferences } from "../golden/permitted-differences.ts";
 import { type ListedEntry, listMount, mountingClient, whileMounted } from "../support/mount.ts";
 import { requireMysql } from "../support/mysql-server.ts";
-import { requirePostgresServer, startPostgres } from "../support/postgres-server.ts";
+import { requirePostgres } from "../support/postgres-server.ts";
 import { startRedis } from "../support/redis-server.ts";
 import { fixture } from "../support/repository.ts";
 import { requireRedisServer } from "../support/require-server.ts";
@@ -19,7 +19,7 @@ import { temporaryDirectory } from "../support/temporary-directory.ts";
 const client = await mountingClient();
 const redis = client !== undefined && (await requireRedisServer()) ? await startRedis() : undefined;
 const mysql = client === undefined ? undefined : await requireMysql();
-const postgres = client !== undefined && (await requirePostgresServer()) ? await startPostgres() : undefined;
+const postgres = client === undefined ? undefined : await requirePostgres();
 
 /** A volume as clients make it, filled through a mount by the script that filled the fixtures. */
 async function makeVolume(url: string): Promise<ListedEntry[]> {

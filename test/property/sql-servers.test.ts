@@ -2,9 +2,10 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { DecantError } from "../../src/base/errors.ts";
 import { migrate } from "../../src/operations/migrate.ts";
+import { databaseOf } from "../support/database-of.ts";
 import { requireMysql } from "../support/mysql-server.ts";
 import { readMysqlTables } from "../support/mysql-tables.ts";
-import { requirePostgresServer, startPostgres } from "../support/postgres-server.ts";
+import { requirePostgres } from "../support/postgres-server.ts";
 import { readPostgresTables } from "../support/postgres-tables.ts";
 import { dumpText, loadText, newSqlite, quietContext } from "../support/volume-files.ts";
 import { volumeRecords } from "../support/volume-model.ts";
@@ -13,7 +14,7 @@ import { encodeRecords } from "../support/volume-streams.ts";
 import { runsOf } from "./runs.ts";
 
 const mysql = await requireMysql();
-const postgres = (await requirePostgresServer()) ? await startPostgres() : undefined;
+const postgres = await requirePostgres();
 const MEMORY = 16 * 1024 * 1024;
 
 /** What there is no room for (docs/spec/sql.md §6): then nothing may be left. */
@@ -39,8 +40,6 @@ interface SqlServer {
   newDatabase(): Promise<string>;
   readTables(url: string): Promise<Map<string, string[]>>;
 }
-
-const databaseOf = (url: string): string => url.slice(url.lastIndexOf("/") + 1);
 
 const SERVERS: readonly (readonly [name: string, server: SqlServer | undefined])[] = [
   [

@@ -26,6 +26,12 @@ export async function endGuarded(child: ChildProcess): Promise<void> {
   while (child.exitCode === null && child.signalCode === null) await sleep(10);
 }
 
+/** Ends the server with the process number `pid` as a crash does, and waits for its end. */
+export async function crashGuarded(child: ChildProcess, pid: number): Promise<void> {
+  process.kill(pid, "SIGKILL");
+  while (child.exitCode === null && child.signalCode === null) await sleep(10);
+}
+
 /** A TCP port nobody listens on now. */
 export async function freePort(): Promise<number> {
   const server = createServer();

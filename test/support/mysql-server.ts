@@ -1,9 +1,11 @@
+import type { ChildProcess } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createConnection } from "mysql2/promise";
+import { afterAll } from "vitest";
 import { parseMysqlAddress } from "../../src/engines/mysql/mysql-address.ts";
-import { endGuarded, freePort, spawnGuarded } from "./guarded-process.ts";
+import { crashGuarded, endGuarded, freePort, spawnGuarded } from "./guarded-process.ts";
 import { ensureProgram } from "./install-package.ts";
 import { mustRun } from "./run-command.ts";
 import { reportSkip } from "./skip.ts";
@@ -30,6 +32,10 @@ export interface PrivateMysqlServer extends MysqlServer {
   /** Process number of the server. */
   readonly pid: number;
   socketUrl(database: string): string;
+  /** Ends the server at once (SIGKILL), as a crash does. */
+  crash(): Promise<void>;
+  /** Starts the server again after `crash`, with the same data and port. */
+  restart(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -41,13 +47,20 @@ export interface MysqlOptions {
 }
 
 /**
- * The server that `DECANT_TEST_MYSQL_URL` names (its user must be allowed to create databases), else a private one, whose
+ * The server that `DECANT_TEST_MYSQL_URL` names (its user must be allowed to create databases, which are dropped
+ * at the end), else a private one, whose
  * program is installed when that is possible. Undefined when it had to be skipped, which was said and is a failure with
  * `CI=true`.
  */
 export async function requireMysql(): Promise<MysqlServer | undefined> {
   const given = process.env.DECANT_TEST_MYSQL_URL;
-  if (given !== undefined && given !== "") return serverOf(given);
+  if (given !== undefined && given !== "") {
+    const { server, created } = serverOf(given);
+    afterAll(async () => {
+      for (const name of created) await server.query(`DROP DATABASE IF EXISTS ${name}`);
+    });
+    return server;
+  }
   return (await requireMysqlProgram()) ? startMysql() : undefined;
 }
 
@@ -82,37 +95,46 @@ async function tryStart(options: MysqlOptions): Promise<PrivateMysqlServer> {
   const port = await freePort();
   const pidFile = join(directory, "m.pid");
   const tls = (name: string): string => join(TLS_DIRECTORY, name);
-  const child = spawnGuarded("mariadbd", [
+  const args = [
     "--no-defaults",
     ...user,
     `--datadir=${data}`,
     ...[`--socket=${socket}`, `--port=${port}`, "--bind-address=127.0.0.1", `--pid-file=${pidFile}`],
     ...[`--log-error=${log}`, "--character-set-server=utf8mb4", "--collation-server=utf8mb4_general_ci"],
-    // Nothing here must survive the machine.
-    ...["--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", "--innodb-buffer-pool-size=64M"],
+    // Nothing here must survive the machine, but what was committed survives the process.
+    ...["--innodb-flush-log-at-trx-commit=2", "--innodb-doublewrite=0", "--innodb-buffer-pool-size=64M"],
     ...(options.tls ? [`--ssl-cert=${tls("server.crt")}`, `--ssl-key=${tls("server.key")}`] : []),
     ...(options.tls ? [`--ssl-ca=${tls("ca.crt")}`] : []),
     ...(options.args ?? []),
-  ]);
-  const server = serverOf(`mysql://root@(127.0.0.1:${port})/mysql`);
-  const deadline = Date.now() + 60_000;
-  for (;;) {
-    try {
-      await server.query("SELECT 1");
-      break;
-    } catch (error) {
-      if (child.exitCode !== null || Date.now() > deadline) {
-        await endGuarded(child);
-        throw new Error(`mariadbd did not start: ${readTail(log)}`, { cause: error });
+  ];
+  const { server } = serverOf(`mysql://root@(127.0.0.1:${port})/mysql`);
+  const start = async (): Promise<ChildProcess> => {
+    const child = spawnGuarded("mariadbd", args);
+    const deadline = Date.now() + 60_000;
+    for (;;) {
+      try {
+        await server.query("SELECT 1");
+        return child;
+      } catch (error) {
+        if (child.exitCode !== null || Date.now() > deadline) {
+          await endGuarded(child);
+          throw new Error(`mariadbd did not start: ${readTail(log)}`, { cause: error });
+        }
       }
+      await sleep(50);
     }
-    await sleep(50);
-  }
+  };
+  let child = await start();
+  const readPid = (): number => Number(readFileSync(pidFile, "utf8"));
   return {
     ...server,
     port,
-    pid: Number(readFileSync(pidFile, "utf8")),
+    pid: readPid(),
     socketUrl: (database) => `mysql://root@unix(${socket})/${database}`,
+    crash: () => crashGuarded(child, readPid()),
+    async restart() {
+      child = await start();
+    },
     stop: () => endGuarded(child),
   };
 }
@@ -127,8 +149,9 @@ function readTail(file: string): string {
 
 let databases = 0;
 
-function serverOf(url: string): MysqlServer {
-  const { endpoint, user, password } = parseMysqlAddress(url, {});
+function serverOf(url: string): { server: MysqlServer; created: readonly string[] } {
+  const { endpoint, user, password, tls } = parseMysqlAddress(url, process.env);
+  const created: string[] = [];
   const query = async (sql: string, database?: string): Promise<unknown[][]> => {
     const options = { rowsAsArray: true, supportBigNumbers: true, bigNumberStrings: true, multipleStatements: true };
     const connection = await createConnection({
@@ -136,6 +159,7 @@ function serverOf(url: string): MysqlServer {
       user,
       password,
       ...options,
+      ...(tls === "off" ? {} : { ssl: { rejectUnauthorized: false } }),
       ...(database === undefined ? {} : { database }),
     });
     try {
@@ -147,10 +171,11 @@ function serverOf(url: string): MysqlServer {
   };
   const createDatabase = async (options = ""): Promise<string> => {
     const name = `decant_${process.pid}_${++databases}`;
+    created.push(name);
     await query(`DROP DATABASE IF EXISTS ${name}; CREATE DATABASE ${name} ${options}`);
     return name;
   };
-  return {
+  const server: MysqlServer = {
     url: (database) => url.replace(/\/[^/?]*(?=\?|$)/, `/${database}`),
     createDatabase,
     query,
@@ -162,7 +187,15 @@ function serverOf(url: string): MysqlServer {
           : [`--host=${endpoint.host}`, `--port=${endpoint.port}`, "--protocol=tcp"];
       const found = await ensureProgram("mariadb", "mariadb-client");
       if ("missing" in found) throw new Error(found.missing);
-      const args = ["--no-defaults", ...where, `--user=${user}`, "--default-character-set=utf8mb4", database];
+      const secure = tls === "off" ? [] : ["--ssl"];
+      const args = [
+        "--no-defaults",
+        ...where,
+        ...secure,
+        `--user=${user}`,
+        "--default-character-set=utf8mb4",
+        database,
+      ];
       await mustRun(found.program, args, {
         input: readFileSync(file),
         ...(password === "" ? {} : { env: { MYSQL_PWD: password } }),
@@ -170,4 +203,5 @@ function serverOf(url: string): MysqlServer {
       return database;
     },
   };
+  return { server, created };
 }

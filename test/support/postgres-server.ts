@@ -1,8 +1,11 @@
+import type { ChildProcess } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
-import { endGuarded, freePort, spawnGuarded } from "./guarded-process.ts";
+import { afterAll } from "vitest";
+import { parsePostgresAddress } from "../../src/engines/postgres/postgres-address.ts";
+import { crashGuarded, endGuarded, freePort, spawnGuarded } from "./guarded-process.ts";
 import { findProgram, installPackage } from "./install-package.ts";
 import { TLS_DIRECTORY } from "./redis-server.ts";
 import { mustRun } from "./run-command.ts";
@@ -20,15 +23,10 @@ export interface PostgresOptions {
   readonly settings?: Readonly<Record<string, string>>;
 }
 
-/** A private PostgreSQL of a test. It ends with the test process, whatever happens to that. */
+/** A PostgreSQL on which tests may create databases at will. */
 export interface PostgresServer {
-  readonly port: number;
-  /** Directory of the Unix socket. */
-  readonly directory: string;
   /** META-URL of a database. */
   url(database: string): string;
-  /** META-URL of a database through the Unix socket. */
-  socketUrl(database: string): string;
   /** A new database; returns its name. */
   createDatabase(): Promise<string>;
   /** Runs SQL with psql; returns its unaligned output. */
@@ -37,6 +35,21 @@ export interface PostgresServer {
   restore(file: string): Promise<string>;
   /** What pg_dump says of the schema, without what differs from call to call. */
   dumpSchema(database: string): Promise<string>;
+}
+
+/** A private PostgreSQL of a test. It ends with the test process, whatever happens to that. */
+export interface PrivatePostgresServer extends PostgresServer {
+  readonly port: number;
+  /** Directory of the Unix socket. */
+  readonly directory: string;
+  /** META-URL of a database through the Unix socket. */
+  socketUrl(database: string): string;
+  /** What the server has written into its log. */
+  readLog(): string;
+  /** Ends the server's main process at once (SIGKILL), as a crash does. */
+  crash(): Promise<void>;
+  /** Starts the server again after `crash`, with the same data and port. */
+  restart(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -73,8 +86,85 @@ function asServerUser(program: string, args: readonly string[]): [program: strin
   return [findProgram("setpriv")!, ["--reuid=postgres", "--regid=postgres", "--init-groups", program, ...args]];
 }
 
+/**
+ * The server that `DECANT_TEST_POSTGRES_URL` names (its user must be allowed to create databases, which are dropped at the end),
+ * else a private one. Undefined when it had to be skipped, which was said and is a failure with `CI=true`.
+ */
+export async function requirePostgres(): Promise<PostgresServer | undefined> {
+  const given = process.env.DECANT_TEST_POSTGRES_URL;
+  if (!(await requirePostgresServer())) return undefined; // psql and pg_dump are needed in any case
+  if (given === undefined || given === "") return startPostgres();
+  const { server, created } = givenServer(given);
+  afterAll(async () => {
+    const drops = created.map((name) => `DROP DATABASE IF EXISTS ${name} WITH (FORCE);`);
+    await server.psql(parsePostgresAddress(given, process.env).database, drops.join("\n"));
+  });
+  return server;
+}
+
+function givenServer(given: string): { server: PostgresServer; created: readonly string[] } {
+  const { hosts, user, password, database, tls } = parsePostgresAddress(given, process.env);
+  const environment = {
+    PGHOST: hosts[0]!.host,
+    PGPORT: String(hosts[0]!.port),
+    PGUSER: user,
+    PGPASSWORD: password,
+    PGSSLMODE: tls.mode,
+    PGSSLROOTCERT: tls.rootCert,
+    PGSSLCERT: tls.cert,
+    PGSSLKEY: tls.key,
+  };
+  return serverOf((name) => withDatabase(given, name), environment, database);
+}
+
+/** The same address with another database; everything that the path of an address may hold is escaped there. */
+function withDatabase(url: string, database: string): string {
+  return url.replace(/^([a-z]+:\/\/[^/?]*)(?:\/[^?]*)?/, `$1/${database}`);
+}
+
+/** What can be done with a server by its programs alone. `environment` says how they connect. */
+function serverOf(
+  url: (database: string) => string,
+  environment: Readonly<Record<string, string | undefined>>,
+  maintenanceDatabase: string,
+): { server: PostgresServer; created: readonly string[] } {
+  const programs = programDirectory()!;
+  const created: string[] = [];
+  const psql = async (database: string, sql: string): Promise<string> => {
+    const args = ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database, "-f", "-"];
+    return (await mustRun(join(programs, "psql"), args, { input: sql, env: environment })).out;
+  };
+  const createDatabase = async (): Promise<string> => {
+    const name = `decant_${process.pid}_${++databases}`;
+    created.push(name);
+    const statements = [
+      `DROP DATABASE IF EXISTS ${name};`,
+      `CREATE DATABASE ${name} TEMPLATE template0 ENCODING 'UTF8';`,
+    ];
+    await psql(maintenanceDatabase, statements.join("\n"));
+    return name;
+  };
+  const server: PostgresServer = {
+    url,
+    createDatabase,
+    psql,
+    async restore(file) {
+      const name = await createDatabase();
+      await psql(name, readFileSync(file, "utf8"));
+      return name;
+    },
+    async dumpSchema(database) {
+      const { out } = await mustRun(join(programs, "pg_dump"), ["-s", "-O", "-d", database], { env: environment });
+      return out.replace(/^\\(?:un)?restrict .*\n/gm, "");
+    },
+  };
+  return { server, created };
+}
+
+let databases = 0;
+
 /** Starts a PostgreSQL of its own for a test. Throws where there is none: ask `requirePostgresServer` before. */
-export async function startPostgres(options: PostgresOptions = {}): Promise<PostgresServer> {
+export async function startPostgres(options: PostgresOptions = {}): Promise<PrivatePostgresServer> {
   const programs = programDirectory();
   if (programs === undefined) throw new Error("PostgreSQL is not installed");
   const directory = temporaryDirectory();
@@ -97,46 +187,36 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
   const args = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
   const [program, allArgs] = asServerUser(join(programs, "postgres"), ["-D", data, ...args]);
   const log = join(directory, "log");
-  const child = spawnGuarded(
-    "/bin/sh",
-    ["-c", 'log=$1; shift; exec "$@" >"$log" 2>&1', "sh", log, program, ...allArgs],
-    "QUIT",
-  );
-  const client = { host: directory, port, user: "postgres" };
-  for (const deadline = Date.now() + 20_000; !(await answers(client)); await sleep(20)) {
-    if (Date.now() > deadline || child.exitCode !== null) {
-      throw new Error(`PostgreSQL did not start: ${existsSync(log) ? readFileSync(log, "utf8") : "no log"}`);
+  const readLog = (): string => (existsSync(log) ? readFileSync(log, "utf8") : "no log");
+  const start = async (): Promise<ChildProcess> => {
+    const child = spawnGuarded(
+      "/bin/sh",
+      ["-c", 'log=$1; shift; exec "$@" >>"$log" 2>&1', "sh", log, program, ...allArgs],
+      "QUIT",
+    );
+    const client = { host: directory, port, user: "postgres" };
+    for (const deadline = Date.now() + 20_000; !(await answers(client)); await sleep(20)) {
+      if (Date.now() > deadline || child.exitCode !== null) throw new Error(`PostgreSQL did not start: ${readLog()}`);
     }
-  }
-  const connection = ["-h", directory, "-p", String(port), "-U", "postgres"];
-  let databases = 0;
-  const psql = async (database: string, sql: string): Promise<string> => {
-    const options = ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-f", "-"];
-    return (await mustRun(join(programs, "psql"), [...connection, "-d", database, ...options], { input: sql })).out;
+    return child;
   };
-  const createDatabase = async (): Promise<string> => {
-    const name = `test${++databases}`;
-    await psql("postgres", `CREATE DATABASE ${name}`);
-    return name;
-  };
+  let child = await start();
+  const url = (database: string): string => `postgres://postgres@127.0.0.1:${port}/${database}`;
+  const environment = { PGHOST: directory, PGPORT: String(port), PGUSER: "postgres", PGPASSWORD: undefined };
+  const { server } = serverOf(url, environment, "postgres");
   if (options.password !== undefined) {
-    await psql("postgres", `CREATE ROLE tester SUPERUSER LOGIN PASSWORD '${options.password.replaceAll("'", "''")}'`);
+    const password = options.password.replaceAll("'", "''");
+    await server.psql("postgres", `CREATE ROLE tester SUPERUSER LOGIN PASSWORD '${password}'`);
   }
   return {
+    ...server,
     port,
     directory,
-    url: (database) => `postgres://postgres@127.0.0.1:${port}/${database}`,
     socketUrl: (database) => `postgres://postgres@/${database}?host=${encodeURIComponent(directory)}&port=${port}`,
-    createDatabase,
-    psql,
-    async restore(file) {
-      const name = await createDatabase();
-      await psql(name, readFileSync(file, "utf8"));
-      return name;
-    },
-    async dumpSchema(database) {
-      const { out } = await mustRun(join(programs, "pg_dump"), [...connection, "-s", "-O", database]);
-      return out.replace(/^\\(?:un)?restrict .*\n/gm, "");
+    readLog,
+    crash: () => crashGuarded(child, Number(readFileSync(join(data, "postmaster.pid"), "utf8").split("\n")[0])),
+    async restart() {
+      child = await start();
     },
     stop: () => endGuarded(child),
   };

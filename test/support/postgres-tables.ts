@@ -1,4 +1,6 @@
 import pg from "pg";
+import { parsePostgresAddress } from "../../src/engines/postgres/postgres-address.ts";
+import { tlsAttempts } from "../../src/engines/postgres/postgres-tls.ts";
 
 /** All rows of all tables of schema `public`, as texts; columns named `id` left out where the database numbers them. */
 export async function readPostgresTables(url: string, prefix: string = "jfs_"): Promise<Map<string, string[]>> {
@@ -58,7 +60,15 @@ export async function readPostgresCatalog(url: string): Promise<string[]> {
 }
 
 async function withClient<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
-  const client = new pg.Client({ connectionString: url });
+  const { hosts, user, password, database, tls } = parsePostgresAddress(url, {});
+  const wantsTls = tls.mode === "require" || tls.mode.startsWith("verify");
+  const client = new pg.Client({
+    ...hosts[0]!,
+    user,
+    password,
+    database,
+    ...(wantsTls ? { ssl: tlsAttempts(tls, hosts[0]!.host)[0]! } : {}),
+  });
   await client.connect();
   try {
     return await work(client);
