@@ -124,7 +124,7 @@ describe.skipIf(server === undefined)("loading into PostgreSQL", () => {
     ],
     ...(
       [
-        [Buffer.from([0x75, 0xff]), '"uÿ" of an extended attribute of inode 7: it is not UTF-8'],
+        [Buffer.from([0x75, 0xff]), "x'75ff' of an extended attribute of inode 7: it is not UTF-8"],
         [Buffer.from("a\0b"), "it contains a NUL"],
         [Buffer.from("ü".repeat(256)), "it has more than 255 characters"],
       ] as const
