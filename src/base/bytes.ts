@@ -105,16 +105,18 @@ const MAX_SPARES = 16;
 
 /**
  * Gives bytes that came from `ByteWriter.take` back to be written again. Only for the one who owns them, and only when
- * nothing keeps a view of them.
+ * nothing keeps a view of them. False when there are enough already: they are then left to the collector.
  */
-export function recycle(bytes: Buffer): void {
+export function recycle(bytes: Buffer): boolean {
   const capacity = bytes.buffer.byteLength;
   let spares = SPARES.get(capacity);
   if (spares === undefined) {
     spares = [];
     SPARES.set(capacity, spares);
   }
-  if (bytes.byteOffset === 0 && spares.length < MAX_SPARES) spares.push(Buffer.from(bytes.buffer as ArrayBuffer));
+  if (bytes.byteOffset !== 0 || spares.length >= MAX_SPARES) return false;
+  spares.push(Buffer.from(bytes.buffer as ArrayBuffer));
+  return true;
 }
 
 function takeSpare(capacity: number): Buffer {

@@ -13,6 +13,50 @@ interface RunCursor {
   filled: number;
 }
 
+/** Where a run stands in the spill file. */
+export interface RunPlace {
+  readonly begin: number;
+  readonly end: number;
+}
+
+/** Writes one run, whose records are given in order. Nothing else may be written to the file meanwhile. */
+export class RunWriter {
+  readonly #spill: SpillFile;
+  readonly #begin: number;
+  readonly #buffer: Buffer = Buffer.allocUnsafe(WINDOW_BYTES);
+  #used = 0;
+
+  constructor(spill: SpillFile) {
+    this.#spill = spill;
+    this.#begin = spill.length;
+  }
+
+  /** Adds the record `bytes[start..end)`; its size is written before it. */
+  add(bytes: Buffer, start: number, end: number): void {
+    const size = 4 + end - start;
+    if (this.#used + size > WINDOW_BYTES) this.#flush();
+    this.#buffer.writeUInt32BE(size, this.#used);
+    this.#used += 4;
+    if (size > WINDOW_BYTES) {
+      this.#flush();
+      this.#spill.append(bytes, start, end);
+    } else {
+      bytes.copy(this.#buffer, this.#used, start, end);
+      this.#used += end - start;
+    }
+  }
+
+  end(): RunPlace {
+    this.#flush();
+    return { begin: this.#begin, end: this.#spill.length };
+  }
+
+  #flush(): void {
+    this.#spill.append(this.#buffer, 0, this.#used);
+    this.#used = 0;
+  }
+}
+
 /**
  * Merges sorted runs of records (u32 size, big-endian, first) that are too large to be sorted at once. Memory: one window
  * per run.
@@ -29,24 +73,14 @@ export class RunMerger {
 
   /** Writes a piece as one run, in the given order of its records. */
   addRun(piece: Buffer, order: Uint32Array): void {
-    const buffer = Buffer.allocUnsafe(WINDOW_BYTES);
-    const begin = this.#spill.length;
-    let used = 0;
-    for (const start of order) {
-      const end = start + piece.readUInt32BE(start);
-      if (used + end - start > WINDOW_BYTES) {
-        this.#spill.append(buffer, 0, used);
-        used = 0;
-      }
-      if (end - start > WINDOW_BYTES) {
-        this.#spill.append(piece, start, end);
-      } else {
-        piece.copy(buffer, used, start, end);
-        used += end - start;
-      }
-    }
-    this.#spill.append(buffer, 0, used);
-    this.#runs.push({ next: begin, end: this.#spill.length, window: Buffer.alloc(0), at: 0, filled: 0 });
+    const writer = new RunWriter(this.#spill);
+    for (const start of order) writer.add(piece, start + 4, start + piece.readUInt32BE(start));
+    this.addPlace(writer.end());
+  }
+
+  /** Adds a run that was written before; it can be read by any number of mergers. */
+  addPlace({ begin, end }: RunPlace): void {
+    this.#runs.push({ next: begin, end, window: Buffer.alloc(0), at: 0, filled: 0 });
   }
 
   /**

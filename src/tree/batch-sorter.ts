@@ -1,0 +1,190 @@
+import { copyBytes, viewOf } from "../base/bytes.ts";
+import { TRASH_INODE_HIGH, TRASH_INODE_LOW } from "../volume/inode.ts";
+import { BatchBuilder, type RecordBatch } from "../volume/records.ts";
+import { ORDINAL_BITS } from "./piece-sorter.ts";
+import { compareRecords, type RecordLayout } from "./record-layout.ts";
+
+/** Sort keys have 38 bits above the ordinal: the lower half for numbers from 0, the upper for those from the trash root. */
+const HALF = 2 ** (63 - ORDINAL_BITS);
+const BETWEEN = HALF - 1;
+const BEYOND = HALF * 2 - 1;
+const ORDINAL_MASK = (1 << ORDINAL_BITS) - 1;
+
+/**
+ * The records of some batches of one kind in order, where they stand: nothing is copied before they are handed out. Numbers
+ * are sorted natively; only records that agree in them pay for a comparison.
+ */
+export class BatchSorter {
+  /** Number of records. */
+  count = 0;
+  /** True when the records stood in order already. */
+  isOrdered = true;
+  readonly #layout: RecordLayout;
+  readonly #batches: readonly RecordBatch[];
+  readonly #views: readonly DataView[];
+  /** By ordinal: which batch, and where in it. */
+  readonly #batchOf: Uint32Array;
+  readonly #startOf: Uint32Array;
+  readonly #order: Uint32Array;
+  readonly #keys: BigUint64Array;
+  readonly #words: Uint32Array;
+
+  constructor(layout: RecordLayout, batches: readonly RecordBatch[]) {
+    this.#layout = layout;
+    this.#batches = batches;
+    this.#views = batches.map(({ bytes }) => viewOf(bytes));
+    this.count = batches.reduce((sum, batch) => sum + batch.count, 0);
+    this.#batchOf = new Uint32Array(this.count);
+    this.#startOf = new Uint32Array(this.count);
+    this.#order = new Uint32Array(this.count);
+    this.#keys = new BigUint64Array(this.count);
+    this.#words = new Uint32Array(this.#keys.buffer);
+    this.#locate();
+    if (!this.isOrdered) this.#sort();
+  }
+
+  /** Offset of the i-th record in order, in `bytesOf` of it. */
+  startOf(i: number): number {
+    return this.#startOf[this.#order[i]!]!;
+  }
+
+  /** The batch that the i-th record in order stands in. */
+  bytesOf(i: number): Buffer {
+    return this.#batches[this.#batchOf[this.#order[i]!]!]!.bytes;
+  }
+
+  viewOf(i: number): DataView {
+    return this.#views[this.#batchOf[this.#order[i]!]!]!;
+  }
+
+  /** Copies the records in order into batches. */
+  *batches(): Generator<RecordBatch> {
+    const builder = new BatchBuilder(this.#batches[0]!.kind);
+    const { writer } = builder;
+    for (let i = 0; i < this.count; i++) {
+      const view = this.viewOf(i);
+      const start = this.startOf(i);
+      const end = start + this.#layout.size(view, start);
+      const to = writer.reserve(end - start);
+      copyBytes(view, start, end, writer.view, to);
+      writer.length = to + end - start;
+      if (builder.commit()) yield builder.take()!;
+    }
+    const rest = builder.take();
+    if (rest !== undefined) yield rest;
+  }
+
+  /** Fills the places, the keys of the first number, and finds out whether there is anything to do. */
+  #locate(): void {
+    const { size } = this.#layout;
+    let ordinal = 0;
+    let before = -1;
+    for (let b = 0; b < this.#batches.length; b++) {
+      const view = this.#views[b]!;
+      const { count } = this.#batches[b]!;
+      for (let i = 0, at = 0; i < count; i++, at += size(view, at)) {
+        this.#batchOf[ordinal] = b;
+        this.#startOf[ordinal] = at;
+        this.#order[ordinal] = ordinal;
+        const key = this.#firstKey(view, at);
+        this.#putKey(ordinal, key);
+        if (this.isOrdered) {
+          this.isOrdered = key > before || (key === before && this.#compare(ordinal - 1, ordinal) <= 0);
+          before = key;
+        }
+        ordinal++;
+      }
+    }
+  }
+
+  #putKey(at: number, key: number): void {
+    this.#words[at * 2 + 1] = Math.floor(key / 64);
+    this.#words[at * 2] = (((key % 64) << ORDINAL_BITS) | at) >>> 0;
+  }
+
+  #firstKey(view: DataView, at: number): number {
+    const { first } = this.#layout;
+    if (first === undefined) return 0;
+    return first.isNarrow ? view.getUint32(at) : keyOf(view, at);
+  }
+
+  #secondKey(ordinal: number): number {
+    const { second } = this.#layout;
+    if (second === undefined) return 0;
+    const view = this.#views[this.#batchOf[ordinal]!]!;
+    const at = this.#startOf[ordinal]! + second.at;
+    return second.isNarrow ? view.getUint32(at) : keyOf(view, at);
+  }
+
+  /** By the second number first, then, by keys that hold the places so found, by the first. */
+  #sort(): void {
+    const { count } = this;
+    if (this.#layout.second !== undefined) {
+      for (let i = 0; i < count; i++) this.#putKey(i, this.#secondKey(i));
+      this.#keys.sort();
+      const bySecond = new Uint32Array(count);
+      for (let i = 0; i < count; i++) bySecond[i] = this.#words[i * 2]! & ORDINAL_MASK;
+      for (let i = 0; i < count; i++) {
+        const ordinal = bySecond[i]!;
+        this.#putKey(i, this.#firstKey(this.#views[this.#batchOf[ordinal]!]!, this.#startOf[ordinal]!));
+      }
+      this.#keys.sort();
+      for (let i = 0; i < count; i++) this.#order[i] = bySecond[this.#words[i * 2]! & ORDINAL_MASK]!;
+    } else {
+      this.#keys.sort();
+      for (let i = 0; i < count; i++) this.#order[i] = this.#words[i * 2]! & ORDINAL_MASK;
+    }
+    this.#sortTies();
+  }
+
+  /** Runs of records that the keys could not tell apart are sorted by comparison. */
+  #sortTies(): void {
+    const { count } = this;
+    let run = 0;
+    for (let i = 1; i <= count; i++) {
+      if (i < count && this.#isTie(i)) continue;
+      if (i - run > 1) this.#sortRange(run, i);
+      run = i;
+    }
+  }
+
+  #isTie(i: number): boolean {
+    const words = this.#words;
+    if (words[i * 2 + 1] !== words[i * 2 - 1] || (words[i * 2]! ^ words[i * 2 - 2]!) >>> ORDINAL_BITS !== 0)
+      return false;
+    if (this.#layout.second === undefined) return true;
+    const first = words[i * 2 + 1]! * 64 + (words[i * 2]! >>> ORDINAL_BITS);
+    if (first === BETWEEN || first === BEYOND) return true;
+    return this.#secondKey(this.#order[i]!) === this.#secondKey(this.#order[i - 1]!);
+  }
+
+  #sortRange(from: number, to: number): void {
+    const sorted = Array.from(this.#order.subarray(from, to)).sort((a, b) => this.#compare(a, b));
+    this.#order.set(sorted, from);
+  }
+
+  #compare(a: number, b: number): number {
+    const [aView, bView] = [this.#views[this.#batchOf[a]!]!, this.#views[this.#batchOf[b]!]!];
+    const [aAt, bAt] = [this.#startOf[a]!, this.#startOf[b]!];
+    return compareRecords(
+      this.#layout,
+      this.#batches[this.#batchOf[a]!]!.bytes,
+      aAt,
+      aAt + this.#layout.size(aView, aAt),
+      this.#batches[this.#batchOf[b]!]!.bytes,
+      bAt,
+      bAt + this.#layout.size(bView, bAt),
+    );
+  }
+}
+
+/** A number of 38 bits in the order of the u64 at `at`; BETWEEN and BEYOND stand for many. */
+function keyOf(view: DataView, at: number): number {
+  const high = view.getUint32(at);
+  const low = view.getUint32(at + 4);
+  if (high === 0) return low;
+  if (high < TRASH_INODE_HIGH || (high === TRASH_INODE_HIGH && low < TRASH_INODE_LOW)) {
+    return Math.min(high * 0x1_0000_0000 + low, BETWEEN);
+  }
+  return high === TRASH_INODE_HIGH ? HALF + low - TRASH_INODE_LOW : BEYOND;
+}

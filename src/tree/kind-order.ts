@@ -1,0 +1,251 @@
+import { recycle } from "../base/bytes.ts";
+import { InternalError } from "../base/errors.ts";
+import { BATCH_BYTES, BatchBuilder, type FlatKind, type RecordBatch, type RecordStream } from "../volume/records.ts";
+import { BatchSorter } from "./batch-sorter.ts";
+import type { NodeRepair } from "./link-table.ts";
+import { compareRecords, RECORD_LAYOUTS, type RecordLayout } from "./record-layout.ts";
+import { RunMerger, type RunPlace, RunWriter } from "./run-merger.ts";
+import { SpillFile } from "./spill-file.ts";
+
+export interface KindOrderOptions {
+  /** Kinds in the order in which they shall come. */
+  readonly kinds: readonly FlatKind[];
+  /** Ceiling of memory in bytes; what does not fit is spilled into `tmpDir`. */
+  readonly maxBytes: number;
+  readonly tmpDir: string;
+}
+
+/**
+ * Brings flat records that come in any order into one order: kind after kind, and within each by the numbers that records
+ * belong to, then by name (record-layout.ts). The same records always come out in the same order. Memory stays below the
+ * ceiling: batches are held as they came and sorted where they stand, or in runs that are merged.
+ */
+export class KindOrder {
+  readonly #kinds: readonly FlatKind[];
+  readonly #heldLimit: number;
+  readonly #spill: SpillFile;
+  readonly #sorters: Map<FlatKind, KindSorter> = new Map();
+  /** Node records that replace those written before. */
+  readonly #replaced: KindSorter;
+
+  constructor(options: KindOrderOptions) {
+    this.#kinds = options.kinds;
+    // Places and keys of the kind being sorted, and the batches it is copied into, need the rest.
+    this.#heldLimit = Math.floor(options.maxBytes * 0.6);
+    this.#spill = new SpillFile(options.tmpDir);
+    for (const kind of options.kinds) this.#sorters.set(kind, new KindSorter(kind, this.#spill));
+    this.#replaced = new KindSorter("node", this.#spill);
+  }
+
+  /** Takes over a batch. */
+  add(batch: RecordBatch): void {
+    const sorter = this.#sorters.get(batch.kind as FlatKind);
+    if (sorter === undefined) {
+      throw new InternalError("DECANT_E_RECORD_KIND", `Records of kind ${batch.kind} have no place in this order`);
+    }
+    sorter.add(batch);
+    this.#limit();
+  }
+
+  /** All records, in order. May be called once, when nothing is added any more. */
+  *drain(): Generator<RecordBatch> {
+    for (const kind of this.#kinds) {
+      const sorter = this.#sorters.get(kind)!;
+      if (kind === "node" && this.#replaced.isUsed) yield* withReplaced(sorter, this.#replaced);
+      else yield* sorter.drain();
+    }
+  }
+
+  close(): void {
+    this.#spill.close();
+  }
+
+  /** For a consolidation whose records come here: inodes must be asked for in ascending order. */
+  get repair(): NodeRepair {
+    let lookup: NodeLookup | undefined;
+    return {
+      readNodes: async (inodes) => {
+        lookup ??= new NodeLookup(this.#sorters.get("node")!);
+        return inodes.map((inode) => lookup!.find(inode));
+      },
+      replaceNodes: async (batch) => {
+        this.#replaced.add(batch);
+        this.#limit();
+      },
+    };
+  }
+
+  /** Writes out the largest kinds while too much is held. */
+  #limit(): void {
+    const all = [...this.#sorters.values(), this.#replaced];
+    let held = all.reduce((sum, sorter) => sum + sorter.heldBytes, 0);
+    while (held > this.#heldLimit) {
+      const largest = all.reduce((a, b) => (b.heldBytes > a.heldBytes ? b : a));
+      held -= largest.heldBytes;
+      largest.spillHeld();
+    }
+  }
+}
+
+/** Batches in the order of `KindOrder`, as one stream. */
+export async function* kindOrder(records: RecordStream, options: KindOrderOptions): AsyncGenerator<RecordBatch> {
+  const order = new KindOrder(options);
+  try {
+    for await (const batch of records) order.add(batch);
+    yield* order.drain();
+  } finally {
+    order.close();
+  }
+}
+
+/** Records of one kind: batches held in memory, and sorted runs in the spill file. */
+class KindSorter {
+  readonly layout: RecordLayout;
+  heldBytes = 0;
+  readonly #kind: FlatKind;
+  readonly #spill: SpillFile;
+  readonly #runs: RunPlace[] = [];
+  #held: RecordBatch[] = [];
+
+  constructor(kind: FlatKind, spill: SpillFile) {
+    this.#kind = kind;
+    this.#spill = spill;
+    this.layout = RECORD_LAYOUTS[kind as keyof typeof RECORD_LAYOUTS];
+  }
+
+  get isUsed(): boolean {
+    return this.#held.length + this.#runs.length > 0;
+  }
+
+  add(batch: RecordBatch): void {
+    // A few records in a large buffer are not worth holding it.
+    const { bytes } = batch;
+    const isSparse = bytes.length * 2 < bytes.buffer.byteLength;
+    const kept = isSparse ? { ...batch, bytes: copyOf(bytes) } : batch;
+    if (isSparse) recycle(bytes);
+    this.#held.push(kept);
+    this.heldBytes += kept.bytes.buffer.byteLength;
+  }
+
+  /** Sorts what is held and writes it out as a run. */
+  spillHeld(): void {
+    if (this.#held.length === 0) return;
+    const sorter = new BatchSorter(this.layout, this.#held);
+    const writer = new RunWriter(this.#spill);
+    for (let i = 0; i < sorter.count; i++) {
+      const start = sorter.startOf(i);
+      writer.add(sorter.bytesOf(i), start, start + this.layout.size(sorter.viewOf(i), start));
+    }
+    this.#runs.push(writer.end());
+    for (const { bytes } of this.#held) discard(bytes);
+    this.#held = [];
+    this.heldBytes = 0;
+  }
+
+  *drain(): Generator<RecordBatch> {
+    if (!this.isUsed) return;
+    if (this.#runs.length > 0) {
+      yield* this.#drainRuns();
+      return;
+    }
+    const held = this.#held;
+    this.#held = [];
+    const sorter = new BatchSorter(this.layout, held);
+    if (sorter.isOrdered) {
+      while (held.length > 0) yield held.shift()!;
+      return;
+    }
+    yield* sorter.batches();
+    for (const { bytes } of held) discard(bytes);
+  }
+
+  /** A merger of all records so far, which are written out for it; it takes nothing away. */
+  merger(): RunMerger {
+    this.spillHeld();
+    const { layout } = this;
+    const merger = new RunMerger(this.#spill, (a, aStart, b, bStart) =>
+      compareRecords(
+        layout,
+        a,
+        aStart + 4,
+        aStart + a.readUInt32BE(aStart),
+        b,
+        bStart + 4,
+        bStart + b.readUInt32BE(bStart),
+      ),
+    );
+    for (const run of this.#runs) merger.addPlace(run);
+    return merger;
+  }
+
+  *#drainRuns(): Generator<RecordBatch> {
+    const merger = this.merger();
+    const builder = new BatchBuilder(this.#kind);
+    while (merger.next()) {
+      const { bytes, start } = merger;
+      builder.writer.writeSlice(bytes, start + 4, start + bytes.readUInt32BE(start));
+      if (builder.commit()) yield builder.take()!;
+    }
+    const rest = builder.take();
+    if (rest !== undefined) yield rest;
+  }
+}
+
+/** Finds node records by inode, going forward only. */
+class NodeLookup {
+  readonly #merger: RunMerger;
+  #more: boolean;
+
+  constructor(nodes: KindSorter) {
+    this.#merger = nodes.merger();
+    this.#more = this.#merger.next();
+  }
+
+  find(inode: bigint): Buffer | undefined {
+    while (this.#more && this.#inode < inode) this.#more = this.#merger.next();
+    if (!this.#more || this.#inode !== inode) return undefined;
+    const { bytes, start } = this.#merger;
+    return Buffer.from(bytes.subarray(start + 14, start + bytes.readUInt32BE(start)));
+  }
+
+  get #inode(): bigint {
+    return this.#merger.bytes.readBigUInt64BE(this.#merger.start + 4);
+  }
+}
+
+/** Node records, each replaced by that of the same inode in `replaced` where there is one. */
+function* withReplaced(nodes: KindSorter, replaced: KindSorter): Generator<RecordBatch> {
+  const [all, better] = [nodes.merger(), replaced.merger()];
+  const builder = new BatchBuilder("node");
+  let more = better.next();
+  while (all.next()) {
+    const inode = inodeAt(all);
+    while (more && inodeAt(better) < inode) more = better.next();
+    const { bytes, start } = more && inodeAt(better) === inode ? better : all;
+    builder.writer.writeSlice(bytes, start + 4, start + bytes.readUInt32BE(start));
+    if (builder.commit()) yield builder.take()!;
+  }
+  const rest = builder.take();
+  if (rest !== undefined) yield rest;
+}
+
+function inodeAt({ bytes, start }: RunMerger): bigint {
+  return bytes.readBigUInt64BE(start + 4);
+}
+
+function copyOf(bytes: Buffer): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length);
+  bytes.copy(copy);
+  return copy;
+}
+
+/** What batches are made in, by whoever makes many. */
+const BATCH_CAPACITY = BATCH_BYTES + 65536;
+
+/** Gives memory back at once: the collector, which does not see how much hangs on a buffer, would take its time. */
+function discard(bytes: Buffer): void {
+  const { buffer } = bytes;
+  if (buffer.byteLength === BATCH_CAPACITY && recycle(bytes)) return;
+  const isOwn = bytes.byteOffset === 0 && buffer.byteLength >= BATCH_BYTES; // a small one may be of a shared pool
+  if (isOwn) (buffer as unknown as { transfer(bytes: number): unknown }).transfer(0);
+}
