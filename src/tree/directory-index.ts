@@ -62,6 +62,10 @@ export class DirectoryIndex {
     return true;
   }
 
+  forgetVisits(): void {
+    this.#visited.fill(0);
+  }
+
   /** Blocks that were never visited. */
   *unvisited(): Generator<{ key: number; address: number; end: number }> {
     for (let i = 0; i < this.#count; i++) {

@@ -3,6 +3,7 @@ import type { BlockStore } from "./block-store.ts";
 import type { DirectoryIndex } from "./directory-index.ts";
 import { JOINED_ITEM, JOINED_PARENT, type JoinedSink } from "./inode-join.ts";
 import type { InodeKeys } from "./inode-key.ts";
+import type { InodeObserver } from "./inode-observer.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
 import { PartitionStore } from "./partition-store.ts";
 import { sortRange } from "./piece-sorter.ts";
@@ -29,6 +30,7 @@ export interface DirectorySortOptions {
   readonly blocks: BlockStore;
   readonly index: DirectoryIndex;
   readonly findings: TreeFindings;
+  readonly observer: InodeObserver | undefined;
 }
 
 /**
@@ -94,6 +96,7 @@ export class DirectorySort implements JoinedSink {
       this.#lastParent = parent;
       index.add(parent, blocks.length);
     } else if (nameSize === this.#lastNameSize && this.#isLastName(bytes, nameAt)) {
+      this.#options.observer?.duplicate("edge", bytes.subarray(start + JOINED_PARENT, start + JOINED_PARENT + 8));
       return this.#options.findings.duplicate("edge");
     }
     this.#rememberName(bytes, nameAt, nameSize);

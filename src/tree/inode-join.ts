@@ -17,6 +17,7 @@ import {
   TREE_ENTRY,
 } from "../volume/tree-item.ts";
 import type { BlockStore } from "./block-store.ts";
+import type { InodeObserver, JoinedInode } from "./inode-observer.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
 import { PartitionStore } from "./partition-store.ts";
 import { ORDINAL_BITS, PieceSorter } from "./piece-sorter.ts";
@@ -62,6 +63,7 @@ export interface InodeJoinOptions {
   readonly overflow: BlockStore;
   readonly sink: JoinedSink;
   readonly findings: TreeFindings;
+  readonly observer: InodeObserver | undefined;
 }
 
 export class InodeJoin {
@@ -190,8 +192,9 @@ function compareXattrNames(a: Buffer, aAt: number, b: Buffer, bAt: number): numb
 }
 
 /** Collects the body of one inode after the other and writes a joined record for each of its edges. */
-class GroupJoiner {
+class GroupJoiner implements JoinedInode {
   readonly #sink: JoinedSink;
+  readonly #observer: InodeObserver | undefined;
   readonly #overflow: BlockStore;
   readonly #findings: TreeFindings;
   /** Attribute record, symlink target, xattrs, chunks, in this order. */
@@ -218,6 +221,31 @@ class GroupJoiner {
     this.#sink = options.sink;
     this.#overflow = options.overflow;
     this.#findings = options.findings;
+    this.#observer = options.observer;
+  }
+
+  get inode(): Buffer {
+    return this.#inode;
+  }
+
+  get attribute(): DataView {
+    return this.#body.view;
+  }
+
+  get attributeSize(): number {
+    return this.#attributeSize;
+  }
+
+  get symlinkSize(): number {
+    return this.#symlinkSize;
+  }
+
+  get hasXattrs(): boolean {
+    return this.#xattrsSize > 0;
+  }
+
+  get hasChunks(): boolean {
+    return this.#chunkIndex >= 0;
   }
 
   take(bytes: Buffer, start: number): void {
@@ -232,7 +260,7 @@ class GroupJoiner {
       case RANK.node:
         return this.#takeNode(start + RECORD, end);
       case RANK.symlink:
-        if (this.#symlinkSize > 0) return this.#findings.duplicate("symlink");
+        if (this.#symlinkSize > 0) return this.#duplicate("symlink");
         this.#symlinkSize = end - start - RECORD - 12;
         return this.#body.writeSlice(bytes, start + RECORD + 12, end);
       case RANK.xattr:
@@ -244,8 +272,14 @@ class GroupJoiner {
     }
   }
 
+  #duplicate(kind: string): void {
+    this.#findings.duplicate(kind);
+    this.#observer?.duplicate(kind, this.#inode);
+  }
+
   /** Closes the last group. */
   end(): void {
+    if (this.#started) this.#observer?.inode(this);
     if (this.#started && this.#edges === 0) this.#findings.withoutEntry(this.#inode, this.#attributeSize > 0);
     this.#started = false;
   }
@@ -281,7 +315,7 @@ class GroupJoiner {
   }
 
   #takeNode(at: number, end: number): void {
-    if (this.#attributeSize > 0) return this.#findings.duplicate("node");
+    if (this.#attributeSize > 0) return this.#duplicate("node");
     if (end - at - 10 < ATTR_MIN_BYTES) return this.#findings.damagedNode(this.#inode);
     this.#attributeSize = end - at - 10;
     this.#keep(at + 10, end);
@@ -289,7 +323,7 @@ class GroupJoiner {
 
   #takeXattr(bytes: Buffer, at: number, end: number): void {
     if (this.#xattrsSize > 0 && compareXattrNames(this.#body.buffer, this.#lastXattr - 8, bytes, at) === 0) {
-      return this.#findings.duplicate("xattr");
+      return this.#duplicate("xattr");
     }
     this.#lastXattr = this.#body.length;
     this.#xattrsSize += end - at - 8;
@@ -300,7 +334,7 @@ class GroupJoiner {
 
   #takeChunk(at: number, end: number): void {
     const index = this.#source.getUint32(at + 8);
-    if (index === this.#chunkIndex) return this.#findings.duplicate("chunk");
+    if (index === this.#chunkIndex) return this.#duplicate("chunk");
     this.#chunkIndex = index;
     if (this.#chunksSize === 0) this.#chunkAt = this.#body.length;
     this.#chunksSize += end - at - 8;
@@ -318,6 +352,7 @@ class GroupJoiner {
   }
 
   #takeEdge(at: number, end: number): void {
+    this.#observer?.entry(this, this.#source, at);
     if (this.#edges++ === 0 && this.#overflowAt >= 0) {
       this.#moveChunksToOverflow();
       this.#body.writeU64(BigInt(this.#overflowAt));

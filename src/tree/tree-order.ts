@@ -29,13 +29,14 @@ import { type DirectoryBlock, DirectoryIndex } from "./directory-index.ts";
 import { DirectorySort } from "./directory-sort.ts";
 import { InodeJoin } from "./inode-join.ts";
 import { InodeKeys } from "./inode-key.ts";
+import type { InodeObserver } from "./inode-observer.ts";
 import { MemoryBudget, PAGE_BYTES } from "./memory-budget.ts";
 import { MAX_PIECE_BYTES } from "./piece-sorter.ts";
 import { SpillFile } from "./spill-file.ts";
 import type { TreeFindings } from "./tree-findings.ts";
 
 /** The parent of the roots: no inode of that number can have entries. */
-const ROOTS_PARENT = 0xffff_ffff_ffff_ffffn;
+export const ROOTS_PARENT = 0xffff_ffff_ffff_ffffn;
 
 export interface TreeOrderOptions {
   /** Roots of the trees to give, in order: 1 and the trash root, or the top of a part of the volume. */
@@ -48,6 +49,8 @@ export interface TreeOrderOptions {
   readonly findings: TreeFindings;
   /** Called when all has been read and sorting begins, whose bytes are counted in what it returns. */
   readonly beginSorting?: () => PhaseProgress;
+  /** For checks that need to see more than the trees. */
+  readonly observer?: InodeObserver;
 }
 
 /**
@@ -72,6 +75,10 @@ export async function* treeOrder(records: RecordStream, options: TreeOrderOption
     options.signal.throwIfAborted();
     await index.build();
     yield* index.walk();
+    if (options.observer !== undefined) {
+      index.showRest(options.observer);
+      if (options.observer.wantsAnotherWalk()) yield* index.walkAgain();
+    }
   } finally {
     index.close();
   }
@@ -114,7 +121,8 @@ class RecordIndex {
     this.#spill = spill;
     this.#blocks = new BlockStore(budget, spill, Math.floor(options.maxBytes / 2));
     this.#index = new DirectoryIndex(budget);
-    const shared = { partitions: this.#partitions, budget, spill, pieceBytes, findings: options.findings };
+    const { findings, observer } = options;
+    const shared = { partitions: this.#partitions, budget, spill, pieceBytes, findings, observer };
     this.#sort = new DirectorySort({
       ...shared,
       keys: this.#keys,
@@ -192,6 +200,38 @@ class RecordIndex {
     }
     if (this.#outCount > 0) yield this.#takeBatch();
     this.#reportUnreachable();
+  }
+
+  walkAgain(): AsyncGenerator<RecordBatch> {
+    this.#index.forgetVisits();
+    return this.walk();
+  }
+
+  /** Shows what the walk has not met. Where an inode is no directory, all below hangs on that: it is not shown. */
+  showRest(observer: InodeObserver): void {
+    for (const inode of observer.detachedDirectories()) this.#visitBelow(this.#find(inode));
+    const inode = Buffer.alloc(8);
+    for (const needsDirectory of [false, true]) {
+      for (const block of this.#index.unvisited()) {
+        inode.writeBigUInt64BE(this.#keys.inodeOf(block.key));
+        if (observer.isDirectory(inode) !== needsDirectory) continue;
+        observer.notMet(inode, this.#countEntries(block));
+        if (!needsDirectory) this.#visitBelow(this.#findBytes(inode, 0));
+      }
+    }
+  }
+
+  #visitBelow(top: DirectoryBlock | undefined): void {
+    const waiting = [top];
+    const entry = Buffer.alloc(ENTRY_NAME);
+    while (waiting.length > 0) {
+      const block = waiting.pop();
+      if (block === undefined || !this.#index.markVisited(block.position)) continue;
+      for (let address = block.address; address < block.end; address += entry.readUInt32BE(0)) {
+        this.#blocks.read(address, entry, ENTRY_NAME);
+        if (entry[ENTRY_TYPE] === FileType.directory) waiting.push(this.#findBytes(entry, ENTRY_INODE));
+      }
+    }
   }
 
   /** Windows that no frame uses. */
@@ -354,16 +394,18 @@ class RecordIndex {
 
   #reportUnreachable(): void {
     for (const block of this.#index.unvisited()) {
-      let entries = 0;
-      let address = block.address;
-      const head = Buffer.alloc(4);
-      while (address < block.end) {
-        this.#blocks.read(address, head, 4);
-        address += head.readUInt32BE(0);
-        entries++;
-      }
-      this.#options.findings.unreachable(this.#keys.inodeOf(block.key), entries);
+      this.#options.findings.unreachable(this.#keys.inodeOf(block.key), this.#countEntries(block));
     }
+  }
+
+  #countEntries(block: { readonly address: number; readonly end: number }): number {
+    let entries = 0;
+    const head = Buffer.alloc(4);
+    for (let address = block.address; address < block.end; address += head.readUInt32BE(0)) {
+      this.#blocks.read(address, head, 4);
+      entries++;
+    }
+    return entries;
   }
 }
 
