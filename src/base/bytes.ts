@@ -105,9 +105,14 @@ const MAX_SPARES = 16;
 
 /**
  * Gives bytes that came from `ByteWriter.take` back to be written again. Only for the one who owns them, and only when
- * nothing keeps a view of them. False when there are enough already: they are then left to the collector.
+ * nothing keeps a view of them.
  */
-export function recycle(bytes: Buffer): boolean {
+export function recycle(bytes: Buffer): void {
+  tryRecycle(bytes);
+}
+
+/** The same; false when there are enough already: the bytes are then left to the collector. */
+export function tryRecycle(bytes: Buffer): boolean {
   const capacity = bytes.buffer.byteLength;
   let spares = SPARES.get(capacity);
   if (spares === undefined) {

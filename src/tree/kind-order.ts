@@ -1,4 +1,4 @@
-import { recycle } from "../base/bytes.ts";
+import { recycle, tryRecycle } from "../base/bytes.ts";
 import { InternalError } from "../base/errors.ts";
 import { BATCH_BYTES, BatchBuilder, type FlatKind, type RecordBatch, type RecordStream } from "../volume/records.ts";
 import { BatchSorter } from "./batch-sorter.ts";
@@ -245,7 +245,7 @@ const BATCH_CAPACITY = BATCH_BYTES + 65536;
 /** Gives memory back at once: the collector, which does not see how much hangs on a buffer, would take its time. */
 function discard(bytes: Buffer): void {
   const { buffer } = bytes;
-  if (buffer.byteLength === BATCH_CAPACITY && recycle(bytes)) return;
+  if (buffer.byteLength === BATCH_CAPACITY && tryRecycle(bytes)) return;
   const isOwn = bytes.byteOffset === 0 && buffer.byteLength >= BATCH_BYTES; // a small one may be of a shared pool
   if (isOwn) (buffer as unknown as { transfer(bytes: number): unknown }).transfer(0);
 }
