@@ -95,12 +95,12 @@ export class TreeCursor implements EntrySource {
   /** Takes the next batch. */
   async fill(): Promise<void> {
     this.#keepLast(Buffer.from(this.#last.subarray(this.#lastStart, this.#lastEnd)));
-    const used = this.#batch;
+    // Once: a buffer given back twice would be written by two.
+    if (this.#batch.length > 0) recycle(this.#batch);
+    this.#batch = EMPTY;
+    this.#next = 0;
     for (;;) {
       const next = await this.#source.next();
-      if (used.length > 0) recycle(used);
-      this.#batch = EMPTY;
-      this.#next = 0;
       if (next.done) {
         this.#isEnded = true;
         return;

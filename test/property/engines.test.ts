@@ -2,6 +2,7 @@ import fc from "fast-check";
 import type { Redis } from "ioredis";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
 import { migrate } from "../../src/operations/migrate.ts";
+import { expectSameVolume } from "../support/compare-volumes.ts";
 import { type RedisServer, startRedis } from "../support/redis-server.ts";
 import { requireRedisServer } from "../support/require-server.ts";
 import { dumpText, loadText, newSqlite, quietContext } from "../support/volume-files.ts";
@@ -72,6 +73,7 @@ describe("a volume of any content", () => {
           // Redis cannot always prove an instant, and then says so.
           const losses = report.findings.filter(({ loss, kind }) => loss && kind !== "not-point-in-time");
           expect(losses).toEqual([]);
+          await expectSameVolume(from, to);
         }
         expectSameText((await dumpText(target)).text, text);
       }),
