@@ -109,10 +109,11 @@ export async function loadVolume(records: RecordStream, options: LoadVolumeOptio
 }
 
 /** Takes the setting out of a stream and checks it as soon as it is seen, before anything is written where it stands first. */
-class SettingTap {
+export class SettingTap {
   readonly #source: RecordStream;
   readonly #limits: ValueLimits | undefined;
   #setting: Setting | undefined;
+  #stored: Buffer | undefined;
 
   constructor(source: RecordStream, limits: ValueLimits | undefined) {
     this.#source = source;
@@ -136,6 +137,12 @@ class SettingTap {
     return this.#setting;
   }
 
+  /** The same as the source has it, byte by byte. */
+  requireStored(): Buffer {
+    this.require();
+    return this.#stored!;
+  }
+
   #take(batch: RecordBatch): void {
     for (const { json } of unpackBatch("setting", batch)) {
       const setting = parseSetting(json);
@@ -151,6 +158,7 @@ class SettingTap {
       checkClientVersion(setting);
       this.#checkSize(setting);
       this.#setting = setting;
+      this.#stored = json;
     }
   }
 
@@ -167,7 +175,7 @@ class SettingTap {
 }
 
 /** Takes everything and writes nothing. */
-const DRY_RUN: Loader = {
+export const DRY_RUN: Loader = {
   write: async () => undefined,
   readNodes: async (inodes) => inodes.map(() => undefined),
   replaceNodes: async () => undefined,
@@ -175,7 +183,8 @@ const DRY_RUN: Loader = {
   abort: async () => undefined,
 };
 
-function counterValues(counters: ReadonlyMap<string, bigint>): CounterValues {
+/** The counters that reports show; 0 for those that are not there. */
+export function counterValues(counters: ReadonlyMap<string, bigint>): CounterValues {
   const value = (name: string): bigint => counters.get(name) ?? 0n;
   return {
     usedSpace: value("usedSpace"),

@@ -1,9 +1,15 @@
 import type { Readable } from "node:stream";
 import { openStore } from "../engines/registry.ts";
-import { openInput } from "../formats/container/input.ts";
+import { decodeBinaryDump } from "../formats/binary/decode.ts";
+import type { Footer } from "../formats/binary/footer.ts";
+import { readFooterOfFile } from "../formats/binary/read-parts.ts";
+import { type Input, openInput } from "../formats/container/input.ts";
+import { type DetectedDump, type DumpFormat, detectDumpFormat } from "../formats/dump-format.ts";
 import { decodeJsonDump } from "../formats/json/decode.ts";
 import { FindingList } from "../volume/findings.ts";
+import type { RecordStream } from "../volume/records.ts";
 import type { OperationContext } from "./context.ts";
+import { loadFlatVolume } from "./load-binary.ts";
 import { checkTarget, loadVolume, nextStepsAfterLoad, refuseCleanDryRun } from "./load-volume.ts";
 import type { LoadReport } from "./report.ts";
 import { STOP_ON_UNSUPPORTED, type UnsupportedOptions } from "./unsupported-values.ts";
@@ -19,12 +25,14 @@ export interface LoadRequest {
   readonly dryRun?: boolean;
   /** First remove from the target what a load of decant that was cut off has left there. Not together with `dryRun`. */
   readonly clean?: boolean;
+  /** Default: told by content. */
+  readonly format?: DumpFormat;
   /** What to do with values that the target cannot hold; default: stop. */
   readonly unsupported?: UnsupportedOptions;
 }
 
 /**
- * Loads a JSON dump into an empty database (docs/spec/json-dump.md §9-11). Throws `NotFoundError` for a missing file,
+ * Loads a dump into an empty database: JSON (docs/spec/json-dump.md §9-11) or binary (docs/spec/binary-dump.md §7). Throws `NotFoundError` for a missing file,
  * `ConflictError` for a target that holds something, `DataError` for a dump that cannot be understood, `EngineError` for the
  * target; the target is then as it was.
  */
@@ -40,6 +48,9 @@ export async function load(request: LoadRequest, context: OperationContext): Pro
     ...(request.decryption === undefined ? {} : { decryption: request.decryption }),
   });
   try {
+    const detected = await detectDumpFormat(input.bytes);
+    const dump = { format: request.format ?? detected.format, bytes: detected.bytes };
+    const footer = dump.format === "binary" ? await footerAhead(request, input) : undefined;
     const target = await openStore(request.target, { logger, signal, env, create: true });
     try {
       await checkTarget(target, context, clean);
@@ -48,21 +59,23 @@ export async function load(request: LoadRequest, context: OperationContext): Pro
         "Reading the dump",
         input.totalBytes === undefined ? {} : { bytes: input.totalBytes },
       );
-      const records = decodeJsonDump(input.bytes, {
-        signal,
-        onWarning: (kind, text, example) =>
-          findings.addOther(kind, text, false, example === undefined ? undefined : () => example),
-      });
-      const loaded = await loadVolume(
-        counted(records, () => (reading.bytes = input.readBytes())),
-        {
-          target,
-          dryRun,
-          findings,
-          context,
-          unsupported: request.unsupported ?? STOP_ON_UNSUPPORTED,
-        },
-      );
+      const options = {
+        target,
+        dryRun,
+        findings,
+        context,
+        unsupported: request.unsupported ?? STOP_ON_UNSUPPORTED,
+      };
+      const onPiece = (): void => {
+        reading.bytes = input.readBytes();
+      };
+      const loaded =
+        dump.format === "binary"
+          ? await loadFlatVolume(counted(decodeBinary(dump, input, findings, signal), onPiece), {
+              ...options,
+              ...(footer === undefined ? {} : { expectedNodes: footer.segments.get("node")?.records ?? 0 }),
+            })
+          : await loadVolume(counted(decodeJson(dump, findings, signal), onPiece), options);
       context.progress.end(reading);
       return {
         operation: "load",
@@ -84,6 +97,32 @@ export async function load(request: LoadRequest, context: OperationContext): Pro
   } finally {
     await input.close();
   }
+}
+
+/**
+ * What a binary dump says at its end, before anything is written, where that can be read without all the rest. A dump that is
+ * cut off or of another version is refused then. What the records really are is compared when they have been read.
+ */
+async function footerAhead(request: LoadRequest, input: Input): Promise<Footer | undefined> {
+  const isPlain = input.description === "plain" && input.totalBytes !== undefined;
+  return isPlain && "file" in request.source ? readFooterOfFile(request.source.file) : undefined;
+}
+
+function decodeBinary(dump: DetectedDump, input: Input, findings: FindingList, signal: AbortSignal): RecordStream {
+  const totalBytes = input.description === "plain" ? input.totalBytes : undefined;
+  return decodeBinaryDump(dump.bytes, {
+    signal,
+    onNote: (kind, text, loss, example) => findings.addOther(kind, text, loss, example),
+    ...(totalBytes === undefined ? {} : { totalBytes }),
+  });
+}
+
+function decodeJson(dump: DetectedDump, findings: FindingList, signal: AbortSignal): RecordStream {
+  return decodeJsonDump(dump.bytes, {
+    signal,
+    onWarning: (kind, text, example) =>
+      findings.addOther(kind, text, false, example === undefined ? undefined : () => example),
+  });
 }
 
 async function* counted<T>(stream: AsyncIterable<T>, onItem: () => void): AsyncGenerator<T> {

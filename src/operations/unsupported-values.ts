@@ -63,14 +63,18 @@ export class UnsupportedValues {
 
   /**
    * The records without what the target cannot hold. To be stopped by the first such value, it calls `beforeStop`, gives nothing more, and
-   * when all is read throws a `DataError` that names every one.
+   * when all is read throws a `DataError` that names every one. `leaveOut` is for the shape of the records: a tree, or flat.
    */
-  async *filter(records: RecordStream, beforeStop: () => Promise<void>): RecordStream {
+  async *filter(
+    records: RecordStream,
+    beforeStop: () => Promise<void>,
+    leaveOut: typeof leaveOutUnsupported = leaveOutUnsupported,
+  ): RecordStream {
     const { action, reportFile } = this.#options;
     if (reportFile !== undefined) this.#file = new LineFile(reportFile);
     try {
       let isStopping = false;
-      for await (const batch of leaveOutUnsupported(records, this.#limits, (value) => this.#add(value))) {
+      for await (const batch of leaveOut(records, this.#limits, (value) => this.#add(value))) {
         if (action === "skip" || this.#count === 0) {
           yield batch;
           continue;

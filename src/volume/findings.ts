@@ -36,7 +36,15 @@ export type FindingKind =
   | "counter-ignored"
   | "quota-without-directory"
   | "unknown-member"
-  | "symlink-without-target";
+  | "symlink-without-target"
+  | "xattr-left-out"
+  | "counter-raised"
+  | "entry-without-node"
+  | "entry-without-parent"
+  | "node-without-name"
+  | "directory-named-twice"
+  | "link-count-too-low"
+  | "quota-of-nothing";
 
 /** Every kind of finding: what it means, and whether it is a loss. */
 const KINDS: Readonly<Record<FindingKind, { readonly text: string; readonly loss: boolean }>> = {
@@ -100,6 +108,32 @@ const KINDS: Readonly<Record<FindingKind, { readonly text: string; readonly loss
   },
   "unknown-member": { text: "Members that this version does not know were skipped", loss: false },
   "symlink-without-target": { text: "A symbolic link has no target: it was stored with an empty one", loss: false },
+  "xattr-left-out": {
+    text: "The name of an extended attribute is not UTF-8: juicefs could not read a binary dump with it, so it was left out",
+    loss: true,
+  },
+  "counter-raised": {
+    text: "A counter was below a number that is in use: it was raised, so that no number is given out twice",
+    loss: false,
+  },
+  "entry-without-node": {
+    text: "A directory entry names an inode that has no record: it was kept as it is",
+    loss: true,
+  },
+  "entry-without-parent": {
+    text: "Entries belong to an inode that is no directory or has no record: they were kept, but cannot be reached",
+    loss: true,
+  },
+  "node-without-name": { text: "An inode has no directory entry: it was kept as it is", loss: false },
+  "directory-named-twice": {
+    text: "A directory has two entries, or the root has one: it was kept as it is, but a walk may never end",
+    loss: true,
+  },
+  "link-count-too-low": {
+    text: "A file has more directory entries than its link count says: it was kept as it is",
+    loss: true,
+  },
+  "quota-of-nothing": { text: "A quota is set for an inode that has no record: it was kept as it is", loss: false },
 };
 
 const MAX_EXAMPLES = 5;

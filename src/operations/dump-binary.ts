@@ -1,0 +1,141 @@
+import type { Snapshot } from "../engines/engine.ts";
+import { encodeBinaryDump } from "../formats/binary/encode.ts";
+import { DUMP_ORDER } from "../formats/binary/segment-types.ts";
+import { type Consolidated, consolidate } from "../tree/consolidate.ts";
+import { KindOrder } from "../tree/kind-order.ts";
+import { ATTR_TYPE_MODE } from "../volume/attribute.ts";
+import { FileType } from "../volume/file-type.ts";
+import type { FindingList } from "../volume/findings.ts";
+import { printableName } from "../volume/path.ts";
+import { type FlatKind, packBatch, type RecordBatch, type RecordStream, unpackBatch } from "../volume/records.ts";
+import type { OperationContext } from "./context.ts";
+import { KindProgress } from "./kind-progress.ts";
+import type { RecordCounts } from "./report.ts";
+import { snapshotTree } from "./snapshot-tree.ts";
+
+export interface BinaryDocumentOptions {
+  /** Directory that becomes the root; undefined = the whole volume. */
+  readonly root: bigint | undefined;
+  readonly withTrash: boolean;
+  /** The setting as it shall stand in the dump. */
+  readonly setting: Buffer;
+  readonly trashDays: bigint;
+  /** See `BinaryEncodeOptions`. */
+  readonly rawXattrNames: boolean;
+  readonly findings: FindingList;
+}
+
+/** Filled while the document is made. */
+export interface BinaryDocumentResult {
+  counts: RecordCounts;
+  bytes: number;
+}
+
+/**
+ * The pieces of a binary dump of a snapshot. A whole volume is given exactly as the engine stores it. A part of one (a
+ * directory, or all but the trash) is given as the volume that loading a JSON dump of that part would make: link counts,
+ * statistics, usage and references of the whole would be wrong for it.
+ */
+export async function* binaryDocument(
+  snapshot: Snapshot,
+  options: BinaryDocumentOptions,
+  context: OperationContext,
+  result: BinaryDocumentResult,
+): AsyncGenerator<Buffer> {
+  const isWhole = options.root === undefined && options.withTrash;
+  const { maxBytes, tmpDir } = context.memory;
+  // A part needs three indexes side by side: for the tree, for its consolidation, and for the order.
+  const share = isWhole ? maxBytes : Math.floor(maxBytes / 3);
+  const order = new KindOrder({ kinds: DUMP_ORDER, maxBytes: share, tmpDir });
+  const encoded = { counts: new Map<FlatKind, number>(), bytes: 0 };
+  const nodes = { count: 0, directories: 0 };
+  try {
+    const records = isWhole
+      ? wholeRecords(snapshot, options.findings, context)
+      : partRecords(snapshot, order, options, { ...context, memory: { maxBytes: share, tmpDir } });
+    for await (const batch of records) {
+      context.signal.throwIfAborted();
+      if (batch.kind === "node") countNodes(batch, nodes);
+      order.add(batch);
+    }
+    const writing = context.progress.begin("Writing records");
+    const pieces = encodeBinaryDump(
+      ordered(order, context.signal),
+      {
+        setting: options.setting,
+        rawXattrNames: options.rawXattrNames,
+        onXattrName: (inode, name) => {
+          options.findings.add("xattr-left-out", () => `inode ${inode}, ${printableName(name)}`);
+        },
+      },
+      encoded,
+    );
+    for await (const piece of pieces) {
+      writing.bytes = encoded.bytes;
+      yield piece;
+    }
+    context.progress.end(writing);
+    result.bytes = encoded.bytes;
+    result.counts = {
+      ...Object.fromEntries(encoded.counts),
+      directory: nodes.directories,
+      file: nodes.count - nodes.directories,
+    };
+  } finally {
+    order.close();
+  }
+}
+
+async function* ordered(order: KindOrder, signal: AbortSignal): RecordStream {
+  for (const batch of order.drain()) {
+    signal.throwIfAborted();
+    yield batch;
+  }
+}
+
+async function* wholeRecords(snapshot: Snapshot, findings: FindingList, context: OperationContext): RecordStream {
+  const reading = new KindProgress(context.progress, "Reading", snapshot.estimates);
+  for await (const batch of snapshot.records({ kinds: new Set(DUMP_ORDER) })) {
+    reading.count(batch);
+    yield batch;
+  }
+  reading.end();
+  for (const note of snapshot.notes) findings.addOther("reader", note.text, note.loss, undefined, note.count);
+}
+
+async function* partRecords(
+  snapshot: Snapshot,
+  order: KindOrder,
+  options: BinaryDocumentOptions,
+  context: OperationContext,
+): RecordStream {
+  const { root, withTrash, findings } = options;
+  const tree = snapshotTree(snapshot, context, { ...(root === undefined ? {} : { root }), withTrash, findings });
+  const consolidated: Consolidated = { source: new Map(), loaded: new Map(), entries: 0, directories: 0, roots: 0 };
+  const flat = consolidate(
+    tree,
+    { ...context.memory, findings, repair: order.repair, trashDays: () => options.trashDays },
+    consolidated,
+  );
+  for await (const batch of flat) {
+    if (batch.kind === "sliceRef") yield sharedSlices(batch);
+    else yield batch;
+  }
+}
+
+/** A dump names only slices whose number of references is not 1 (docs/spec/binary-dump.md §4). */
+function sharedSlices(batch: RecordBatch): RecordBatch {
+  return packBatch(
+    "sliceRef",
+    [...unpackBatch("sliceRef", batch)].filter(({ refs }) => refs !== 1n),
+  );
+}
+
+function countNodes({ bytes, count }: RecordBatch, nodes: { count: number; directories: number }): void {
+  let at = 0;
+  for (let i = 0; i < count; i++) {
+    if (bytes[at + 10 + ATTR_TYPE_MODE]! >> 4 === FileType.directory) nodes.directories++;
+    at += 10 + bytes.readUInt16BE(at + 8);
+  }
+  nodes.count += count;
+}

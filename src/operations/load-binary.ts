@@ -1,0 +1,98 @@
+import { ReferenceCheck } from "../tree/reference-check.ts";
+import { leaveOutUnsupportedFlat } from "../tree/unsupported-flat.ts";
+import type { FindingList } from "../volume/findings.ts";
+import { packBatch, type RecordBatch, type RecordStream, unpackBatch } from "../volume/records.ts";
+import { KindProgress } from "./kind-progress.ts";
+import { counterValues, DRY_RUN, type LoadedVolume, type LoadVolumeOptions, SettingTap } from "./load-volume.ts";
+import { UnsupportedValues } from "./unsupported-values.ts";
+
+/**
+ * Writes flat records into an empty target exactly as they are, the setting last (docs/spec/binary-dump.md §7). Counters are
+ * kept until all has passed: those that are below a number in use are raised, else new files would get numbers of old ones.
+ * Whatever goes wrong, the target is then as it was.
+ */
+export async function loadFlatVolume(records: RecordStream, options: LoadVolumeOptions): Promise<LoadedVolume> {
+  const { target, context, findings } = options;
+  const limits = target.valueLimits(context.signal);
+  const head = new SettingTap(records, limits);
+  const unsupported = limits && new UnsupportedValues(limits, options.unsupported, findings);
+  const loader = options.dryRun
+    ? DRY_RUN
+    : await target.openLoader({
+        signal: context.signal,
+        logger: context.logger,
+        sliceRefs: "exceptions",
+        ...(options.expectedNodes === undefined ? {} : { expectedNodes: options.expectedNodes }),
+      });
+  const counts = new Map<string, number>();
+  const check = new ReferenceCheck();
+  const counters = new Counters();
+  const writing = new KindProgress(context.progress, "Writing");
+  try {
+    const flat = head.records();
+    const held =
+      unsupported === undefined ? flat : unsupported.filter(flat, () => loader.abort(), leaveOutUnsupportedFlat);
+    for await (const batch of held) {
+      context.signal.throwIfAborted();
+      counts.set(batch.kind, (counts.get(batch.kind) ?? 0) + batch.count);
+      writing.count(batch);
+      if (batch.kind === "counter") {
+        counters.add(batch);
+      } else if (batch.kind === "changeLog") {
+        findings.add("change-log-dropped", undefined, batch.count);
+      } else {
+        check.add(batch);
+        await loader.write(batch);
+      }
+    }
+    check.end(findings);
+    const setting = head.require();
+    await loader.write(counters.raised(check, findings));
+    await loader.finish(head.requireStored());
+    writing.end();
+    return {
+      setting,
+      counts: {
+        ...Object.fromEntries(counts),
+        directory: check.directories,
+        file: check.nodes - check.directories,
+      },
+      counters: { source: counterValues(counters.source), loaded: counterValues(counters.loaded) },
+      unsupported: unsupported?.report ?? { count: 0, values: [] },
+    };
+  } catch (error) {
+    await loader.abort();
+    throw error;
+  }
+}
+
+/** Largest number that a counter may be raised to: what is above comes from no volume. */
+const MAX_IN_USE = 1n << 62n;
+
+class Counters {
+  readonly source: Map<string, bigint> = new Map();
+  readonly loaded: Map<string, bigint> = new Map();
+
+  add(batch: RecordBatch): void {
+    for (const { name, value } of unpackBatch("counter", batch)) this.source.set(name, value);
+  }
+
+  /** All counters, in the order in which they came. */
+  raised(check: ReferenceCheck, findings: FindingList): RecordBatch {
+    for (const [name, value] of this.source) this.loaded.set(name, value);
+    this.#atLeast("nextInode", check.largestInode + 1n, findings);
+    this.#atLeast("nextChunk", check.largestSlice + 1n, findings);
+    this.#atLeast("nextTrash", check.largestTrash, findings);
+    return packBatch(
+      "counter",
+      [...this.loaded].map(([name, value]) => ({ name, value })),
+    );
+  }
+
+  #atLeast(name: string, needed: bigint, findings: FindingList): void {
+    const value = this.source.get(name) ?? 0n;
+    if (value >= needed || needed > MAX_IN_USE) return;
+    this.loaded.set(name, needed);
+    findings.add("counter-raised", () => `${name} from ${value} to ${needed}`);
+  }
+}
