@@ -9,7 +9,7 @@ import { parsePath } from "../volume/path.ts";
 import type { OperationContext } from "./context.ts";
 import { compareCounters, compareQuotas, DeletedFiles, type HeadValues, SideReader } from "./diff-head.ts";
 import { compareSettings, type ValueChange } from "./diff-settings.ts";
-import { isMetaUrl, openVolumeSource, type VolumeSource } from "./volume-source.ts";
+import { openVolumeSource, type VolumeSource } from "./volume-source.ts";
 
 export type { FactChange, FactName, FactTime, FactValue } from "../tree/compare-facts.ts";
 export type { TreeChange } from "../tree/tree-changes.ts";
@@ -81,17 +81,16 @@ export async function diff(
 ): Promise<DiffReport> {
   const startedAt = performance.now();
   const subdir = parsePath(request.subdir ?? "/");
-  const memory = shareMemory(request, context);
   const options = {
     subdir,
     withTrash: request.skipTrash !== true,
     ...(request.decryption === undefined ? {} : { decryption: request.decryption }),
   };
-  const from = await openVolumeSource(request.from, options, { ...context, memory: memory.side });
+  const from = await openVolumeSource(request.from, options, context);
   try {
-    const to = await openVolumeSource(request.to, options, { ...context, memory: memory.side });
+    const to = await openVolumeSource(request.to, options, context);
     try {
-      const comparison = new Comparison(request, context, memory.join.maxBytes, onDifferences);
+      const comparison = new Comparison(request, context, onDifferences);
       const { heads, trees } = await comparison.run(from, to);
       const side = (source: VolumeSource, head: HeadValues, entries: number): DiffSide => ({
         source: source.name,
@@ -118,19 +117,12 @@ export async function diff(
   }
 }
 
-/** The indexes of two databases and the search for renames stand side by side. */
-function shareMemory(
-  request: DiffRequest,
-  context: OperationContext,
-): { side: OperationContext["memory"]; join: OperationContext["memory"] } {
-  const databases = [request.from, request.to].filter((side) => typeof side === "string" && isMetaUrl(side)).length;
-  const { maxBytes } = context.memory;
-  const joinBytes = databases === 0 ? maxBytes : Math.floor(maxBytes / 4);
-  const sideBytes = databases === 0 ? maxBytes : Math.floor((maxBytes - joinBytes) / databases);
-  return {
-    side: { ...context.memory, maxBytes: sideBytes },
-    join: { ...context.memory, maxBytes: joinBytes },
-  };
+/** Memory for the index of a side, and for the search for renames, which stand side by side. */
+function shareMemory(sides: readonly VolumeSource[], maxBytes: number): { side: number; join: number } {
+  const indexes = sides.filter(({ hasIndex }) => hasIndex).length;
+  if (indexes === 0) return { side: 0, join: maxBytes };
+  const join = Math.floor(maxBytes / 4);
+  return { side: Math.floor((maxBytes - join) / indexes), join };
 }
 
 function sideFindings(source: VolumeSource): readonly Finding[] {
@@ -148,19 +140,18 @@ class Comparison {
   readonly counts: DiffCounts = { added: 0, removed: 0, renamed: 0, changed: 0, equal: 0, values: 0 };
   readonly #request: DiffRequest;
   readonly #context: OperationContext;
-  readonly #maxBytes: number;
+  /** For the search for renames. */
+  #maxBytes = 0;
   readonly #ignore: ReadonlySet<DiffPart>;
   readonly #onDifferences: (differences: readonly Difference[]) => Promise<void>;
 
   constructor(
     request: DiffRequest,
     context: OperationContext,
-    maxBytes: number,
     onDifferences: (differences: readonly Difference[]) => Promise<void>,
   ) {
     this.#request = request;
     this.#context = context;
-    this.#maxBytes = maxBytes;
     this.#ignore = request.ignore ?? new Set(["atime"]);
     this.#onDifferences = onDifferences;
   }
@@ -169,9 +160,11 @@ class Comparison {
     from: VolumeSource,
     to: VolumeSource,
   ): Promise<{ heads: readonly [HeadValues, HeadValues]; trees: DiffTreesResult }> {
+    const memory = shareMemory([from, to], this.#context.memory.maxBytes);
+    this.#maxBytes = memory.join;
     const deleted = new DeletedFiles(Math.floor(this.#maxBytes / 4), this.#context.memory.tmpDir);
-    const oldSide = new SideReader(from.records(), OLD_SIDE, deleted);
-    const newSide = new SideReader(to.records(), NEW_SIDE, deleted);
+    const oldSide = new SideReader(from.records(memory.side), OLD_SIDE, deleted);
+    const newSide = new SideReader(to.records(memory.side), NEW_SIDE, deleted);
     try {
       const heads = [await oldSide.readHead(), await newSide.readHead()] as const;
       await this.#compareHeads(heads, deleted);

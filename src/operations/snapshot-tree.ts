@@ -37,30 +37,39 @@ export async function* snapshotTree(
   context: OperationContext,
   options: SnapshotTreeOptions,
 ): RecordStream {
-  const { progress, memory, signal } = context;
   const { root, findings } = options;
-  const treeFindings = new TreeFindings();
-  const reading = new KindProgress(progress, "Reading", snapshot.estimates);
-  const roots = [{ inode: root ?? ROOT_INODE, type: FileType.directory }];
-  if (options.withTrash) roots.push({ inode: TRASH_INODE, type: FileType.directory });
   const records = snapshot.records({
     kinds: new Set(TREE_KINDS),
     ...(root === undefined ? {} : { root }),
   });
-  yield* treeOrder(counted(records, reading), {
+  const reading = new KindProgress(context.progress, "Reading", snapshot.estimates);
+  yield* flatTree(counted(records, reading), context, { ...options, onEnd: () => reading.end() });
+  for (const note of snapshot.notes) findings.addOther("reader", note.text, note.loss, undefined, note.count);
+}
+
+/** Flat records in tree order; `onEnd` is called when all have been read. What was noticed is added when the stream ends. */
+export async function* flatTree(
+  records: RecordStream,
+  context: OperationContext,
+  options: SnapshotTreeOptions & { readonly onEnd?: () => void },
+): RecordStream {
+  const { progress, memory, signal } = context;
+  const { root, findings, withTrash } = options;
+  const treeFindings = new TreeFindings();
+  const roots = [{ inode: root ?? ROOT_INODE, type: FileType.directory }];
+  if (withTrash) roots.push({ inode: TRASH_INODE, type: FileType.directory });
+  yield* treeOrder(records, {
     roots,
     maxBytes: memory.maxBytes,
     tmpDir: memory.tmpDir,
     signal,
     findings: treeFindings,
     beginSorting: () => {
-      reading.end();
+      options.onEnd?.();
       return progress.begin("Sorting into tree order");
     },
   });
-  const whole = root === undefined && options.withTrash;
-  addTreeFindings(findings, treeFindings, whole);
-  for (const note of snapshot.notes) findings.addOther("reader", note.text, note.loss, undefined, note.count);
+  addTreeFindings(findings, treeFindings, root === undefined && withTrash);
 }
 
 async function* counted(records: RecordStream, progress: KindProgress): RecordStream {

@@ -2,9 +2,6 @@ import type { Readable } from "node:stream";
 import { NotFoundError, UsageError } from "../base/errors.ts";
 import type { Consistency, MetadataStore, Snapshot } from "../engines/engine.ts";
 import { openStore } from "../engines/registry.ts";
-import { type Input, openInput } from "../formats/container/input.ts";
-import { isEncryptedFile } from "../formats/container/sniff.ts";
-import { decodeJsonDump } from "../formats/json/decode.ts";
 import { subtree, withoutTrash } from "../tree/subtree.ts";
 import { FileType } from "../volume/file-type.ts";
 import { FindingList } from "../volume/findings.ts";
@@ -14,11 +11,12 @@ import { packBatch, type RecordStream } from "../volume/records.ts";
 import { parseSetting } from "../volume/setting.ts";
 import { checkClientVersion } from "../volume/version.ts";
 import type { OperationContext } from "./context.ts";
-import { snapshotTree } from "./snapshot-tree.ts";
+import { type Decryption, type DumpSource, decodeDump, openDumpFile } from "./dump-file.ts";
+import { flatTree, snapshotTree } from "./snapshot-tree.ts";
 
 export interface VolumeSourceOptions {
   /** For files that are encrypted; others are read as they are. Pass phrase in `JFS_RSA_PASSPHRASE`. */
-  readonly decryption?: { readonly keyFile: string; readonly algorithm: string };
+  readonly decryption?: Decryption;
   /** Names of the directory to read; none = the whole volume. */
   readonly subdir: readonly Buffer[];
   readonly withTrash: boolean;
@@ -28,13 +26,14 @@ export interface VolumeSourceOptions {
 export interface VolumeSource {
   /** File name, `STDIN`, or the address without password. */
   readonly name: string;
-  readonly kind: "file" | "volume";
+  /** It comes in no order, and is sorted in memory of the size that `records` is given. */
+  readonly hasIndex: boolean;
   /** What was noticed; complete when the records have ended. */
   readonly findings: FindingList;
   /** How far a database was one instant; undefined for files. */
   readonly consistency: Consistency | undefined;
   /** The setting, then the other records in tree order. To be called once. */
-  records(): RecordStream;
+  records(maxBytes: number): RecordStream;
   close(): Promise<void>;
 }
 
@@ -57,41 +56,28 @@ export async function openVolumeSource(
 }
 
 async function openDump(
-  source: { readonly file: string } | { readonly stream: Readable },
+  source: DumpSource,
   options: VolumeSourceOptions,
   context: OperationContext,
 ): Promise<VolumeSource> {
-  const { signal, env, progress } = context;
-  const { decryption, subdir, withTrash } = options;
-  const isEncrypted = decryption !== undefined && (!("file" in source) || (await isEncryptedFile(source.file)));
-  const input = await openInput(source, { signal, env, ...(isEncrypted ? { decryption } : {}) });
-  const name = "file" in source ? source.file : "STDIN";
+  const { subdir, withTrash } = options;
+  const dump = await openDumpFile(source, options.decryption, context);
   const findings = new FindingList();
   return {
-    name,
-    kind: "file",
+    name: dump.name,
+    hasIndex: dump.format === "binary",
     findings,
     consistency: undefined,
-    records: () => {
-      const decoded = decodeJsonDump(counted(input, name, progress), {
-        signal,
-        onWarning: (kind, text, example) =>
-          findings.addOther(kind, text, false, example === undefined ? undefined : () => example),
-      });
-      if (subdir.length > 0) return subtree(decoded, subdir);
-      return withTrash ? decoded : withoutTrash(decoded);
+    records: (maxBytes) => {
+      const decoded = decodeDump(dump.format, dump.bytes, findings, context.signal);
+      const memory = { ...context.memory, maxBytes };
+      const tree =
+        dump.format === "binary" ? flatTree(decoded, { ...context, memory }, { withTrash: true, findings }) : decoded;
+      if (subdir.length > 0) return subtree(tree, subdir);
+      return withTrash ? tree : withoutTrash(tree);
     },
-    close: input.close,
+    close: dump.close,
   };
-}
-
-async function* counted(input: Input, name: string, progress: OperationContext["progress"]): AsyncGenerator<Buffer> {
-  const phase = progress.begin(`Reading ${name}`, input.totalBytes === undefined ? {} : { bytes: input.totalBytes });
-  for await (const piece of input.bytes) {
-    phase.bytes = input.readBytes();
-    yield piece;
-  }
-  progress.end(phase);
 }
 
 async function openDatabase(
@@ -124,16 +110,21 @@ function databaseSource(
   const findings = new FindingList();
   return {
     name: store.address,
-    kind: "volume",
+    hasIndex: true,
     findings,
     consistency: snapshot.consistency,
-    records: async function* () {
+    records: async function* (maxBytes) {
       yield packBatch("setting", [{ json: snapshot.setting }]);
-      yield* snapshotTree(snapshot, context, {
-        ...(root === undefined ? {} : { root }),
-        withTrash: options.withTrash && root === undefined,
-        findings,
-      });
+      const memory = { ...context.memory, maxBytes };
+      yield* snapshotTree(
+        snapshot,
+        { ...context, memory },
+        {
+          ...(root === undefined ? {} : { root }),
+          withTrash: options.withTrash && root === undefined,
+          findings,
+        },
+      );
     },
     close: async () => {
       await snapshot.close();

@@ -38,7 +38,7 @@ export const diffCommand: CommandSpec = {
   name: "diff",
   summary: "Compare two volumes or dumps",
   description:
-    "Compares two states of a volume by path. Each side is a META-URL (with its scheme, such as redis://), a JSON dump " +
+    "Compares two states of a volume by path. Each side is a META-URL (with its scheme, such as redis://), a JSON or binary dump " +
     "(plain, gzip, zstd, encrypted; told by content), or - for a dump on stdin. Prints one line per difference:\n\n" +
     "    A /path                       only in B\n" +
     "    D /path                       only in A\n" +

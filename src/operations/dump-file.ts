@@ -1,0 +1,94 @@
+import type { Readable } from "node:stream";
+import type { Progress } from "../base/progress.ts";
+import { decodeBinaryDump } from "../formats/binary/decode.ts";
+import { type Input, openInput } from "../formats/container/input.ts";
+import { isEncryptedFile } from "../formats/container/sniff.ts";
+import { type DumpFormat, detectDumpFormat } from "../formats/dump-format.ts";
+import { decodeJsonDump } from "../formats/json/decode.ts";
+import type { FindingList } from "../volume/findings.ts";
+import type { RecordStream } from "../volume/records.ts";
+import type { OperationContext } from "./context.ts";
+
+export type DumpSource = { readonly file: string } | { readonly stream: Readable };
+
+export interface Decryption {
+  readonly keyFile: string;
+  readonly algorithm: string;
+}
+
+/** An opened dump file or stream, of either format. Close it in any case. */
+export interface DumpFile {
+  /** File name or `STDIN`. */
+  readonly name: string;
+  readonly format: DumpFormat;
+  /** How it was stored. */
+  readonly description: Input["description"];
+  /** The document, decrypted and decompressed. To be iterated once; a piece is valid until the next is asked for. */
+  readonly bytes: AsyncIterable<Buffer>;
+  /** Bytes taken from the file or stream so far. */
+  readBytes(): number;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens a dump and tells its format by content. A file is decrypted when it is encrypted, a stream always when a key is given.
+ * Throws what `openInput` throws.
+ */
+export async function openDumpFile(
+  source: DumpSource,
+  decryption: Decryption | undefined,
+  context: OperationContext,
+): Promise<DumpFile> {
+  const { signal, env, progress } = context;
+  const isEncrypted = decryption !== undefined && (!("file" in source) || (await isEncryptedFile(source.file)));
+  const input = await openInput(source, { signal, env, ...(isEncrypted ? { decryption } : {}) });
+  const name = "file" in source ? source.file : "STDIN";
+  try {
+    const { format, bytes } = await detectDumpFormat(input.bytes);
+    return {
+      name,
+      format,
+      description: input.description,
+      bytes: counted(bytes, input, name, progress),
+      readBytes: input.readBytes,
+      close: input.close,
+    };
+  } catch (error) {
+    await input.close();
+    throw error;
+  }
+}
+
+/** Records of a dump's document: in tree order from JSON, flat from a binary one. */
+export function decodeDump(
+  format: DumpFormat,
+  bytes: AsyncIterable<Buffer>,
+  findings: FindingList,
+  signal: AbortSignal,
+): RecordStream {
+  if (format === "binary") {
+    return decodeBinaryDump(bytes, {
+      signal,
+      onNote: (kind, text, loss, example) => findings.addOther(kind, text, loss, example),
+    });
+  }
+  return decodeJsonDump(bytes, {
+    signal,
+    onWarning: (kind, text, example) =>
+      findings.addOther(kind, text, false, example === undefined ? undefined : () => example),
+  });
+}
+
+async function* counted(
+  bytes: AsyncIterable<Buffer>,
+  input: Input,
+  name: string,
+  progress: Progress,
+): AsyncGenerator<Buffer> {
+  const phase = progress.begin(`Reading ${name}`, input.totalBytes === undefined ? {} : { bytes: input.totalBytes });
+  for await (const piece of bytes) {
+    phase.bytes = input.readBytes();
+    yield piece;
+  }
+  progress.end(phase);
+}
