@@ -1,6 +1,6 @@
 import { SqlCatalog } from "../sql/catalog.ts";
 import { columnSql, createIndexSql, createTableSql, type SqlDialect } from "../sql/ddl.ts";
-import { SQL_TABLES, type SqlTable, type SqlType, tableName } from "../sql/schema.ts";
+import { LEGACY_SESSION_TABLE, SQL_TABLES, type SqlTable, type SqlType, tableName } from "../sql/schema.ts";
 import type { MysqlConnection } from "./mysql-connection.ts";
 
 const TYPE_NAMES: Readonly<Record<SqlType, string>> = {
@@ -52,7 +52,8 @@ export async function readTables(
   const found = await connection.rows<[table: string, column: string]>(
     "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = DATABASE() AND table_name LIKE 'jfs\\_%'",
   );
-  const fullNames = SQL_TABLES.map(({ name }) => tableName(prefix, name));
+  const names = [...SQL_TABLES.map(({ name }) => name), LEGACY_SESSION_TABLE];
+  const fullNames = names.map((name) => tableName(prefix, name));
   const stored = new Map(fullNames.map((name) => [lowersNames ? name.toLowerCase() : name, name]));
   const columns = new Map<string, Set<string>>();
   for (const [table, column] of found) {

@@ -1,5 +1,13 @@
 import { columnSql, createIndexSql, createTableSql, type SqlDialect } from "../sql/ddl.ts";
-import { indexName, SQL_TABLES, type SqlColumn, type SqlTable, type SqlType, tableName } from "../sql/schema.ts";
+import {
+  indexName,
+  LEGACY_SESSION_TABLE,
+  SQL_TABLES,
+  type SqlColumn,
+  type SqlTable,
+  type SqlType,
+  tableName,
+} from "../sql/schema.ts";
 import type { PostgresAddress } from "./postgres-address.ts";
 import type { PostgresConnection } from "./postgres-connection.ts";
 
@@ -103,7 +111,8 @@ export async function readColumns(
     [schema],
   );
   const found = new Map(rows);
-  const fullNames = SQL_TABLES.map(({ name }) => tableName(tablePrefix, name));
+  const names = [...SQL_TABLES.map(({ name }) => name), LEGACY_SESSION_TABLE];
+  const fullNames = names.map((name) => tableName(tablePrefix, name));
   return new Map(
     fullNames.flatMap((name) => {
       const columns = found.get(storedName(name));

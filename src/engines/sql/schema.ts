@@ -137,6 +137,15 @@ export const NEW_VOLUME_COUNTERS: readonly (readonly [name: string, value: bigin
   ["nextCleanupSlices", 0n],
 ];
 
+/**
+ * The sessions of clients older than 1.0: sid, heartbeat, info. No client creates this table any more; `status` still shows its
+ * rows (docs/spec/sql.md §8.1).
+ */
+export const LEGACY_SESSION_TABLE = "session";
+
+/** Seconds after the last heartbeat in which a session of that table counts as living. */
+export const LEGACY_SESSION_SECONDS = 300n;
+
 /** Full name of a table; the prefix is used verbatim (docs/spec/sql.md §1.1). */
 export function tableName(prefix: string, name: string): string {
   return prefix === "" ? `jfs_${name}` : `jfs_${prefix}_${name}`;

@@ -3,6 +3,7 @@ import { packBatch, type RecordBatch } from "../../volume/records.ts";
 import { parseSetting } from "../../volume/setting.ts";
 import type { SessionDetail, SessionSummary, Tally, VolumeUsage } from "../engine.ts";
 import type { SqlSession } from "./catalog.ts";
+import { LEGACY_SESSION_SECONDS, LEGACY_SESSION_TABLE } from "./schema.ts";
 
 /** What `status` shows of a volume on a SQL server (docs/spec/settings.md §7). */
 
@@ -12,30 +13,43 @@ const STANDARD_COUNTERS = ["usedSpace", "totalInodes", "nextInode", "nextChunk",
 /** A record of delslices: u64 id, u32 size (docs/spec/sql.md §4.4). */
 const DELETED_SLICE_BYTES = 12;
 
-/** Sessions, ascending by sid (docs/spec/sql.md §4.7). */
+/** Sessions, ascending by sid, those of very old clients among them (docs/spec/sql.md §4.7, 8.1). */
 export async function readSessions(session: SqlSession): Promise<SessionSummary[]> {
-  if (!session.catalog.has("session2")) return [];
-  const query = `SELECT sid, expire, info FROM ${session.catalog.table("session2")} ORDER BY sid`;
-  return (await session.rows<SessionRow>(query)).map(toSession);
+  const found = [...(await selectSessions(session)), ...(await selectLegacySessions(session))];
+  return found.sort((a, b) => (a.sid < b.sid ? -1 : 1));
 }
 
 type SessionRow = [sid: bigint, expire: bigint, info: Buffer | null];
 
+async function selectSessions(session: SqlSession, where: string = ""): Promise<SessionSummary[]> {
+  const { catalog } = session;
+  if (!catalog.has("session2")) return [];
+  const query = `SELECT sid, expire, info FROM ${catalog.table("session2")}${where}`;
+  return (await session.rows<SessionRow>(query)).map(toSession);
+}
+
+async function selectLegacySessions(session: SqlSession, where: string = ""): Promise<SessionSummary[]> {
+  const { catalog } = session;
+  if (!catalog.hasColumn(LEGACY_SESSION_TABLE, "heartbeat")) return [];
+  const query = `SELECT sid, heartbeat, info FROM ${catalog.table(LEGACY_SESSION_TABLE)}${where}`;
+  return (await session.rows<SessionRow>(query)).map(toLegacySession);
+}
+
 /** One session with the deleted files it keeps open and its locks, undefined when there is none. */
 export async function readSessionDetail(session: SqlSession, sid: bigint): Promise<SessionDetail | undefined> {
   const { catalog } = session;
+  const where = ` WHERE sid = ${BigInt.asIntN(64, sid)}`;
   const select = async <T extends unknown[]>(table: string, columns: string, order: string): Promise<T[]> => {
     if (!catalog.has(table)) return [];
-    const where = `sid = ${BigInt.asIntN(64, sid)}`;
-    return session.rows<T>(`SELECT ${columns} FROM ${catalog.table(table)} WHERE ${where} ORDER BY ${order}`);
+    return session.rows<T>(`SELECT ${columns} FROM ${catalog.table(table)}${where} ORDER BY ${order}`);
   };
-  const [found] = await select<SessionRow>("session2", "sid, expire, info", "sid");
+  const found = (await selectSessions(session, where))[0] ?? (await selectLegacySessions(session, where))[0];
   if (found === undefined) return undefined;
   const sustained = await select<[bigint]>("sustained", "inode", "id");
   const flocks = await select<[bigint, bigint, bigint]>("flock", "inode, owner, ltype", "id");
   const plocks = await select<[bigint, bigint, Buffer]>("plock", "inode, owner, records", "id");
   return {
-    ...toSession(found),
+    ...found,
     sustained: sustained.map(([inode]) => unsigned(inode)),
     flocks: flocks.map(([inode, owner, type]) => ({
       inode: unsigned(inode),
@@ -48,6 +62,12 @@ export async function readSessionDetail(session: SqlSession, sid: bigint): Promi
 
 function toSession([sid, expire, info]: SessionRow): SessionSummary {
   return { sid: unsigned(sid), expire, info: info === null || info.length === 0 ? undefined : info.toString() };
+}
+
+/** A session without information is shown with empty members. */
+function toLegacySession([sid, heartbeat, info]: SessionRow): SessionSummary {
+  const text = info?.toString() ?? "";
+  return { sid: unsigned(sid), expire: heartbeat + LEGACY_SESSION_SECONDS, info: text === "" ? "{}" : text };
 }
 
 /** All counters by name, those that a volume always has with 0 where they are missing. */
