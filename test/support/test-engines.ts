@@ -1,0 +1,72 @@
+import { readRedisJsonl, restoreRedisJsonl } from "./redis-fixture.ts";
+import { requireServer } from "./require-server.ts";
+import { newSqliteTarget } from "./run-operations.ts";
+import { requireSqlServers } from "./sql-servers.ts";
+import { copySqliteFixture } from "./sqlite-fixture.ts";
+import { readTables } from "./sqlite-tables.ts";
+
+/** What tests of all engines need of one. Databases go by their META-URL. */
+export interface TestEngine {
+  readonly name: string;
+  /** How the names of its fixtures end: `golden/engines/golden-json.<ending>`. */
+  readonly ending: string;
+  /** A new, empty database. */
+  createDatabase(): Promise<string>;
+  /** A new database with what a fixture below test/fixtures holds; `path` is its full name. */
+  restore(path: string): Promise<string>;
+  /** Everything in a database, in lines by table: equal means equal. */
+  readContent(url: string): Promise<ReadonlyMap<string, readonly string[]>>;
+}
+
+/** Every engine that can be had here: an engine that is added joins with one line. */
+export async function requireEngines(): Promise<TestEngine[]> {
+  const engines = [await redisEngine(), sqliteEngine(), ...(await sqlEngines())];
+  return engines.filter((engine) => engine !== undefined);
+}
+
+async function redisEngine(): Promise<TestEngine | undefined> {
+  const server = await requireServer("redis");
+  if (server === undefined) return undefined;
+  let count = 0;
+  const createDatabase = async (): Promise<string> => {
+    const url = server.url(1 + (count++ % 15));
+    await restoreRedisJsonl(url, EMPTY_FILE);
+    return url;
+  };
+  return {
+    name: "Redis",
+    ending: "redis.jsonl",
+    createDatabase,
+    async restore(path) {
+      const url = await createDatabase();
+      await restoreRedisJsonl(url, path);
+      return url;
+    },
+    readContent: async (url) => new Map([["keys", await readRedisJsonl(url)]]),
+  };
+}
+
+const EMPTY_FILE = "/dev/null";
+
+function sqliteEngine(): TestEngine {
+  return {
+    name: "SQLite",
+    ending: "sqlite.db",
+    createDatabase: async () => newSqliteTarget().url,
+    restore: async (path) => copySqliteFixture(path).url,
+    readContent: async (url) => readTables(url.slice("sqlite3://".length)),
+  };
+}
+
+async function sqlEngines(): Promise<(TestEngine | undefined)[]> {
+  return (await requireSqlServers()).map(
+    ([name, server]) =>
+      server && {
+        name,
+        ending: `${server.ending}.sql`,
+        createDatabase: server.createDatabase,
+        restore: server.restore,
+        readContent: server.readTables,
+      },
+  );
+}
