@@ -1,11 +1,12 @@
 import { createReadStream } from "node:fs";
 import { open } from "node:fs/promises";
 import type { Readable } from "node:stream";
-import { UsageError } from "../base/errors.ts";
+import { DataError, UsageError } from "../base/errors.ts";
 import type { Footer } from "../formats/binary/footer.ts";
 import { readFooterOfFile, readFooterOfStream, readSegmentAt } from "../formats/binary/read-parts.ts";
 import { segmentText } from "../formats/binary/segment-text.ts";
 import { type Input, openInput } from "../formats/container/input.ts";
+import { detectDumpFormat } from "../formats/dump-format.ts";
 import type { OperationContext } from "./context.ts";
 
 export interface BinaryStatRequest {
@@ -19,7 +20,14 @@ export interface BinaryStatRequest {
 export async function binaryStat(request: BinaryStatRequest, context: OperationContext): Promise<Footer> {
   return withInput(request, context, async (input) => {
     const file = plainFile(request, input);
-    return file === undefined ? readFooterOfStream(input.bytes) : readFooterOfFile(file);
+    const dump = await detectDumpFormat(input.bytes);
+    if (dump.format !== "binary") {
+      throw new DataError("DECANT_E_BINARY_FORMAT", "This is not a binary dump: it does not begin with a segment", {
+        hint: "Give the file that `dump --binary` has written",
+        location: { offset: 0 },
+      });
+    }
+    return file === undefined ? readFooterOfStream(dump.bytes) : readFooterOfFile(file);
   });
 }
 

@@ -1,3 +1,4 @@
+import { recycle } from "../base/bytes.ts";
 import type { Snapshot } from "../engines/engine.ts";
 import { encodeBinaryDump } from "../formats/binary/encode.ts";
 import { DUMP_ORDER } from "../formats/binary/segment-types.ts";
@@ -90,6 +91,7 @@ async function* ordered(order: KindOrder, signal: AbortSignal): RecordStream {
   for (const batch of order.drain()) {
     signal.throwIfAborted();
     yield batch;
+    recycle(batch.bytes);
   }
 }
 

@@ -50,7 +50,7 @@ export async function load(request: LoadRequest, context: OperationContext): Pro
   try {
     const detected = await detectDumpFormat(input.bytes);
     const dump = { format: request.format ?? detected.format, bytes: detected.bytes };
-    const footer = dump.format === "binary" ? await footerAhead(request, input) : undefined;
+    const footer = detected.format === "binary" ? await footerAhead(request, dump, input) : undefined;
     const target = await openStore(request.target, { logger, signal, env, create: true });
     try {
       await checkTarget(target, context, clean);
@@ -103,8 +103,8 @@ export async function load(request: LoadRequest, context: OperationContext): Pro
  * What a binary dump says at its end, before anything is written, where that can be read without all the rest. A dump that is
  * cut off or of another version is refused then. What the records really are is compared when they have been read.
  */
-async function footerAhead(request: LoadRequest, input: Input): Promise<Footer | undefined> {
-  const isPlain = input.description === "plain" && input.totalBytes !== undefined;
+async function footerAhead(request: LoadRequest, dump: DetectedDump, input: Input): Promise<Footer | undefined> {
+  const isPlain = dump.format === "binary" && input.description === "plain" && input.totalBytes !== undefined;
   return isPlain && "file" in request.source ? readFooterOfFile(request.source.file) : undefined;
 }
 
