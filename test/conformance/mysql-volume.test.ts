@@ -186,7 +186,7 @@ describe.skipIf(found === undefined)("a load into MySQL", () => {
   const slices = (count: number, size = 1) => encodeSlices(Array(count).fill({ pos: 0, id: 7n, size, off: 0, len: 1 }));
   const xattr = (name: Buffer | string, value = Buffer.alloc(0)) => ({ inode: 2n, name: Buffer.from(name), value });
   const UNSUPPORTED: readonly (readonly [set: RecordSet, message: string])[] = [
-    [{ node: [file(2n, { uid: 2147483648 })] }, "uid 2147483648 of inode 2: the largest number there is 2147483647"],
+    [{ node: [file(2n, { uid: 2147483648 })] }, "uid 2147483648 of inode 2: the largest number is 2147483647"],
     [{ node: [file(1n << 63n, { gid: 4294967295 })] }, "gid 4294967295 of inode 9223372036854775808: the largest"],
     [{ node: [file(2n, { rdev: 4294967295 })] }, "rdev 4294967295 of inode 2: the largest"],
     [{ chunk: [{ inode: 2n, index: 1, slices: slices(2731) }] }, "a list of 2731 slices of inode 2, chunk 1: 2730"],

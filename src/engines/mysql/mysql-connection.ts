@@ -4,7 +4,7 @@ import { type Connection, type ConnectionOptions, createConnection } from "mysql
 import { EngineError, errorText, UsageError } from "../../base/errors.ts";
 import type { MysqlAddress } from "./mysql-address.ts";
 import { toMysqlError } from "./mysql-errors.ts";
-import { ResultReceiver } from "./result-receiver.ts";
+import { type Outcome, ResultReceiver } from "./result-receiver.ts";
 
 /** What is used of the library beyond its public interface; package-lock.json fixes its version. */
 interface Internals {
@@ -15,12 +15,19 @@ interface Internals {
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
+export interface ConnectionUse {
+  /** Tells the server that it may ask for files; it gets none but the rows of `loadRows`. */
+  readonly offersFiles?: boolean;
+}
+
 /** Bytes in front of the text of a statement: u24 size, u8 sequence number, u8 COM_QUERY. */
 export const STATEMENT_HEAD_BYTES = 5;
 const COM_QUERY = 3;
+/** Bytes in front of every other packet: u24 size, u8 sequence number. */
+export const PACKET_HEAD_BYTES = 4;
 
-/** So many bytes of statement fit into one packet of the protocol; longer ones would have to be split. */
-export const MAX_PACKET_BYTES = 0xff_fff0;
+/** Name of the only file that a server gets: what `loadRows` is given. No file of this machine is ever opened for one. */
+export const LOCAL_FILE = "rows-of-decant";
 
 /** What was received ahead of its use, in reads of the socket. */
 const MAX_PAGES_AHEAD = 4;
@@ -52,18 +59,26 @@ export class MysqlConnection {
   /** A result has not been received to its end. */
   #isReceiving = false;
 
-  /** Connects and ends with `signal`. Throws `EngineError` or `NotFoundError` (no such database). */
-  static async open(address: MysqlAddress, env: Environment, signal: AbortSignal): Promise<MysqlConnection> {
+  /**
+   * Connects and ends with `signal`. Only a connection that `offersFiles` can be used for `loadRows`. Throws `EngineError` or
+   * `NotFoundError` (no such database).
+   */
+  static async open(
+    address: MysqlAddress,
+    env: Environment,
+    signal: AbortSignal,
+    use: ConnectionUse = {},
+  ): Promise<MysqlConnection> {
     signal.throwIfAborted();
     const { tls } = address;
     try {
-      return await MysqlConnection.#connect(address, tls === "off" ? undefined : tlsOptions(tls, env), signal);
+      return await MysqlConnection.#connect(address, tls === "off" ? undefined : tlsOptions(tls, env), signal, use);
     } catch (error) {
       const refused = error instanceof Error && "code" in error && error.code === "HANDSHAKE_NO_SSL_SUPPORT";
       if (!refused || tls !== "preferred") throw toMysqlError(error, address.url, "connect to");
     }
     try {
-      return await MysqlConnection.#connect(address, undefined, signal);
+      return await MysqlConnection.#connect(address, undefined, signal, use);
     } catch (error) {
       throw toMysqlError(error, address.url, "connect to");
     }
@@ -73,6 +88,7 @@ export class MysqlConnection {
     address: MysqlAddress,
     ssl: ConnectionOptions["ssl"],
     signal: AbortSignal,
+    { offersFiles = false }: ConnectionUse,
   ): Promise<MysqlConnection> {
     const connection = createConnection({
       ...address.endpoint,
@@ -82,8 +98,8 @@ export class MysqlConnection {
       charset: "UTF8MB4_GENERAL_CI",
       connectTimeout: address.connectTimeoutMs,
       enableCleartextPlugin: address.allowClearPassword,
-      // No file of this machine for a server that asks for one, and statements without anything before their text.
-      flags: ["-LOCAL_FILES", "-CLIENT_QUERY_ATTRIBUTES", "-FOUND_ROWS"],
+      // Statements have nothing before their text. The library has no files for a server that asks for one.
+      flags: [...(offersFiles ? [] : ["-LOCAL_FILES"]), "-CLIENT_QUERY_ATTRIBUTES", "-FOUND_ROWS"],
       rowsAsArray: true,
       ...(ssl === undefined ? {} : { ssl }),
     });
@@ -150,13 +166,28 @@ export class MysqlConnection {
     }
   }
 
-  /** Runs a statement without result, whose text stands behind `STATEMENT_HEAD_BYTES` free bytes. */
-  async execute(packet: Buffer): Promise<void> {
+  /** Runs a statement without result, whose text stands behind `STATEMENT_HEAD_BYTES` free bytes and has less than 16 MiB. */
+  async execute(packet: Buffer): Promise<Outcome> {
     const receiver = this.#begin(packet);
     try {
-      await this.#explain(async () => {
-        while (!receiver.ended) await this.#progress(receiver);
-        receiver.throwError();
+      return await this.#explain(() => this.#outcome(receiver));
+    } finally {
+      this.#end(receiver);
+    }
+  }
+
+  /**
+   * Runs `LOAD DATA LOCAL INFILE` of `LOCAL_FILE`, whose text stands behind `STATEMENT_HEAD_BYTES` free bytes. The content of that
+   * file are the rows between `PACKET_HEAD_BYTES` free bytes on either side, less than 16 MiB of them. What the server could
+   * not store is no error to it: compare the outcome with what was sent. Only where the session `offersFiles`.
+   */
+  async loadRows(statement: Buffer, rows: Buffer): Promise<Outcome> {
+    const receiver = this.#begin(statement, LOCAL_FILE);
+    try {
+      return await this.#explain(async () => {
+        while (!receiver.ended && receiver.fileAskedBy === undefined) await this.#progress(receiver);
+        if (receiver.fileAskedBy !== undefined) this.#sendFile(rows, receiver.fileAskedBy);
+        return await this.#outcome(receiver);
       });
     } finally {
       this.#end(receiver);
@@ -221,11 +252,27 @@ export class MysqlConnection {
     }
   }
 
+  async #outcome(receiver: ResultReceiver): Promise<Outcome> {
+    while (!receiver.ended) await this.#progress(receiver);
+    receiver.throwError();
+    return receiver.outcome;
+  }
+
+  /** One packet of content, and the empty one that ends it. */
+  #sendFile(rows: Buffer, askedBy: number): void {
+    const end = rows.length - PACKET_HEAD_BYTES;
+    rows.writeUIntLE(end - PACKET_HEAD_BYTES, 0, 3);
+    rows[3] = askedBy + 1;
+    rows.writeUIntLE(0, end, 3);
+    rows[end + 3] = askedBy + 2;
+    this.#internals.write(rows);
+  }
+
   /** Sends a statement whose answer goes to the receiver instead of the library, which has nothing to do meanwhile. */
-  #begin(packet: Buffer): ResultReceiver {
+  #begin(packet: Buffer, offeredFile?: string): ResultReceiver {
     if (this.#failure !== undefined) throw toMysqlError(this.#failure, this.address.url, "use");
     const internals = this.#internals;
-    const receiver = new ResultReceiver(internals.packetParser);
+    const receiver = new ResultReceiver(internals.packetParser, offeredFile);
     internals.packetParser = receiver;
     this.#isReceiving = true;
     packet.writeUIntLE(packet.length - 4, 0, 3);
@@ -248,7 +295,7 @@ export class MysqlConnection {
   #end(receiver: ResultReceiver): void {
     this.#internals.packetParser = receiver.replaced;
     this.#isReceiving = false;
-    if (!receiver.ended) this.destroy();
+    if (!receiver.ended || receiver.isOutOfStep) this.destroy();
     else if (this.#internals.stream.isPaused()) this.#internals.stream.resume();
   }
 }

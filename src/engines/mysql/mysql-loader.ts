@@ -2,21 +2,30 @@ import { ConflictError, errorText, InternalError } from "../../base/errors.ts";
 import type { RecordBatch, RecordKind } from "../../volume/records.ts";
 import type { Loader, LoaderOptions } from "../engine.ts";
 import { takeLastChangelog } from "../sql/last-changelog.ts";
+import { REFERENCE_COLUMNS } from "../sql/record-rows.ts";
+import { type ColumnLimits, putNode, type RecordWriter, recordWriters } from "../sql/record-writers.ts";
 import { NODE_COLUMNS, SQL_TABLES, type SqlTable, tableName } from "../sql/schema.ts";
-import { InsertLane } from "./insert-lane.ts";
-import { InsertWriter } from "./insert-writer.ts";
 import { LoadMarker } from "./load-marker.ts";
 import type { MysqlAddress } from "./mysql-address.ts";
 import { mysqlErrno } from "./mysql-errors.ts";
 import { addIndexes, createTable, quote, readSettingRow } from "./mysql-schema.ts";
 import { MysqlSession, withSession } from "./mysql-session.ts";
 import { readNode } from "./mysql-snapshot.ts";
-import { putNode, type RecordWriter, recordWriters } from "./record-writers.ts";
+import { choosePath, openRowWriter, type RowPath, removeProbe } from "./open-row-writer.ts";
 import { dropTables } from "./remove-remains.ts";
+import { RowLane } from "./row-lane.ts";
+import type { RowWriter } from "./row-writer.ts";
 import { closeAll } from "./shared-snapshot.ts";
 import { settingInsert } from "./volume-changes.ts";
 
-/** The tables that get a connection of their own when there is more for them than one statement. */
+/** What the columns hold (docs/spec/sql.md §3.2, 6). */
+const LIMITS: ColumnLimits = { engineName: "MySQL", name: 255, target: 4096, blob: 65_535, takesNul: true };
+
+/** A count that was given beats one that was derived from a chunk, whatever comes first. */
+const KEEP_GIVEN = " ON DUPLICATE KEY UPDATE chunkid = chunkid";
+const REPLACE_DERIVED = " ON DUPLICATE KEY UPDATE size = VALUES(size), refs = VALUES(refs)";
+
+/** The tables that get a connection of their own when there is more for them than one portion. */
 const OWN_LANES: ReadonlySet<string> = new Set(["edge", "chunk", "chunk_ref"]);
 /** How long removing what was written may take. */
 const ABORT_TIMEOUT_MS = 60_000;
@@ -35,11 +44,12 @@ export class MysqlLoader implements Loader {
   readonly #options: LoaderOptions;
   readonly #session: MysqlSession;
   /** By table; `#leader` serves those that are not here, and nodes, which are read and replaced on the way. */
-  readonly #lanes = new Map<string, InsertLane>();
-  #leader: InsertLane | undefined;
+  readonly #lanes = new Map<string, RowLane>();
+  #leader: RowLane | undefined;
   readonly #marker = new LoadMarker();
-  readonly #writers: InsertWriter[] = [];
-  readonly #byKind: Partial<Record<RecordKind, RecordWriter>>;
+  readonly #writers: RowWriter[] = [];
+  #path: RowPath = "insert";
+  #byKind: Partial<Record<RecordKind, RecordWriter<RowWriter>>> = {};
   /** Full names of the tables that this load has created. */
   readonly #created: string[] = [];
   #isMarked = false;
@@ -48,10 +58,11 @@ export class MysqlLoader implements Loader {
 
   /** The caller has found the target to be empty. */
   static async open(address: MysqlAddress, env: Environment, options: LoaderOptions): Promise<MysqlLoader> {
-    const session = await MysqlSession.open(address, env, options.signal);
+    const session = await MysqlSession.open(address, env, options.signal, { offersFiles: true });
     const loader = new MysqlLoader(address, env, options, session);
     try {
       await loader.#createTables();
+      await loader.#openWriters();
     } catch (error) {
       await loader.abort();
       throw error;
@@ -64,11 +75,6 @@ export class MysqlLoader implements Loader {
     this.#env = env;
     this.#options = options;
     this.#session = session;
-    this.#byKind = recordWriters((table, columns, tail) => {
-      const writer = this.#openWriter(table, columns, tail);
-      this.#writers.push(writer);
-      return writer;
-    }, options.sliceRefs);
   }
 
   async write(batch: RecordBatch): Promise<void> {
@@ -80,7 +86,7 @@ export class MysqlLoader implements Loader {
         this.#lastChangelog = lastChangelog ?? this.#lastChangelog;
       }
       const write = this.#byKind[batch.kind]; // parent records are computed from the edges in SQL
-      for (const writer of write?.(stored) ?? []) await this.#send(writer, await this.#laneOf(writer.table));
+      for (const writer of write?.(stored) ?? []) await (await this.#laneOf(writer.table.name)).send(writer);
     });
   }
 
@@ -98,13 +104,13 @@ export class MysqlLoader implements Loader {
       await this.#sendAll();
       const assignments = NODE_COLUMNS.map((name) => `${quote(name)} = VALUES(${quote(name)})`);
       const tail = ` ON DUPLICATE KEY UPDATE ${assignments.join(", ")}`;
-      const writer = this.#openWriter("node", NODE_COLUMNS, tail);
+      const writer = openRowWriter(this.#session, "insert", "node", NODE_COLUMNS, tail);
       const values: unknown[] = [];
       for (let i = 0, at = 0; i < batch.count; i++) {
-        at = putNode(writer, batch.bytes, at, values);
-        if (writer.commit()) await this.#send(writer, this.#leader!);
+        at = putNode(writer, LIMITS.engineName, batch.bytes, at, values);
+        if (writer.commit()) await this.#leader!.send(writer);
       }
-      await this.#send(writer, this.#leader!);
+      await this.#leader!.send(writer);
       await this.#leader!.settle();
     });
   }
@@ -142,7 +148,6 @@ export class MysqlLoader implements Loader {
       this.#isMarked = true;
     }
     await this.#session.refreshCatalog();
-    this.#leader = new InsertLane(this.#session);
   }
 
   async #createTable(table: SqlTable): Promise<void> {
@@ -159,9 +164,35 @@ export class MysqlLoader implements Loader {
     this.#created.push(tableName(this.#address.tablePrefix, table.name));
   }
 
-  #openWriter(table: string, columns: readonly string[], tail?: string): InsertWriter {
-    const name = quote(tableName(this.#address.tablePrefix, table));
-    return new InsertWriter(table, name, columns, this.#session.server.maxAllowedPacket, tail);
+  async #openWriters(): Promise<void> {
+    this.#path = await this.#tryPath();
+    const derives = this.#options.sliceRefs === "exceptions";
+    const open = (table: string, columns: readonly string[], tail?: string): RowWriter => {
+      const writer = openRowWriter(this.#session, this.#path, table, columns, tail);
+      this.#writers.push(writer);
+      return writer;
+    };
+    const given = open("chunk_ref", REFERENCE_COLUMNS, derives ? REPLACE_DERIVED : undefined);
+    const derived = derives ? open("chunk_ref", REFERENCE_COLUMNS, KEEP_GIVEN) : undefined;
+    this.#byKind = recordWriters({ open, given, derived }, LIMITS);
+    this.#leader = new RowLane(this.#session);
+  }
+
+  /** A connection of its own tries, because it may be lost by that. */
+  async #tryPath(): Promise<RowPath> {
+    const { signal, logger } = this.#options;
+    let session: MysqlSession | undefined;
+    try {
+      session = await this.#openSession();
+      return await choosePath(session, logger);
+    } catch (error) {
+      signal.throwIfAborted();
+      logger.debug(`Rows are stored by INSERT: ${errorText(error)}`);
+      return "insert";
+    } finally {
+      await session?.close();
+      await removeProbe(this.#session);
+    }
   }
 
   /** Nothing may be written after an error: half of a portion may have been stored. */
@@ -176,12 +207,12 @@ export class MysqlLoader implements Loader {
     }
   }
 
-  #allLanes(): InsertLane[] {
+  #allLanes(): RowLane[] {
     return [...new Set([...(this.#leader === undefined ? [] : [this.#leader]), ...this.#lanes.values()])];
   }
 
-  /** The connection that fills a table; opened when there is a whole statement for it, so that small volumes need one. */
-  async #laneOf(table: string): Promise<InsertLane> {
+  /** The connection that fills a table; opened when there is a whole portion for it, so that small volumes need one. */
+  async #laneOf(table: string): Promise<RowLane> {
     if (!OWN_LANES.has(table)) return this.#leader!;
     const lane = this.#lanes.get(table) ?? (await this.#openLane());
     this.#lanes.set(table, lane);
@@ -189,10 +220,10 @@ export class MysqlLoader implements Loader {
   }
 
   /** Where no more connections are to be had, the first one does it all. */
-  async #openLane(): Promise<InsertLane> {
+  async #openLane(): Promise<RowLane> {
     const { signal } = this.#options;
     try {
-      return new InsertLane(await MysqlSession.open(this.#address, this.#env, signal, this.#session));
+      return new RowLane(await this.#openSession());
     } catch (error) {
       signal.throwIfAborted();
       this.#options.logger.debug(`One connection for several tables: ${errorText(error)}`);
@@ -200,13 +231,13 @@ export class MysqlLoader implements Loader {
     }
   }
 
-  async #send(writer: InsertWriter, lane: InsertLane): Promise<void> {
-    const statement = writer.take();
-    if (statement !== undefined) await lane.send(statement);
+  #openSession(): Promise<MysqlSession> {
+    const use = { like: this.#session, offersFiles: true };
+    return MysqlSession.open(this.#address, this.#env, this.#options.signal, use);
   }
 
   async #sendAll(): Promise<void> {
-    for (const writer of this.#writers) await this.#send(writer, this.#lanes.get(writer.table) ?? this.#leader!);
+    for (const writer of this.#writers) await (this.#lanes.get(writer.table.name) ?? this.#leader!).send(writer);
     for (const lane of this.#allLanes()) await lane.settle();
   }
 

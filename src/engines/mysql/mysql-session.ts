@@ -1,6 +1,6 @@
 import type { SqlCatalog, SqlSession } from "../sql/catalog.ts";
 import type { MysqlAddress } from "./mysql-address.ts";
-import { MysqlConnection } from "./mysql-connection.ts";
+import { type ConnectionUse, MysqlConnection } from "./mysql-connection.ts";
 import { readTables, type TableInfo } from "./mysql-schema.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -25,6 +25,8 @@ const VARIABLES: readonly (readonly [name: string, value: string])[] = [
 export interface ServerFacts {
   readonly version: string;
   readonly maxAllowedPacket: number;
+  /** Whether it takes rows by `LOAD DATA LOCAL INFILE`, as far as it knows. */
+  readonly hasLocalInfile: boolean;
   /** True when table names are stored in lower case or compared without regard to it. */
   readonly lowersTableNames: boolean;
   readonly connectionId: bigint;
@@ -44,9 +46,9 @@ export class MysqlSession implements SqlSession {
     address: MysqlAddress,
     env: Environment,
     signal: AbortSignal,
-    like?: MysqlSession,
+    { like, ...use }: ConnectionUse & { readonly like?: MysqlSession } = {},
   ): Promise<MysqlSession> {
-    const connection = await MysqlConnection.open(address, env, signal);
+    const connection = await MysqlConnection.open(address, env, signal, use);
     try {
       const session = new MysqlSession(connection, address.tablePrefix, await setUp(connection));
       if (like === undefined) await session.refreshCatalog();
@@ -108,9 +110,11 @@ export async function withSession<T>(
 
 async function setUp(connection: MysqlConnection): Promise<ServerFacts> {
   await connection.rows("SET NAMES utf8mb4");
-  const names = [...VARIABLES.map(([name]) => name), "transaction_isolation"].map((name) => `'${name}'`).join(",");
-  const found = await connection.rows<[name: string]>(`SHOW SESSION VARIABLES WHERE Variable_name IN (${names})`);
-  const known = new Set(found.map(([name]) => name));
+  const asked = [...VARIABLES.map(([name]) => name), "transaction_isolation", "local_infile"];
+  const names = asked.map((name) => `'${name}'`).join(",");
+  const known = new Map(
+    await connection.rows<[name: string, value: string]>(`SHOW SESSION VARIABLES WHERE Variable_name IN (${names})`),
+  );
   const own = VARIABLES.filter(([name]) => known.has(name));
   for (const [name, value] of [...connection.address.variables, ...own])
     await connection.rows(`SET ${name} = ${value}`);
@@ -122,6 +126,7 @@ async function setUp(connection: MysqlConnection): Promise<ServerFacts> {
   return {
     version,
     maxAllowedPacket: Number(packet),
+    hasLocalInfile: known.get("local_infile") === "ON",
     lowersTableNames: lower !== 0n,
     connectionId,
     isolationVariable: known.has("transaction_isolation") ? "transaction_isolation" : "tx_isolation",

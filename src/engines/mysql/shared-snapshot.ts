@@ -64,7 +64,7 @@ async function openSessions(
   count: number,
   like: MysqlSession,
 ): Promise<MysqlSession[]> {
-  const attempts = Array.from({ length: count }, () => MysqlSession.open(address, env, signal, like));
+  const attempts = Array.from({ length: count }, () => MysqlSession.open(address, env, signal, { like }));
   const results = await Promise.allSettled(attempts);
   const sessions = results.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
   const failed = results.find((result) => result.status === "rejected");

@@ -1,8 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { viewOf } from "../../../../src/base/bytes.ts";
+import { InternalError } from "../../../../src/base/errors.ts";
 import { InsertWriter } from "../../../../src/engines/mysql/insert-writer.ts";
-import { STATEMENT_HEAD_BYTES } from "../../../../src/engines/mysql/mysql-connection.ts";
+import { LoadDataWriter } from "../../../../src/engines/mysql/load-data-writer.ts";
+import { PACKET_HEAD_BYTES, STATEMENT_HEAD_BYTES } from "../../../../src/engines/mysql/mysql-connection.ts";
 import { MysqlServerError, ResultReceiver } from "../../../../src/engines/mysql/result-receiver.ts";
+import type { RowTable, RowWriter } from "../../../../src/engines/mysql/row-writer.ts";
 import { TextRowReader } from "../../../../src/engines/mysql/text-row-reader.ts";
 
 function packet(...payload: (number | Buffer)[]): Buffer {
@@ -82,6 +85,43 @@ describe("rows of the text protocol", () => {
     }
   });
 
+  test("are counted by the server for a statement without result", () => {
+    const sizes: readonly (readonly [bytes: number[], rows: number])[] = [
+      [[0], 0],
+      [[250], 250],
+      [[0xfc, 0xfb, 0], 251],
+      [[0xfd, 1, 2, 3], 0x030201],
+      [[0xfe, 1, 0, 0, 0, 1, 0, 0, 0], 0x1_0000_0001],
+    ];
+    for (const [affected, affectedRows] of sizes) {
+      for (const [lastNumber] of sizes) {
+        const receiver = receive(packet(0, ...affected, ...lastNumber, 2, 0, 0x34, 0x12, Buffer.from("Records: 1")), 5);
+        receiver.throwError();
+        expect(receiver.outcome).toEqual({ affectedRows, warnings: 0x1234 });
+      }
+    }
+    expect(receive(packet(0), 1).outcome).toEqual({ affectedRows: Number.NaN, warnings: Number.NaN });
+  });
+
+  test("are asked for by the name under which they are offered, once", () => {
+    const ask = (name: string, offered?: string): ResultReceiver => {
+      const receiver = new ResultReceiver({ execute: () => undefined }, offered);
+      receiver.execute(packet(0xfb, Buffer.from(name)));
+      return receiver;
+    };
+    const asked = ask("rows", "rows");
+    expect([asked.ended, asked.fileAskedBy]).toEqual([false, 0]);
+    for (const other of [ask("/etc/passwd", "rows"), ask("", "rows"), ask("rows")]) {
+      expect([other.ended, other.fileAskedBy, other.isOutOfStep]).toEqual([true, undefined, true]);
+      expect(() => other.throwError()).toThrow("The server sent a request for the file");
+    }
+    asked.execute(packet(0xfb, Buffer.from("rows")));
+    expect(asked.isOutOfStep).toBe(true);
+    const rows = ask("rows", "rows");
+    rows.execute(Buffer.concat(HEAD));
+    expect(() => rows.throwError()).toThrow("The server sent an answer that was not asked for");
+  });
+
   test("end with the server's error, also after some of them", () => {
     const error = packet(0xff, 0x25, 0x05, Buffer.from("#70100Query execution was interrupted"));
     for (const answer of [error, Buffer.concat([...HEAD, packet(value("1"), value("x")), error])]) {
@@ -110,14 +150,37 @@ describe("rows of the text protocol", () => {
   });
 });
 
+const table = (columns: readonly string[], numberColumn?: string): RowTable => ({
+  name: "t",
+  fullName: "`jfs_t`",
+  columns,
+  numberColumn,
+});
+
+const NUMBERS = [0n, -1n, 1n << 53n, -(1n << 63n), (1n << 63n) - 1n, -4294967296n];
+const DIGITS = ["0", "-1", "9007199254740992", "-9223372036854775808", "9223372036854775807", "-4294967296"];
+
+/** Numbers of both forms, in rows of their own. */
+function putNumbers(writer: RowWriter, numbers: readonly number[]): void {
+  for (const number of numbers) {
+    for (const form of [number, BigInt(number)]) {
+      writer.begin(0);
+      writer.putInt64(form);
+      writer.commit();
+    }
+  }
+}
+
+const PLAIN_NUMBERS = [0, -1, 4294967295, -4294967297, Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER];
+
 describe("an INSERT statement", () => {
   const statementOf = (writer: InsertWriter): string =>
-    writer.take()?.subarray(STATEMENT_HEAD_BYTES).toString("latin1") ?? "";
+    writer.take()?.bytes.subarray(STATEMENT_HEAD_BYTES).toString("latin1") ?? "";
 
   test("has the rows with every byte and every number as it is", () => {
-    const writer = new InsertWriter("t", "`jfs_t`", ["a", "b", "c"], 16_777_216, " AND SO ON");
+    const writer = new InsertWriter(table(["a", "b", "c"]), 16_777_216, " AND SO ON");
     const bytes = Buffer.from("it's \\ 0:\0 ff:\xff and longer than a word", "latin1");
-    for (const number of [0n, -1n, 1n << 53n, -(1n << 63n), (1n << 63n) - 1n, -4294967296n]) {
+    for (const number of NUMBERS) {
       writer.begin(bytes.length * 2);
       writer.putInt64(number);
       writer.putBytes(viewOf(bytes), 0, bytes.length);
@@ -125,37 +188,84 @@ describe("an INSERT statement", () => {
       writer.commit();
     }
     const literal = "_binary'it\\'s \\\\ 0:\0 ff:\xff and longer than a word',_utf8mb4'it\\'s'";
-    const numbers = ["0", "-1", "9007199254740992", "-9223372036854775808", "9223372036854775807", "-4294967296"];
-    const rows = numbers.map((number) => `(${number},${literal})`).join(",");
+    const rows = DIGITS.map((number) => `(${number},${literal})`).join(",");
     expect(statementOf(writer)).toBe(`INSERT INTO \`jfs_t\` (\`a\`,\`b\`,\`c\`) VALUES ${rows} AND SO ON`);
     expect(writer.take()).toBeUndefined();
   });
 
   test("writes numbers of both forms alike", () => {
-    const writer = new InsertWriter("t", "`t`", ["a"], 16_777_216);
-    const numbers = [0, -1, 4294967295, -4294967297, Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER];
-    for (const number of numbers) {
-      for (const form of [number, BigInt(number)]) {
+    const writer = new InsertWriter(table(["a"]), 16_777_216);
+    putNumbers(writer, PLAIN_NUMBERS);
+    const rows = PLAIN_NUMBERS.flatMap((number) => [`(${number})`, `(${number})`]).join(",");
+    expect(statementOf(writer)).toBe(`INSERT INTO \`jfs_t\` (\`a\`) VALUES ${rows}`);
+  });
+
+  test("numbers its rows where they have a number, and goes on in the next one", () => {
+    const writer = new InsertWriter(table(["a"], "id"), 16_777_216);
+    for (const expected of ["(1,7),(2,7)", "(3,7)"]) {
+      for (const _ of expected.split("),")) {
         writer.begin(0);
-        writer.putInt64(form);
+        writer.putInt32(7);
         writer.commit();
       }
+      expect(statementOf(writer)).toBe(`INSERT INTO \`jfs_t\` (\`id\`,\`a\`) VALUES ${expected}`);
     }
-    const rows = numbers.flatMap((number) => [`(${number})`, `(${number})`]).join(",");
-    expect(statementOf(writer)).toBe(`INSERT INTO \`t\` (\`a\`) VALUES ${rows}`);
   });
 
   test("is full before the server's limit", () => {
-    const limit = 1024 * 1024;
-    const writer = new InsertWriter("t", "`t`", ["a"], limit);
-    const quotes = Buffer.alloc(65_535, "'");
-    for (let isFull = false; !isFull; ) {
-      writer.begin(quotes.length);
-      writer.putBytes(viewOf(quotes), 0, quotes.length);
-      isFull = writer.commit();
-    }
-    const statement = writer.take()!;
-    expect(statement.length).toBeGreaterThan(limit / 2);
-    expect(statement.length).toBeLessThan(limit);
+    expectToFillUp(new InsertWriter(table(["a"]), 1024 * 1024));
   });
 });
+
+describe("rows for LOAD DATA", () => {
+  const rowsOf = (writer: LoadDataWriter): string =>
+    writer.take()?.bytes.subarray(PACKET_HEAD_BYTES, -PACKET_HEAD_BYTES).toString("latin1") ?? "";
+
+  test("have every byte and every number as it is, or what stands for it", () => {
+    const writer = new LoadDataWriter(table(["a", "b", "c"]), 16_777_216);
+    const bytes = Buffer.from("it's \\N \t\n\r\0 ff:\xff \x1a\\", "latin1");
+    for (const number of NUMBERS) {
+      writer.begin(bytes.length);
+      writer.putBytes(viewOf(bytes), 0, bytes.length);
+      writer.putInt64(number);
+      writer.putBytes(viewOf(bytes), 0, 0);
+      writer.commit();
+    }
+    const text = "it's \\\\N \\t\\n\r\\0 ff:\xff \x1a\\\\";
+    expect(rowsOf(writer)).toBe(DIGITS.map((number) => `${text}\t${number}\t\n`).join(""));
+    expect(writer.take()).toBeUndefined();
+  });
+
+  test("write numbers of both forms alike, and number themselves where they have a number", () => {
+    const writer = new LoadDataWriter(table(["a"], "id"), 16_777_216);
+    putNumbers(writer, PLAIN_NUMBERS);
+    const rows = PLAIN_NUMBERS.flatMap((number, i) => [`${2 * i + 1}\t${number}\n`, `${2 * i + 2}\t${number}\n`]);
+    expect(rowsOf(writer)).toBe(rows.join(""));
+    putNumbers(writer, [5]);
+    expect(rowsOf(writer)).toBe("13\t5\n14\t5\n");
+  });
+
+  test("are full before the server's limit", () => {
+    expectToFillUp(new LoadDataWriter(table(["a"]), 1024 * 1024));
+  });
+
+  test("cannot be texts, which need a character set", () => {
+    const writer = new LoadDataWriter(table(["a"]), 1024 * 1024);
+    expect(() => writer.putText()).toThrow(InternalError);
+  });
+});
+
+/** With values in which every byte is escaped. */
+function expectToFillUp(writer: RowWriter): void {
+  const limit = 1024 * 1024;
+  const escaped = Buffer.alloc(65_535, "\\");
+  for (let isFull = false; !isFull; ) {
+    writer.begin(escaped.length);
+    writer.putBytes(viewOf(escaped), 0, escaped.length);
+    isFull = writer.commit();
+  }
+  const { bytes, rows } = writer.take()!;
+  expect(rows).toBe(4);
+  expect(bytes.length).toBeGreaterThan(limit / 2);
+  expect(bytes.length).toBeLessThan(limit);
+}

@@ -1,14 +1,15 @@
 import { recycle } from "../../base/bytes.ts";
 import type { MysqlSession } from "./mysql-session.ts";
+import type { RowPortion, RowWriter } from "./row-writer.ts";
 
-/** Statements are committed in portions of this size: a commit waits for the disk, and a large one for its undo log. */
+/** Rows are committed when there are so many bytes of them: a commit waits for the disk, and a large one for its undo log. */
 const COMMIT_BYTES = 16 * 1024 * 1024;
 
 /**
- * Runs statements on one connection, one after the other, of which one is under way while the caller collects the next. It
- * is always in a transaction, which `commit` ends for good.
+ * Stores portions of rows by one connection, one after the other, of which one is under way while the caller collects the
+ * next. It is always in a transaction, which `commit` ends for good.
  */
-export class InsertLane {
+export class RowLane {
   readonly session: MysqlSession;
   #underWay: Promise<void>;
   #uncommitted = 0;
@@ -19,10 +20,12 @@ export class InsertLane {
     this.#underWay.catch(() => undefined); // told to whoever waits for it next
   }
 
-  /** Waits for the statement before, and begins this one. */
-  async send(statement: Buffer): Promise<void> {
+  /** Waits for the portion before, and begins to store what the writer has collected. */
+  async send(writer: RowWriter): Promise<void> {
+    const portion = writer.take();
+    if (portion === undefined) return;
     await this.#underWay;
-    this.#underWay = this.#execute(statement);
+    this.#underWay = this.#store(writer, portion);
     this.#underWay.catch(() => undefined);
   }
 
@@ -46,10 +49,10 @@ export class InsertLane {
     await this.session.run("START TRANSACTION");
   }
 
-  async #execute(statement: Buffer): Promise<void> {
-    await this.session.connection.execute(statement);
-    this.#uncommitted += statement.length;
-    recycle(statement);
+  async #store(writer: RowWriter, portion: RowPortion): Promise<void> {
+    await writer.store(this.session.connection, portion);
+    this.#uncommitted += portion.bytes.length;
+    recycle(portion.bytes);
     if (this.#uncommitted < COMMIT_BYTES) return;
     await this.session.run("COMMIT", "START TRANSACTION");
     this.#uncommitted = 0;
