@@ -1,11 +1,7 @@
-import { readFileSync } from "node:fs";
+import { decantVersion } from "../operations/own-version.ts";
 import { CLIENT_VERSION } from "../volume/version.ts";
 
-/** The version of this package. */
-export function decantVersion(): string {
-  const manifest = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
-  return (JSON.parse(manifest) as { version: string }).version;
-}
+export { decantVersion } from "../operations/own-version.ts";
 
 /** What `version` and `--version` print. */
 export function versionLine(): string {

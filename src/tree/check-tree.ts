@@ -87,6 +87,8 @@ export class TreeChecker {
   #source: DataView = new DataView(new ArrayBuffer(0));
   /** Depth of directories whose content stands elsewhere. */
   #skipping = 0;
+  /** The entry at hand is a directory with a frame of its own. */
+  #isEntered = false;
   #largestHigh = 0;
   #largestLow = 1;
   #chunksOf: DataView | undefined;
@@ -123,6 +125,7 @@ export class TreeChecker {
   #entry(bytes: Buffer, at: number): void {
     if (this.#openPlace !== undefined) this.#closePlace();
     this.#chunksOf = undefined;
+    this.#isEntered = false;
     const flags = bytes[at + ENTRY_FLAGS]!;
     const isDirectory = bytes[at + ENTRY_TYPE] === FileType.directory;
     if (this.#skipping > 0) {
@@ -160,9 +163,11 @@ export class TreeChecker {
     this.counts.directory++;
     this.#enter(bytes, at, undefined, inTrash);
     if (this.#options.inodes !== undefined) this.#inode(bytes, at, FileType.directory, true);
+    this.#xattrs(bytes, at, xattrsOffset(bytes, at), chunksOffset(bytes, at));
   }
 
   #enter(bytes: Buffer, at: number, name: Buffer | undefined, inTrash: boolean): void {
+    this.#isEntered = true;
     const isMissing = (bytes[at + ENTRY_FLAGS]! & ENTRY_NODE_MISSING) !== 0;
     const links = isMissing ? undefined : bytes.readUInt32BE(attributeOffset(bytes, at) + ATTR_NLINK);
     this.#frames.push(new CheckFrame(bytes.readBigUInt64BE(at + ENTRY_INODE), name, inTrash, links));
@@ -255,7 +260,7 @@ export class TreeChecker {
     const type = source.getUint8(at + ENTRY_TYPE);
     const repeated = this.seen.add(bytes, at + ENTRY_INODE);
     this.counts.file++;
-    if (type === FileType.symlink) this.counts.symlink++;
+    if (type === FileType.symlink && source.getUint32(at + ENTRY_SYMLINK_SIZE) > 0) this.counts.symlink++;
     if (repeated && this.directorySet.has(bytes, at + ENTRY_INODE)) {
       this.#report("two-types", bytes, at);
       return;
@@ -369,7 +374,7 @@ export class TreeChecker {
     const inode = bytes.readBigUInt64BE(at + ENTRY_INODE);
     if ((bytes[at + ENTRY_FLAGS]! & ENTRY_ROOT) !== 0) return { path: isTrashInode(inode) ? "/.trash" : "/" };
     const name = bytes.subarray(at + ENTRY_NAME, attributeOffset(bytes, at));
-    const above = this.#frames.at(-1)?.inode === inode ? this.#frames.slice(0, -1) : this.#frames;
+    const above = this.#isEntered ? this.#frames.slice(0, -1) : this.#frames;
     return { path: pathOf(above, name), inode };
   }
 

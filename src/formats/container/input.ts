@@ -15,6 +15,8 @@ export interface InputOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Decrypt first, decompress then. */
   readonly decryption?: { readonly keyFile: string; readonly algorithm: string };
+  /** Is shown every byte as it is stored, once and in order; it borrows the piece. */
+  readonly onRead?: (piece: Buffer) => void;
 }
 
 /** An opened input. Close it in any case. */
@@ -47,7 +49,7 @@ export async function openInput(source: InputSource, options: InputOptions): Pro
   const raw =
     "file" in source ? await openFile(source.file, signal) : openStream(source.stream, "the input stream", signal);
   try {
-    let content = await peek(raw.read());
+    let content = await peek(options.onRead === undefined ? raw.read() : shown(raw.read(), options.onRead));
     // Large automatic backups of encrypted volumes are stored in clear (docs/spec/auto-backup.md §7).
     const isEncrypted = decryption !== undefined && compressionOf(content.head) !== "gzip";
     if (isEncrypted) {
@@ -66,6 +68,13 @@ export async function openInput(source: InputSource, options: InputOptions): Pro
   } catch (error) {
     await raw.close();
     throw error;
+  }
+}
+
+async function* shown(content: AsyncGenerator<Buffer>, onRead: (piece: Buffer) => void): AsyncGenerator<Buffer> {
+  for await (const piece of content) {
+    onRead(piece);
+    yield piece;
   }
 }
 

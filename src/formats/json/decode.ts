@@ -15,6 +15,8 @@ export interface JsonDecodeOptions {
    * `MAX_EXAMPLES` calls of a kind have one.
    */
   onWarning(kind: string, text: string, example?: string): void;
+  /** Also warn of `odd-text`: text that can be read, but that no dump has. */
+  readonly strictText?: boolean;
 }
 
 /** For tests. */
@@ -160,6 +162,7 @@ class DumpDecoder {
     } catch (error) {
       if (error !== NEED_DATA) throw error;
       this.#tokens.rewind();
+      this.#tokens.oddText = undefined;
       this.#warnings = [];
       return true;
     }
@@ -269,6 +272,12 @@ class DumpDecoder {
   }
 
   #commit(): void {
+    const { oddText } = this.#tokens;
+    if (oddText !== undefined) {
+      this.#tokens.oddText = undefined;
+      if (this.#options.strictText === true)
+        this.#warn("odd-text", "Text that no dump has was read as it stands", oddText);
+    }
     this.#tokens.commit();
     if (this.#warnings.length === 0) return;
     for (const { kind, text, example } of this.#warnings) this.#options.onWarning(kind, text, example);

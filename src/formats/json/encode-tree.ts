@@ -104,6 +104,9 @@ export class TreeEncoder {
   readonly out: TextWriter = new TextWriter(1024 * 1024);
   entries = 0;
   directories = 0;
+  symlinks = 0;
+  xattrs = 0;
+  chunks = 0;
   readonly #acls: ReadonlyMap<number, Buffer>;
   readonly #aclTexts: Map<number, ConstantText> = new Map();
   readonly #onFinding: OnTreeFinding;
@@ -206,12 +209,16 @@ export class TreeEncoder {
         out.writeText(SYMLINK);
         out.writeEscaped(bytes, attributeEnd, xattrs);
         out.writeU8(QUOTE);
+        this.symlinks++;
       } else {
         this.#find("missing-symlink", at);
       }
     }
     if (chunks > xattrs) {
       this.#member();
+      for (let xattr = xattrs; xattr < chunks; xattr += 6 + source.getUint16(xattr) + source.getUint32(xattr + 2)) {
+        this.xattrs++;
+      }
       if (!writeXattrs(out, bytes, xattrs, chunks)) this.#find("xattr-name", at);
     }
     if (attributeEnd - attribute < ATTR_TAIL + 8) return;
@@ -295,6 +302,7 @@ export class TreeEncoder {
       }
       writeChunk(out, source, at);
       open.written++;
+      this.chunks++;
     }
   }
 

@@ -28,6 +28,8 @@ export interface EncodeResult {
   entries: number;
   directories: number;
   bytes: number;
+  /** What the entries have, at every place of a file that has several. */
+  contents?: { readonly symlink: number; readonly xattr: number; readonly chunk: number };
 }
 
 /** Text is handed on in pieces of about this size. */
@@ -81,6 +83,7 @@ function handOn(tree: TreeEncoder, options: EncodeOptions, result: EncodeResult)
   result.bytes += piece.length;
   result.entries = tree.entries;
   result.directories = tree.directories;
+  result.contents = { symlink: tree.symlinks, xattr: tree.xattrs, chunk: tree.chunks };
   options.onProgress?.(tree.entries, result.bytes);
   return piece;
 }

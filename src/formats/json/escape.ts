@@ -33,6 +33,15 @@ export function percentUnescape(source: Buffer, start: number, end: number, targ
   return to;
 }
 
+/** Whether a `%` in `source[start..end)` stands for itself: dumps write `%25` for it. */
+export function hasLoosePercent(source: Buffer, start: number, end: number): boolean {
+  for (let at = start; at < end; at++) {
+    if (source[at] !== PERCENT) continue;
+    if (at + 2 >= end || UPPER_HEX[source[at + 1]!]! < 0 || UPPER_HEX[source[at + 2]!]! < 0) return true;
+  }
+  return false;
+}
+
 /** Length of the valid UTF-8 sequence at `at`, 0 when there is none: surrogates, overlong and cut forms are none (§2). */
 export function utf8SequenceLength(bytes: Uint8Array, at: number, end: number): number {
   const first = bytes[at]!;

@@ -1,6 +1,6 @@
 import { fourDigits } from "../../base/digits.ts";
 import { printableName } from "../../volume/path.ts";
-import { invalidUtf8At, percentUnescape } from "./escape.ts";
+import { hasLoosePercent, invalidUtf8At, percentUnescape } from "./escape.ts";
 import { readJsonEscape } from "./json-escapes.ts";
 import { DAMAGE_HINT, JsonWindow } from "./json-window.ts";
 
@@ -65,6 +65,8 @@ export class JsonTokens extends JsonWindow {
   textEnd = 0;
   /** The last string stood there as it is: no escapes, control characters or slashes. */
   isPlain = true;
+  /** What a string had that no dump writes, until somebody takes it. */
+  oddText: string | undefined;
   /** Halves of the last integer as 64 bits, two's complement. */
   high = 0;
   low = 0;
@@ -105,12 +107,14 @@ export class JsonTokens extends JsonWindow {
   #unescape(start: number, end: number, found: number, percent: boolean): void {
     if ((found & NON_ASCII) !== 0) this.#checkUtf8(start, end);
     if ((found & CONTROL) !== 0) {
+      this.oddText = "unescaped control characters";
       for (let at = start; at < end; at++) if (this.buffer[at] === 0x0a) this.line++;
     }
     const unescapeJson = (found & BACKSLASH) !== 0;
     // A percent sign can also come out of \u0025.
     const unescapePercent = percent && (found & (PERCENT | BACKSLASH)) !== 0;
     if (!unescapeJson && !unescapePercent) return;
+    if (unescapePercent && hasLoosePercent(this.buffer, start, end)) this.oddText = "a % that begins no escape";
     if (this.#scratch.length < end - start) this.#scratch = Buffer.allocUnsafeSlow((end - start) * 2);
     const scratch = this.#scratch;
     this.text = scratch;
