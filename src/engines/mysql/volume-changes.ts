@@ -14,14 +14,21 @@ import { type MysqlSession, withSession } from "./mysql-session.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Lock wait timeout, deadlock, changed since the snapshot, duplicate key: another writer was there at the same moment. */
-const COLLISIONS: ReadonlySet<number> = new Set([1205, 1213, 1020, 1062]);
+/**
+ * Deadlock, changed since the snapshot, duplicate key: another writer was there at the same moment, and nothing of the transaction
+ * is stored, not even when the answer came to its COMMIT. A lost connection is none of these: then nobody knows.
+ */
+const COLLISIONS: ReadonlySet<number> = new Set([1213, 1020, 1062]);
 const MAX_ATTEMPTS = 50;
+
+/** Clients hold row locks for milliseconds; the lock of a table may have to wait for somebody's long transaction. */
+const LIMIT_WAITING = "SET innodb_lock_wait_timeout = 30, lock_wait_timeout = 30";
 
 const CLEANUP_TIMEOUT_MS = 30_000;
 
 /** Runs `work` in a transaction, again when it collided with another writer: nothing of it was stored then. */
 async function inTransaction<T>(session: MysqlSession, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  await session.run(LIMIT_WAITING);
   for (let attempt = 0; ; attempt++) {
     try {
       await session.run("START TRANSACTION");
@@ -164,7 +171,7 @@ export async function storeUserGroupUsage(
 async function syncTables(session: MysqlSession, address: MysqlAddress): Promise<void> {
   const statements = missingSchema(session.catalog, address.tablePrefix);
   if (statements.length === 0) return;
-  await session.run(...statements);
+  await session.run(LIMIT_WAITING, ...statements);
   await session.refreshCatalog();
 }
 

@@ -70,6 +70,15 @@ const MEANINGS: readonly (readonly [sqlState: string, Meaning])[] = [
     },
   ],
   [
+    "40P01",
+    {
+      code: "DECANT_E_POSTGRES_CONFLICT",
+      text: "gave up the transaction because it and another one waited for each other",
+      hint: "Try again",
+      retryable: true,
+    },
+  ],
+  [
     "57014",
     {
       code: "DECANT_E_POSTGRES_CANCELED",

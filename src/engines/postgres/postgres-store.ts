@@ -62,15 +62,15 @@ export class PostgresStore implements MetadataStore {
   }
 
   createVolume(volume: NewVolume, signal: AbortSignal): Promise<void> {
-    return withConnection(this.#address, signal, (connection) => createVolumeRows(connection, volume));
+    return withConnection(this.#address, signal, (connection) => createVolumeRows(connection, signal, volume));
   }
 
   updateSetting(change: (stored: Buffer | undefined) => SettingChange, signal: AbortSignal): Promise<void> {
-    return withConnection(this.#address, signal, (connection) => changeSetting(connection, change));
+    return withConnection(this.#address, signal, (connection) => changeSetting(connection, signal, change));
   }
 
   replaceUserGroupUsage(usage: readonly RecordBatch[], signal: AbortSignal): Promise<void> {
-    return withConnection(this.#address, signal, (connection) => storeUserGroupUsage(connection, usage));
+    return withConnection(this.#address, signal, (connection) => storeUserGroupUsage(connection, signal, usage));
   }
 
   listSessions(signal: AbortSignal): Promise<SessionSummary[]> {

@@ -1,22 +1,52 @@
-import { ConflictError } from "../../base/errors.ts";
+import { setTimeout as sleep } from "node:timers/promises";
+import { ConflictError, EngineError } from "../../base/errors.ts";
 import { TRASH_INODE } from "../../volume/inode.ts";
 import { packBatch, type RecordBatch, unpackBatch } from "../../volume/records.ts";
 import type { NewVolume, SettingChange } from "../engine.ts";
 import { unpackNodeRow } from "../sql/node-row.ts";
 import { NEW_VOLUME_COUNTERS, NODE_COLUMNS, tableName } from "../sql/schema.ts";
 import type { PostgresConnection, SqlValue } from "./postgres-connection.ts";
+import { sqlState } from "./postgres-errors.ts";
 import { quote, readSettingRow, syncTables } from "./postgres-schema.ts";
 
 /** Clients hold row locks for milliseconds; a table lock may have to wait for somebody's long transaction. */
 const BEGIN = "BEGIN; SET LOCAL lock_timeout = '30s'";
 
 /**
+ * Serialization failure, deadlock: another writer was there at the same moment, and nothing of the transaction is stored, not even
+ * when the answer came to its COMMIT. A lost connection is none of these: then nobody knows.
+ */
+const COLLISIONS: ReadonlySet<string | undefined> = new Set(["40001", "40P01"]);
+const MAX_ATTEMPTS = 50;
+
+/** Runs `work` in a transaction, again when it collided with another writer. */
+async function inTransaction(
+  connection: PostgresConnection,
+  signal: AbortSignal,
+  work: () => Promise<void>,
+): Promise<void> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await connection.transaction(BEGIN, work);
+    } catch (error) {
+      const state = error instanceof EngineError ? sqlState(error.cause) : undefined;
+      if (!COLLISIONS.has(state) || attempt >= MAX_ATTEMPTS) throw error;
+    }
+    await sleep(attempt * attempt, undefined, { signal });
+  }
+}
+
+/**
  * What `format` stores for a new volume (docs/spec/sql.md §9.2), in one transaction, so that the database holds all of it or
  * nothing. Other tables in the database, also of a volume with another prefix, do not matter.
  */
-export async function createVolumeRows(connection: PostgresConnection, volume: NewVolume): Promise<void> {
+export async function createVolumeRows(
+  connection: PostgresConnection,
+  signal: AbortSignal,
+  volume: NewVolume,
+): Promise<void> {
   const { tablePrefix } = connection.address;
-  await connection.transaction(BEGIN, async () => {
+  await inTransaction(connection, signal, async () => {
     if ((await readSettingRow(connection)) !== undefined) {
       throw new ConflictError("DECANT_E_VOLUME_EXISTS", "The database holds a volume already");
     }
@@ -43,9 +73,10 @@ export async function createVolumeRows(connection: PostgresConnection, volume: N
 /** Changes the setting while its row is locked: no other writer comes between (docs/spec/sql.md §9.3). */
 export async function changeSetting(
   connection: PostgresConnection,
+  signal: AbortSignal,
   change: (stored: Buffer | undefined) => SettingChange,
 ): Promise<void> {
-  await connection.transaction(BEGIN, async () => {
+  await inTransaction(connection, signal, async () => {
     const decided = change(await readSettingRow(connection, "FOR UPDATE"));
     if (decided.setting === undefined) return;
     await syncTables(connection);
@@ -60,9 +91,10 @@ export async function changeSetting(
 /** Sets the usage of every user and group to that of the batches, 0 where they have none; limits stay (docs/spec/sql.md §14.4). */
 export async function storeUserGroupUsage(
   connection: PostgresConnection,
+  signal: AbortSignal,
   usage: readonly RecordBatch[],
 ): Promise<void> {
-  await connection.transaction(BEGIN, async () => {
+  await inTransaction(connection, signal, async () => {
     await syncTables(connection);
     const table = connection.catalog.table("user_group_quota");
     await connection.run(`UPDATE ${table} SET used_space = 0, used_inodes = 0`);
