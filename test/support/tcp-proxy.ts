@@ -1,11 +1,17 @@
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 
-/** What happens to a connection when so many bytes went that way, counted over all connections. */
+/** What happens to a connection at a certain point of what goes that way. */
 export interface ProxyFault {
   readonly direction: "toServer" | "toClient";
-  readonly afterBytes: number;
-  /** `cut`: the connection is reset. `stall`: it stays, but nothing passes any more. */
-  readonly action: "cut" | "stall";
+  /** The point: when so many bytes have passed, counted over all connections. */
+  readonly afterBytes?: number;
+  /** The point: before this text, which comes in one piece. */
+  readonly beforeText?: string;
+  /**
+   * `cut`: the connection is reset. `stall`: it stays, but nothing passes any more. `hold`: what goes in this direction is dropped, but
+   * each side sees when the other one ends.
+   */
+  readonly action: "cut" | "stall" | "hold";
   /** Also refuse every connection from then on. */
   readonly refuse?: boolean;
 }
@@ -18,6 +24,7 @@ export class TcpProxy {
   readonly #sockets: Set<Socket> = new Set();
   readonly #fault: ProxyFault | undefined;
   #isFaulted = false;
+  #heldPort: number | undefined;
 
   private constructor(targetPort: number, fault: ProxyFault | undefined) {
     this.#fault = fault;
@@ -28,6 +35,11 @@ export class TcpProxy {
     const proxy = new TcpProxy(targetPort, fault);
     await new Promise<void>((resolve) => proxy.#server.listen(0, "127.0.0.1", resolve));
     return proxy;
+  }
+
+  /** From which port the server is spoken to by the connection that is held. */
+  get heldPort(): number | undefined {
+    return this.#heldPort;
   }
 
   get port(): number {
@@ -59,7 +71,7 @@ export class TcpProxy {
       to.destroy();
     });
     from.on("data", (bytes: Buffer) => {
-      const left = this.#left(direction);
+      const left = this.#left(direction, bytes);
       if (bytes.length <= left) {
         this.passed[direction] += bytes.length;
         if (!to.write(bytes)) {
@@ -76,14 +88,21 @@ export class TcpProxy {
     });
   }
 
-  /** Bytes that may still pass. */
-  #left(direction: ProxyFault["direction"]): number {
+  /** How many of these bytes may still pass. */
+  #left(direction: ProxyFault["direction"], bytes: Buffer): number {
     const fault = this.#fault;
     if (this.#isFaulted || fault === undefined || fault.direction !== direction) return Number.POSITIVE_INFINITY;
-    return fault.afterBytes - this.passed[direction];
+    const at = fault.beforeText === undefined ? -1 : bytes.indexOf(fault.beforeText);
+    if (at >= 0) return at;
+    return (fault.afterBytes ?? Number.POSITIVE_INFINITY) - this.passed[direction];
   }
 
   #fail(from: Socket, to: Socket): void {
+    if (this.#fault!.action === "hold") {
+      this.#heldPort = (this.#fault!.direction === "toClient" ? from : to).localPort;
+      from.removeAllListeners("data").on("data", () => undefined); // who reads nothing does not see the end either
+      return;
+    }
     if (this.#fault!.action === "stall") {
       for (const socket of [from, to]) socket.removeAllListeners("data").pause();
       return;
