@@ -50,7 +50,7 @@ import type { FlatWriter } from "./flat-writer.ts";
 import { hashBytes } from "./hash-bytes.ts";
 import { InodeKeys } from "./inode-key.ts";
 import { InodeSet } from "./inode-set.ts";
-import { hashAttribute, type LinkTable } from "./link-table.ts";
+import { hashAttribute, type LinkCounts, type LinkTable, putLinkCount } from "./link-table.ts";
 import { OwnerUsage } from "./owner-usage.ts";
 import type { QuotaUsage } from "./quota-usage.ts";
 import { newTrashRootAttribute } from "./trash-root.ts";
@@ -59,6 +59,7 @@ export interface EntryConsolidatorOptions {
   readonly writer: FlatWriter;
   readonly findings: FindingList;
   readonly links: LinkTable;
+  readonly linkCounts: LinkCounts;
   readonly quotas: QuotaUsage;
 }
 
@@ -283,10 +284,8 @@ export class EntryConsolidator {
     const fixed = frame.inTrash && (frame.isRoot || isTrashInode(frame.inode.readBigUInt64BE(0)));
     const links = fixed ? 2 : 2 + frame.subdirectories;
     const attribute = frame.attribute;
-    if (attribute.readUInt32BE(ATTR_NLINK) !== links) {
-      this.#options.findings.add("link-count", () => printablePath(this.#names(frame.name)));
-    }
-    attribute.writeUInt32BE(links, ATTR_NLINK);
+    const { findings, linkCounts } = this.#options;
+    putLinkCount(attribute, links, linkCounts, findings, () => printablePath(this.#names(frame.name)));
     attribute.writeBigUInt64BE(4096n, ATTR_LENGTH);
     attribute.writeBigUInt64BE(parent === undefined ? 1n : parent.inode.readBigUInt64BE(0), ATTR_PARENT);
     const renumbered = this.#renumberAcls(attribute, () => printablePath(this.#names(frame.name)));

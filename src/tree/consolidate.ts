@@ -11,7 +11,7 @@ import {
 } from "../volume/records.ts";
 import { EntryConsolidator } from "./consolidate-entries.ts";
 import { FlatWriter } from "./flat-writer.ts";
-import { LinkTable, type NodeRepair } from "./link-table.ts";
+import { type LinkCounts, LinkTable, type NodeRepair } from "./link-table.ts";
 import { MemoryBudget } from "./memory-budget.ts";
 import { OwnerUsage } from "./owner-usage.ts";
 import { MAX_PIECE_BYTES } from "./piece-sorter.ts";
@@ -30,6 +30,8 @@ export interface ConsolidateOptions {
   readonly repair: NodeRepair;
   /** The setting's TrashDays, asked for when the tree has ended: with 0, what is in the trash counts for no owner. */
   readonly trashDays: () => bigint;
+  /** `keep` for a copy that shall be turned back into the same source. Default `compute`. */
+  readonly linkCounts?: LinkCounts;
 }
 
 /** The volume as it was consolidated. */
@@ -59,11 +61,11 @@ export async function* consolidate(
   options: ConsolidateOptions,
   result: Consolidated,
 ): AsyncGenerator<RecordBatch> {
-  const { maxBytes, tmpDir, findings } = options;
+  const { maxBytes, tmpDir, findings, linkCounts = "compute" } = options;
   const budget = new MemoryBudget(maxBytes);
   const pieceBytes = Math.min(MAX_PIECE_BYTES, Math.max(1024 * 1024, Math.floor(maxBytes / 8)));
   const spill = new SpillFile(tmpDir);
-  const links = new LinkTable(budget, spill, pieceBytes, findings);
+  const links = new LinkTable(budget, spill, pieceBytes, findings, linkCounts);
   const slices = new SliceReferences(budget, spill, pieceBytes);
   const totals = new RecordSorter({
     budget,
@@ -75,7 +77,7 @@ export async function* consolidate(
   const quotas = new QuotaUsage(totals, findings);
   const writer = new FlatWriter(slices);
   const head = new HeadRecords(findings, result.source, quotas.quotas);
-  const entries = new EntryConsolidator({ writer, findings, links, quotas });
+  const entries = new EntryConsolidator({ writer, findings, links, linkCounts, quotas });
   try {
     for await (const batch of records) {
       if (batch.kind === "tree") {

@@ -27,6 +27,26 @@ export interface NodeRepair {
   replaceNodes(batch: RecordBatch): Promise<void>;
 }
 
+/** Whether link counts are those of the tree, or the source's own whatever the tree says. */
+export type LinkCounts = "compute" | "keep";
+
+/** Notes a link count that is not that of the tree, and puts it right when that is wanted. */
+export function putLinkCount(
+  attribute: Buffer,
+  links: number,
+  linkCounts: LinkCounts,
+  findings: FindingList,
+  place: () => string,
+): void {
+  if (attribute.readUInt32BE(ATTR_NLINK) === links) return;
+  if (linkCounts === "keep") {
+    findings.addOther("link-count-kept", "Link counts that do not fit the tree were kept as they are", false, place);
+    return;
+  }
+  findings.add("link-count", place);
+  attribute.writeUInt32BE(links, ATTR_NLINK);
+}
+
 /** What is known of one file with several places. */
 interface Group {
   inode: bigint;
@@ -41,9 +61,17 @@ interface Group {
 export class LinkTable {
   readonly #places: RecordSorter;
   readonly #findings: FindingList;
+  readonly #linkCounts: LinkCounts;
   #next = 0;
 
-  constructor(budget: MemoryBudget, spill: SpillFile, pieceBytes: number, findings: FindingList) {
+  constructor(
+    budget: MemoryBudget,
+    spill: SpillFile,
+    pieceBytes: number,
+    findings: FindingList,
+    linkCounts: LinkCounts = "compute",
+  ) {
+    this.#linkCounts = linkCounts;
     this.#places = new RecordSorter({ budget, spill, pieceBytes, writeKey: keyOfLeadingUint64, compare: compareWhole });
     this.#findings = findings;
   }
@@ -115,8 +143,7 @@ export class LinkTable {
   }
 
   #complete(group: Group, attribute: Buffer): Buffer {
-    if (group.links !== group.sourceLinks) this.#findings.add("link-count", () => `inode ${group.inode}`);
-    attribute.writeUInt32BE(group.links, ATTR_NLINK);
+    putLinkCount(attribute, group.links, this.#linkCounts, this.#findings, () => `inode ${group.inode}`);
     attribute.writeBigUInt64BE(group.links > 1 ? 0n : [...group.parents.keys()][0]!, ATTR_PARENT);
     return attribute;
   }
@@ -124,16 +151,19 @@ export class LinkTable {
   /** The source said that the file has one place, but there are more: the record written for it is corrected. */
   async #repair(group: Group, repair: NodeRepair): Promise<void> {
     const [attribute] = await repair.readNodes([group.inode]);
-    this.#findings.add("link-count", () => `inode ${group.inode}`);
-    if (attribute === undefined) return; // Nothing is written in a dry run.
-    if (hashAttribute(attribute) !== Number(group.hashes >> 32n)) {
-      this.#findings.add("file-differs", () => `inode ${group.inode} in directory ${[...group.parents.keys()][0]}`);
+    if (attribute === undefined) {
+      this.#findings.add("link-count", () => `inode ${group.inode}`);
+      return; // Nothing is written in a dry run.
     }
+    const other = [...group.parents.keys()][0];
     const first = attribute.readBigUInt64BE(ATTR_PARENT);
     group.links++;
     group.parents.set(first, (group.parents.get(first) ?? 0n) + 1n);
     const corrected = Buffer.from(attribute);
-    corrected.writeUInt32BE(group.links, ATTR_NLINK);
+    putLinkCount(corrected, group.links, this.#linkCounts, this.#findings, () => `inode ${group.inode}`);
+    if (hashAttribute(attribute) !== Number(group.hashes >> 32n)) {
+      this.#findings.add("file-differs", () => `inode ${group.inode} in directory ${other}`);
+    }
     corrected.writeBigUInt64BE(0n, ATTR_PARENT);
     const node: NodeRecord = { inode: group.inode, attribute: corrected };
     await repair.replaceNodes(packBatch("node", [node]));
