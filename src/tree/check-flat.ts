@@ -133,11 +133,11 @@ export class FlatChecks implements InodeObserver {
       if (!this.#isAtParent) this.#wrongParent(joined, parent);
     } else if (this.#entries > 1) {
       this.#report("directory-repeated", joined);
-    } else if (isTrashInode(inode) || isTrashInode(parent)) {
-      this.#report("directory-without-entry", joined);
     } else {
-      // The top of a directory that is being cloned (docs/spec/sql.md §13): a lost entry shows at its parent's link count.
-      this.#report("detached-directory", joined);
+      // The top of a directory that is being cloned (docs/spec/sql.md §13): a lost entry shows at its parent's link count, but
+      // not in the trash, where there are no clones.
+      const isInTrash = isTrashInode(inode) || isTrashInode(parent);
+      this.#report(isInTrash ? "directory-without-entry" : "detached-directory", joined);
       if (this.#detached.length < MAX_DETACHED) this.#detached.push(inode);
     }
   }
