@@ -20,8 +20,8 @@ export interface Cipher {
 }
 
 const HEAD_BYTES = 3;
-const TAG_BYTES = 16;
-const OAEP_LABEL = Buffer.from("keys");
+export const TAG_BYTES = 16;
+export const OAEP_LABEL: Buffer = Buffer.from("keys");
 
 const DECRYPT_HINT =
   "Check that the file is an encrypted backup object of this volume, and that key and --encrypt-algo are those of the volume";

@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { createHash, type Hash, randomBytes } from "node:crypto";
 import { constants } from "node:fs";
 import { type FileHandle, open, readlink, realpath, rename, rm, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
@@ -6,8 +6,11 @@ import type { Writable } from "node:stream";
 import { createGzip, createZstdCompress, type Gzip, type ZstdCompress, constants as zlib } from "node:zlib";
 import { FileError } from "../../base/errors.ts";
 import type { CompressionName } from "./decompress.ts";
+import { cipherOf } from "./decrypt.ts";
+import { Encryptor } from "./encrypt.ts";
 import { fileError } from "./file-error.ts";
 import { openNamedPipeForWriting } from "./named-pipe.ts";
+import { readPrivateKey } from "./private-key.ts";
 
 export type { CompressionName } from "./decompress.ts";
 
@@ -17,6 +20,14 @@ export interface OutputOptions {
   readonly signal: AbortSignal;
   /** By the suffix of the file unless told: `.gz`, `.zstd`, `.zst`; streams are not compressed. */
   readonly compression?: CompressionName;
+  /** Compute `sha256` on the way. */
+  readonly hash?: boolean;
+  /** Encrypt what was compressed; `env` may hold the passphrase of the key. */
+  readonly encryption?: {
+    readonly keyFile: string;
+    readonly algorithm: string;
+    readonly env: Readonly<Record<string, string | undefined>>;
+  };
 }
 
 /** An output that is being written. End it with `commit` or `abort`. */
@@ -24,6 +35,8 @@ export interface Output {
   readonly compression: CompressionName;
   /** Bytes that reached the file or stream so far. */
   readonly writtenBytes: number;
+  /** SHA-256 of those bytes in hexadecimal digits, after `commit`; undefined when it was not asked for. */
+  readonly sha256: string | undefined;
   /** Takes over `bytes`; resolves when more may be written. */
   write(bytes: Buffer): Promise<void>;
   /** Makes everything durable and, for a file, lets it appear under its name. */
@@ -49,11 +62,20 @@ export function compressionOfName(file: string): CompressionName {
 export async function openOutput(target: OutputTarget, options: OutputOptions): Promise<Output> {
   options.signal.throwIfAborted();
   const compression = options.compression ?? ("file" in target ? compressionOfName(target.file) : "none");
+  const encryptor = options.encryption && (await createEncryptor(options.encryption, options.signal));
   const sink =
     "file" in target
       ? await openFileSink(target.file, options.signal)
       : openStreamSink(target.stream, "the output stream", options.signal);
-  return new SinkOutput(sink, compression, options.signal);
+  return new SinkOutput(sink, compression, options, encryptor);
+}
+
+async function createEncryptor(
+  { keyFile, algorithm, env }: NonNullable<OutputOptions["encryption"]>,
+  signal: AbortSignal,
+): Promise<Encryptor> {
+  const cipher = cipherOf(algorithm);
+  return new Encryptor(await readPrivateKey(keyFile, env, signal), cipher);
 }
 
 /** Where compressed or plain bytes end up. */
@@ -66,6 +88,9 @@ interface Sink {
 class SinkOutput implements Output {
   readonly compression: CompressionName;
   writtenBytes = 0;
+  sha256: string | undefined;
+  readonly #hash: Hash | undefined;
+  readonly #encryptor: Encryptor | undefined;
   readonly #sink: Sink;
   readonly #signal: AbortSignal;
   readonly #compressor: Gzip | ZstdCompress | undefined;
@@ -77,9 +102,11 @@ class SinkOutput implements Output {
   #failure: unknown;
   #isEnded = false;
 
-  constructor(sink: Sink, compression: CompressionName, signal: AbortSignal) {
+  constructor(sink: Sink, compression: CompressionName, options: OutputOptions, encryptor: Encryptor | undefined) {
+    this.#encryptor = encryptor;
     this.#sink = sink;
-    this.#signal = signal;
+    this.#signal = options.signal;
+    this.#hash = options.hash === true ? createHash("sha256") : undefined;
     this.compression = compression;
     this.#compressor = compression === "none" ? undefined : createCompressor(compression);
     this.#pump = this.#compressor === undefined ? undefined : this.#runPump(this.#compressor);
@@ -123,7 +150,9 @@ class SinkOutput implements Output {
     this.#compressor?.end();
     await this.#pump;
     this.#throwFailure();
+    if (this.#encryptor !== undefined) await this.#store(this.#encryptor.end());
     await this.#sink.commit();
+    this.sha256 = this.#hash?.digest("hex");
     this.#isEnded = true;
   }
 
@@ -135,8 +164,13 @@ class SinkOutput implements Output {
     await this.#sink.abort();
   }
 
-  async #put(bytes: Buffer): Promise<void> {
+  #put(bytes: Buffer): Promise<void> {
+    return this.#store(this.#encryptor === undefined ? bytes : this.#encryptor.update(bytes));
+  }
+
+  async #store(bytes: Buffer): Promise<void> {
     await this.#sink.write(bytes);
+    this.#hash?.update(bytes);
     this.writtenBytes += bytes.length;
   }
 
