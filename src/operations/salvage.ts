@@ -1,0 +1,62 @@
+import { DataError } from "../base/errors.ts";
+import { FileType } from "../volume/file-type.ts";
+import type { FindingList } from "../volume/findings.ts";
+import type { RecordBatch, RecordStream } from "../volume/records.ts";
+import {
+  ENTRY_TYPE,
+  ITEM_TAG,
+  KEEP_ACL_ID,
+  LEAVE_ACCESS_ACL,
+  LEAVE_DEFAULT_ACL,
+  LEAVE_XATTRS,
+  TREE_ENTRY,
+  TREE_LEAVE,
+} from "../volume/tree-item.ts";
+
+/**
+ * What can be read of a damaged dump, as a stream that ends well: where the decoder gives up, the loss is noted, and open
+ * directories of a tree are ended. Damage that leaves no setting, or no tree and no record, stays an error.
+ */
+export async function* salvage(records: RecordStream, findings: FindingList): RecordStream {
+  let hasSetting = false;
+  let hasContent = false;
+  let depth = 0;
+  try {
+    for await (const batch of records) {
+      hasSetting ||= batch.kind === "setting";
+      hasContent ||= batch.kind === "tree" || batch.kind === "node" || batch.kind === "edge";
+      if (batch.kind === "tree") depth += directoriesLeftOpen(batch.bytes);
+      yield batch;
+    }
+  } catch (error) {
+    if (!(error instanceof DataError) || !hasSetting || !hasContent) throw error;
+    findings.addOther(
+      "damaged",
+      "The dump is damaged: what stands behind the damage is lost",
+      true,
+      () => error.message,
+    );
+    if (depth > 0) yield leaves(depth);
+  }
+}
+
+function directoriesLeftOpen(bytes: Buffer): number {
+  let depth = 0;
+  for (let at = 0; at < bytes.length; at += bytes.readUInt32BE(at)) {
+    const tag = bytes[at + ITEM_TAG];
+    if (tag === TREE_ENTRY && bytes[at + ENTRY_TYPE] === FileType.directory) depth++;
+    else if (tag === TREE_LEAVE) depth--;
+  }
+  return depth;
+}
+
+function leaves(count: number): RecordBatch {
+  const bytes = Buffer.alloc(count * LEAVE_XATTRS);
+  for (let at = 0; at < bytes.length; at += LEAVE_XATTRS) {
+    bytes.writeUInt32BE(LEAVE_XATTRS, at);
+    bytes[at + ITEM_TAG] = TREE_LEAVE;
+    bytes.writeUInt32BE(KEEP_ACL_ID, at + LEAVE_ACCESS_ACL);
+    bytes.writeUInt32BE(KEEP_ACL_ID, at + LEAVE_DEFAULT_ACL);
+  }
+  return { kind: "tree", count, bytes };
+}
