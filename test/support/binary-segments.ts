@@ -2,10 +2,11 @@ import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { decodeBinaryDump } from "../../src/formats/binary/decode.ts";
 import { encodeBinaryDump } from "../../src/formats/binary/encode.ts";
-import { DUMP_ORDER } from "../../src/formats/binary/segment-types.ts";
+import { encodeFooter } from "../../src/formats/binary/footer.ts";
+import { DUMP_ORDER, SEGMENT_TYPES } from "../../src/formats/binary/segment-types.ts";
 import { type FlatKind, packBatch, type RecordBatch, type RecordTypes } from "../../src/volume/records.ts";
 import { fixture } from "./repository.ts";
-import { pieces, streamOf } from "./volume-streams.ts";
+import { streamOf } from "./volume-streams.ts";
 
 const signal: AbortSignal = new AbortController().signal;
 
@@ -37,6 +38,42 @@ export function bodiesByType(bytes: Buffer): Map<number, Buffer> {
   return bodies;
 }
 
+/** A whole dump of these segments, with an end mark and a footer that fits them. */
+export function assembleDump(segments: readonly { readonly type: number; readonly body: Buffer }[]): Buffer {
+  const infos = new Map<string, { records: number; offsets: number[] }>();
+  const parts: Buffer[] = [];
+  let offset = 0;
+  for (const { type, body } of segments) {
+    const { name } = SEGMENT_TYPES[type - 1]!;
+    const info = infos.get(name) ?? { records: 0, offsets: [] };
+    info.records += countItems(body);
+    info.offsets.push(offset);
+    infos.set(name, info);
+    parts.push(segmentBytes(type, body));
+    offset += 12 + body.length;
+  }
+  return Buffer.concat([...parts, Buffer.from([0, 0x74, 0x70, 0x83]), encodeFooter(infos)]);
+}
+
+/** Fields of the outermost message: all are of wire type 2. */
+function countItems(body: Buffer): number {
+  let at = 0;
+  let items = 0;
+  const varint = (): number => {
+    let value = 0;
+    for (let factor = 1; ; factor *= 128) {
+      const byte = body[at++]!;
+      value += (byte & 0x7f) * factor;
+      if (byte < 0x80) return value;
+    }
+  };
+  for (; at < body.length; items++) {
+    varint();
+    at += varint();
+  }
+  return items;
+}
+
 /** A segment with its header. */
 export function segmentBytes(type: number, body: Buffer): Buffer {
   const header = Buffer.alloc(12);
@@ -51,6 +88,16 @@ export interface Decoded {
   readonly notes: string[];
 }
 
+/** A buffer in pieces that are valid until the next is asked for, as files are read: each is overwritten then. */
+async function* passingPieces(bytes: Buffer, size: number): AsyncGenerator<Buffer> {
+  const piece = Buffer.alloc(size);
+  for (let at = 0; at < bytes.length; at += size) {
+    piece.fill(0xff);
+    yield piece.subarray(0, bytes.copy(piece, 0, at, at + size));
+  }
+  piece.fill(0xff);
+}
+
 /** Decodes a dump that comes in pieces of `pieceBytes`. */
 export async function decodeAll(bytes: Buffer, pieceBytes: number = 65536): Promise<Decoded> {
   const batches: RecordBatch[] = [];
@@ -58,7 +105,7 @@ export async function decodeAll(bytes: Buffer, pieceBytes: number = 65536): Prom
   const onNote = (kind: string, _text: string, loss: boolean, example: () => string): void => {
     notes.push(`${kind}${loss ? "!" : ""} ${example()}`);
   };
-  for await (const batch of decodeBinaryDump(pieces(bytes, pieceBytes), { signal, onNote })) batches.push(batch);
+  for await (const batch of decodeBinaryDump(passingPieces(bytes, pieceBytes), { signal, onNote })) batches.push(batch);
   return { batches, notes };
 }
 

@@ -281,7 +281,9 @@ function notBinary(problem: string, offset: number): DataError {
 
 function beginning(window: InputWindow): string {
   const bytes = window.bytes.subarray(window.at, Math.min(window.end, window.at + 12));
-  const isText = bytes.every((byte) => byte >= 0x20 && byte < 0x7f);
+  const isText = bytes.every(
+    (byte) => (byte >= 0x20 && byte < 0x7f) || byte === 0x0a || byte === 0x0d || byte === 0x09,
+  );
   return isText ? JSON.stringify(bytes.toString("latin1")) : `bytes ${bytes.toString("hex")}`;
 }
 

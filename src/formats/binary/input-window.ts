@@ -30,6 +30,8 @@ export class InputWindow {
   async hold(size: number): Promise<boolean> {
     while (this.held < size) {
       if (this.#isEnd) return false;
+      // A piece is valid until the next is asked for.
+      if (this.held > 0) this.#keepHeld(0);
       const next = await this.#input.next();
       if (next.done === true) this.#isEnd = true;
       else this.#append(next.value);
@@ -43,28 +45,35 @@ export class InputWindow {
   }
 
   #append(piece: Buffer): void {
-    const { held } = this;
-    this.base += this.at;
-    if (held === 0) {
+    if (this.held === 0) {
+      this.base += this.at;
       this.bytes = piece;
       this.at = 0;
       this.end = piece.length;
       return;
     }
-    const needed = held + piece.length;
+    this.#keepHeld(piece.length);
+    piece.copy(this.bytes, this.end);
+    this.end += piece.length;
+  }
+
+  /** Moves what is held to the beginning of a buffer of our own, with room for `more` bytes behind it. */
+  #keepHeld(more: number): void {
+    const { held } = this;
+    const needed = held + more;
     let target = this.#carry;
     if (needed > target.length) {
       let capacity = target.length * 2;
       while (capacity < needed) capacity *= 2;
       target = Buffer.allocUnsafeSlow(capacity);
     }
-    // The rest of what is held may stand in the same buffer: `copy` moves overlapping bytes correctly.
-    this.bytes.copy(target, 0, this.at, this.end);
-    piece.copy(target, held);
+    // It may stand in this buffer already: `copy` moves overlapping bytes correctly.
+    if (this.bytes !== target || this.at > 0) this.bytes.copy(target, 0, this.at, this.end);
     this.#carry = target;
+    this.base += this.at;
     this.bytes = target;
     this.at = 0;
-    this.end = needed;
+    this.end = held;
   }
 }
 

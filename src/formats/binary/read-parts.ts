@@ -24,12 +24,15 @@ export async function readFooterOfFile(path: string): Promise<Footer> {
     const length = (await readAt(handle, path, size - FOOTER_LENGTH_BYTES, FOOTER_LENGTH_BYTES)).readBigUInt64BE();
     const room = size - 4 - FOOTER_LENGTH_BYTES;
     if (length > BigInt(Math.min(room, MAX_FOOTER_BYTES))) {
-      throw footerError(`the footer says that it has ${length} bytes, the whole file has ${size}`, size);
+      throw footerError(
+        `its last 8 bytes, the length of the footer, say ${length}, but the whole file has ${size} bytes: it is cut off, or something follows its end`,
+        size,
+      );
     }
     const offset = size - FOOTER_LENGTH_BYTES - Number(length);
     const bytes = await readAt(handle, path, offset - 4, size - offset + 4);
     if (bytes.readUInt32BE() !== EOS) {
-      throw footerError("no end mark stands before the footer", offset - 4);
+      throw footerError("no end mark stands before the footer: it is cut off, or damaged", offset - 4);
     }
     return decodeFooter(bytes.subarray(4), offset);
   } finally {
