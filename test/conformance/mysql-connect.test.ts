@@ -79,7 +79,7 @@ describe.skipIf(!isAvailable)("connecting to MySQL", () => {
       message: expect.stringContaining("self-signed"),
     });
     expect(await failure(`${user}?tls=true`, { SSL_CERT_FILE: "/does/not/exist" })).toMatchObject({
-      message: expect.stringContaining("Cannot read the certificates of SSL_CERT_FILE: ENOENT"),
+      message: "Cannot use the file /does/not/exist of SSL_CERT_FILE: no such file or directory",
     });
   });
 

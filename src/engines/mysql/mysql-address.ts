@@ -13,6 +13,13 @@ export type MysqlEndpoint = { readonly host: string; readonly port: number } | {
  */
 export type MysqlTls = "off" | "verify" | "skip-verify" | "preferred";
 
+/** Names of files in PEM form: the authorities to trust, and the certificate and the key by which the client shows who it is. */
+export interface MysqlTlsFiles {
+  readonly ca: string | undefined;
+  readonly cert: string | undefined;
+  readonly key: string | undefined;
+}
+
 /** A parsed `mysql://[user[:password]@][net][(address)]/database[?parameters]` (docs/spec/sql.md §1). */
 export interface MysqlAddress {
   /** The META-URL, safe to print. */
@@ -23,6 +30,7 @@ export interface MysqlAddress {
   readonly database: string;
   readonly tablePrefix: string;
   readonly tls: MysqlTls;
+  readonly tlsFiles: MysqlTlsFiles;
   readonly connectTimeoutMs: number;
   /** True when the password may be sent in clear text, as some authentication plug-ins of the server want it. */
   readonly allowClearPassword: boolean;
@@ -72,7 +80,8 @@ const UNUSABLE_IN_PREFIX = /[\s.`]/;
 
 /** Understands every form of docs/spec/sql.md §1. Throws `UsageError`, in the reference's own words where it has some. */
 export function parseMysqlAddress(url: string, env: Environment): MysqlAddress {
-  const { base, tablePrefix, parameters } = parseServerAddress(url, env, UNUSABLE_IN_PREFIX);
+  const { base, tablePrefix, parameters: given } = parseServerAddress(url, env, UNUSABLE_IN_PREFIX);
+  const parameters = new Map(given);
   const printable = redactUrl(url);
   const slash = base.lastIndexOf("/");
   const at = base.lastIndexOf("@", slash);
@@ -83,6 +92,7 @@ export function parseMysqlAddress(url: string, env: Environment): MysqlAddress {
   const { endpoint, text } = parseEndpoint(base.slice(at + 1, slash), printable);
   const database = decodeName(base.slice(slash + 1), printable);
   if (database === "") throw invalid(printable, "it names no database");
+  const tlsFiles = takeTlsFiles(parameters, printable);
   const account = at < 0 ? "" : `${user}${password === "" ? "" : ":****"}@`;
   return {
     url: printable,
@@ -91,7 +101,8 @@ export function parseMysqlAddress(url: string, env: Environment): MysqlAddress {
     password,
     database,
     tablePrefix,
-    tls: parseTls(parameters.get("tls"), printable),
+    tls: parseTls(parameters.get("tls"), tlsFiles, printable),
+    tlsFiles,
     connectTimeoutMs: parseDuration(parameters.get("timeout"), printable) ?? DEFAULT_CONNECT_TIMEOUT_MS,
     allowClearPassword: isTrue(parameters.get("allowCleartextPasswords")),
     variables: sessionVariables(parameters, printable),
@@ -157,12 +168,31 @@ function decodeName(text: string, printable: string): string {
   }
 }
 
-function parseTls(text: string | undefined, printable: string): MysqlTls {
-  if (text === undefined || text === "" || isFalse(text)) return "off";
+/** The reference's driver has no such parameters: they are those of the programs of MySQL, for decant alone. */
+function takeTlsFiles(parameters: Map<string, string>, printable: string): MysqlTlsFiles {
+  const take = (name: string): string | undefined => {
+    const file = parameters.get(name);
+    // An empty name, from a variable that was not set perhaps, must not make a connection less safe.
+    if (file === "") throw invalid(printable, `${name} names no file`);
+    parameters.delete(name);
+    return file;
+  };
+  return { ca: take("ssl-ca"), cert: take("ssl-cert"), key: take("ssl-key") };
+}
+
+/** With files, verifying is what goes without saying. */
+function parseTls(text: string | undefined, { ca, cert, key }: MysqlTlsFiles, printable: string): MysqlTls {
+  const hasFiles = (ca ?? cert ?? key) !== undefined;
+  if (text === undefined || text === "") return hasFiles ? "verify" : "off";
   if (isTrue(text)) return "verify";
-  const mode = text.toLowerCase();
-  if (mode === "skip-verify" || mode === "preferred") return mode;
-  throw invalid(printable, `tls must be true, false, skip-verify or preferred, not "${text}"`);
+  const mode = isFalse(text) ? "off" : text.toLowerCase();
+  if (mode !== "off" && mode !== "skip-verify" && mode !== "preferred") {
+    throw invalid(printable, `tls must be true, false, skip-verify or preferred, not "${text}"`);
+  }
+  if (mode === "off" && hasFiles)
+    throw invalid(printable, `tls=${text} leaves no use for ssl-ca, ssl-cert and ssl-key`);
+  if (ca !== undefined) throw invalid(printable, `with tls=${text} nobody would look whether ssl-ca fits`);
+  return mode;
 }
 
 function isTrue(text: string | undefined): boolean {

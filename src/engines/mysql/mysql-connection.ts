@@ -1,9 +1,10 @@
-import { readFileSync } from "node:fs";
 import type { Duplex } from "node:stream";
+import { checkServerIdentity, type TLSSocket } from "node:tls";
 import { type Connection, type ConnectionOptions, createConnection } from "mysql2";
-import { EngineError, errorText, UsageError } from "../../base/errors.ts";
+import { EngineError } from "../../base/errors.ts";
 import type { MysqlAddress } from "./mysql-address.ts";
 import { toMysqlError } from "./mysql-errors.ts";
+import { tlsOptions } from "./mysql-tls.ts";
 import { type Outcome, ResultReceiver } from "./result-receiver.ts";
 
 /** What is used of the library beyond its public interface; package-lock.json fixes its version. */
@@ -11,6 +12,7 @@ interface Internals {
   readonly stream: Duplex;
   packetParser: { execute(chunk: Buffer): void };
   write(bytes: Uint8Array): void;
+  startTLS(onSecure: (error?: Error) => void): void;
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -70,12 +72,11 @@ export class MysqlConnection {
     use: ConnectionUse = {},
   ): Promise<MysqlConnection> {
     signal.throwIfAborted();
-    const { tls } = address;
     try {
-      return await MysqlConnection.#connect(address, tls === "off" ? undefined : tlsOptions(tls, env), signal, use);
+      return await MysqlConnection.#connect(address, tlsOptions(address, env), signal, use);
     } catch (error) {
       const refused = error instanceof Error && "code" in error && error.code === "HANDSHAKE_NO_SSL_SUPPORT";
-      if (!refused || tls !== "preferred") throw toMysqlError(error, address.url, "connect to");
+      if (!refused || address.tls !== "preferred") throw toMysqlError(error, address.url, "connect to");
     }
     try {
       return await MysqlConnection.#connect(address, undefined, signal, use);
@@ -103,6 +104,7 @@ export class MysqlConnection {
       rowsAsArray: true,
       ...(ssl === undefined ? {} : { ssl }),
     });
+    if (address.tls === "verify") verifyHost(connection as unknown as Internals, address);
     const opened = new MysqlConnection(address, connection, signal);
     try {
       await opened.#wait<void>((resolve, reject) => {
@@ -300,21 +302,18 @@ export class MysqlConnection {
   }
 }
 
-function tlsOptions(tls: MysqlAddress["tls"], env: Environment): NonNullable<ConnectionOptions["ssl"]> {
-  if (tls !== "verify") return { rejectUnauthorized: false };
-  const file = env.SSL_CERT_FILE;
-  return { rejectUnauthorized: true, verifyIdentity: true, ...(file ? { ca: readCertificates(file) } : {}) };
-}
-
-/** The variable by which the reference, as every Go program, finds certificates of its own. */
-function readCertificates(file: string): string {
-  try {
-    return readFileSync(file, "utf8");
-  } catch (error) {
-    throw new UsageError("DECANT_E_META_URL", `Cannot read the certificates of SSL_CERT_FILE: ${errorText(error)}`, {
-      cause: error,
+/**
+ * Refuses a certificate that is not one for the host, before anything of the account is sent. The library compares names only:
+ * for a numeric address it would look for a certificate of `localhost`.
+ */
+function verifyHost(internals: Internals, address: MysqlAddress): void {
+  const host = "host" in address.endpoint ? address.endpoint.host : "localhost";
+  const startTls = internals.startTLS.bind(internals);
+  internals.startTLS = (onSecure) => {
+    startTls((error) => {
+      onSecure(error ?? checkServerIdentity(host, (internals.stream as TLSSocket).getPeerCertificate()));
     });
-  }
+  };
 }
 
 function toValue(field: { type: string; string(): string | null }, next: () => unknown): unknown {

@@ -28,7 +28,7 @@ const EXPLANATIONS: readonly Explanation[] = [
     errno: [1045, 1698, 1524, 1251, 1820, 3118, 4151],
     code: "DECANT_E_MYSQL_AUTH",
     text: "it refused the user or the password",
-    hint: "The password is taken from the address, else from META_PASSWORD or META_PASSWORD_FILE",
+    hint: "The password is taken from the address, else from META_PASSWORD or META_PASSWORD_FILE; a user who must show a certificate needs ssl-cert and ssl-key there",
   },
   {
     errno: [1142, 1143, 1227, 1370],
@@ -178,12 +178,13 @@ function explainConnection(error: Error): Explanation | undefined {
       hint: "Take tls out of the address, or set up certificates on the server",
     };
   }
-  if (code === "HANDSHAKE_SSL_ERROR") {
+  // A server refuses the client's certificate when the connection is made already.
+  if (code === "HANDSHAKE_SSL_ERROR" || code.startsWith("ERR_SSL_")) {
     return {
       errno: [],
       code: "DECANT_E_MYSQL_TLS",
       text: "TLS could not be set up",
-      hint: "A certificate of an authority of your own is found through SSL_CERT_FILE; tls=skip-verify does not look at it",
+      hint: "Name the authorities that you trust with ssl-ca or SSL_CERT_FILE; tls=skip-verify does not look at certificates",
     };
   }
   return undefined;

@@ -76,6 +76,22 @@ describe("a MySQL address", () => {
     ).toEqual(["off", "off", "verify", "preferred"]);
   });
 
+  test("names the files for TLS, which verifies then, and which are no variables", () => {
+    const address = parse("mysql://(h)/db?ssl-ca=/a%20b/ca.pem&ssl-cert=c.pem&ssl-key=k.pem&sql_mode=%27ANSI%27");
+    expect(address).toMatchObject({
+      tls: "verify",
+      tlsFiles: { ca: "/a b/ca.pem", cert: "c.pem", key: "k.pem" },
+    });
+    expect([...address.variables.keys()]).toEqual(["sql_mode"]);
+    expect(address.dsn("tx_isolation")).toBe(
+      "mysql://tcp(h:3306)/db?sql_mode=%27ANSI%27&tx_isolation=%27repeatable-read%27",
+    );
+    for (const mode of ["true", "skip-verify", "preferred"]) {
+      const tls = mode === "true" ? "verify" : mode;
+      expect(parse(`mysql://(h)/db?tls=${mode}&ssl-cert=c.pem`)).toMatchObject({ tls, tlsFiles: { cert: "c.pem" } });
+    }
+  });
+
   test.each([
     ["mysql://u:p@127.0.0.1:3306/db", "default addr for network '127.0.0.1:3306' unknown"],
     ["mysql://u:p@(h:3306/db", "the parentheses around the host are not closed"],
@@ -91,6 +107,12 @@ describe("a MySQL address", () => {
     ["mysql://u:p@(h)/db?table_prefix=a.b", 'juicefs cannot use the table_prefix "a.b"'],
     ["mysql://u:p@(h)/%zz", "the name of the database has an invalid percent escape"],
     ["mysql://u:p@(h)/db?tls=custom", 'tls must be true, false, skip-verify or preferred, not "custom"'],
+    ["mysql://u:p@(h)/db?ssl-ca=", "ssl-ca names no file"],
+    ["mysql://u:p@(h)/db?tls=true&ssl-key=", "ssl-key names no file"],
+    ["mysql://u:p@(h)/db?tls=false&ssl-cert=c", "tls=false leaves no use for ssl-ca, ssl-cert and ssl-key"],
+    ["mysql://u:p@(h)/db?tls=skip-verify&ssl-ca=c", "with tls=skip-verify nobody would look whether ssl-ca fits"],
+    ["mysql://u:p@(h)/db?tls=preferred&ssl-ca=c", "with tls=preferred nobody would look whether ssl-ca fits"],
+    ["mysql://u:p@(h)/db?ssl-mode=REQUIRED", '"ssl-mode" is no name of a variable'],
     ["mysql://u:p@(h)/db?timeout=soon", 'timeout must be a duration such as 10s, not "soon"'],
     ["mysql://u:p@(h)/db?a;b=1", '"a;b" is no name of a variable'],
   ])("%s is refused", (url, reason) => {
