@@ -2,12 +2,13 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { cliReference } from "../src/cli/cli-docs.ts";
 import { COMMANDS } from "../src/cli/commands.ts";
-import { errorCodeTable, findingTable } from "../src/cli/error-codes.ts";
+import { errorCodeTable, findingTable, problemTable } from "../src/cli/error-codes.ts";
 import { GLOBAL_OPTIONS } from "../src/cli/global-options.ts";
+import { PROBLEM_KINDS } from "../src/tree/check-kinds.ts";
 
 /**
  * Writes what is generated in docs/: cli.md from the definitions of the commands, the table of error codes in
- * exit-codes.md and that of findings in json-output.md from the sources. Run it with `npx node scripts/generate-cli-docs.ts`.
+ * exit-codes.md, that of findings in json-output.md and that of problems in verify.md from the sources. Run it with `npx node scripts/generate-cli-docs.ts`.
  */
 const ROOT = join(import.meta.dirname, "..");
 
@@ -19,6 +20,7 @@ const sources = readdirSync(source, { recursive: true, encoding: "utf8" })
   .map((name) => readFileSync(join(source, name), "utf8"));
 replaceGenerated("exit-codes.md", errorCodeTable(sources));
 replaceGenerated("json-output.md", findingTable(readFileSync(join(source, "volume", "findings.ts"), "utf8")));
+replaceGenerated("verify.md", problemTable(PROBLEM_KINDS));
 
 /** Replaces the end of a page, after the mark. */
 function replaceGenerated(name: string, table: string): void {

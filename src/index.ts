@@ -54,6 +54,7 @@ export { type DumpRequest, dump } from "./operations/dump.ts";
 export { type FormatReport, type FormatRequest, format } from "./operations/format.ts";
 export type { FormatFlags } from "./operations/format-plan.ts";
 export { type LoadRequest, load } from "./operations/load.ts";
+export type { Manifest } from "./operations/manifest.ts";
 export { type MigrateRequest, migrate } from "./operations/migrate.ts";
 export type {
   CounterValues,
@@ -74,6 +75,8 @@ export {
   type VolumeSpace,
 } from "./operations/status.ts";
 export { sessionReportJson, statusJson } from "./operations/status-json.ts";
+export { type Damage, type VerifyReport, type VerifyRequest, verify } from "./operations/verify.ts";
+export type { Problem } from "./tree/check-problems.ts";
 export { formatSetting, parseSetting, type Setting, type SettingLayout, type Tier } from "./volume/setting.ts";
 export { decryptAllSecrets, removeSecrets } from "./volume/setting-secrets.ts";
 export { CLIENT_VERSION } from "./volume/version.ts";

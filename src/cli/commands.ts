@@ -6,6 +6,7 @@ import { formatCommand } from "./commands/format.ts";
 import { loadCommand } from "./commands/load.ts";
 import { migrateCommand } from "./commands/migrate.ts";
 import { statusCommand } from "./commands/status.ts";
+import { verifyCommand } from "./commands/verify.ts";
 import { versionCommand } from "./commands/version.ts";
 
 /** All commands, in the order of the help page. */
@@ -13,6 +14,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   dumpCommand,
   loadCommand,
   migrateCommand,
+  verifyCommand,
   diffCommand,
   formatCommand,
   configCommand,

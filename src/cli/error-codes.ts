@@ -1,3 +1,5 @@
+import type { KindOfProblem } from "../tree/check-kinds.ts";
+
 /** Exit codes by error class, for docs/exit-codes.md. */
 const EXIT_CODE_BY_CLASS: Readonly<Record<string, number>> = {
   UsageError: 2,
@@ -33,13 +35,22 @@ export function errorCodeTable(sources: Iterable<string>): string {
   return ["| code | class | exit |", "|---|---|---|", ...lines].join("\n");
 }
 
+/** A table of the kinds of problems, for docs/verify.md. */
+export function problemTable(kinds: readonly KindOfProblem[]): string {
+  const rows = kinds.map(
+    ({ kind, severity, text }) => `| \`${kind}\` | ${severity} | ${text.replaceAll("|", "\\|")} |`,
+  );
+  return ["| kind | severity | text |", "|---|---|---|", ...rows].join("\n");
+}
+
 /** A table of the kinds of findings, from the text of src/volume/findings.ts. */
 export function findingTable(source: string): string {
-  const rows: string[] = [];
+  const rows = new Map<string, string>();
   for (const match of source.matchAll(/"([a-z-]+)": \{\s*text:\s*("(?:[^"\\]|\\.)*"|'[^']*'),\s*loss: (true|false)/g)) {
     const [, kind = "", quoted = "", loss = ""] = match;
     const text = quoted.startsWith("'") ? quoted.slice(1, -1) : (JSON.parse(quoted) as string);
-    rows.push(`| \`${kind}\` | ${loss} | ${text.replaceAll("|", "\\|")} |`);
+    rows.set(kind, `| \`${kind}\` | ${loss} | ${text.replaceAll("|", "\\|")} |`);
   }
-  return ["| kind | loss | text |", "|---|---|---|", ...rows.sort()].join("\n");
+  const sorted = [...rows.keys()].sort().map((kind) => rows.get(kind)!);
+  return ["| kind | loss | text |", "|---|---|---|", ...sorted].join("\n");
 }

@@ -13,6 +13,7 @@ export function dumpJson(report: DumpReport): JsonValue {
     documentBytes: report.documentBytes,
     writtenBytes: report.writtenBytes,
     consistency: { ...report.consistency },
+    manifest: report.manifest ?? null,
     ...baseJson(report),
   };
 }

@@ -26,7 +26,7 @@ export interface Manifest {
   readonly consistency: { readonly pointInTime: boolean; readonly method: string; readonly asOf: string };
   /** False for a part of the volume. */
   readonly whole: boolean;
-  /** What is in the document, by kind; of a JSON dump: entries, and what they have at every place. */
+  /** Records of a binary dump by kind. Of a JSON dump: its entries, and what they have at every place. */
   readonly counts: RecordCounts;
 }
 
@@ -49,7 +49,15 @@ export async function writeManifest(
   manifest: Omit<Manifest, "manifestVersion" | "decantVersion" | "file">,
 ): Promise<string> {
   const path = manifestOf(file);
-  const content: Manifest = { manifestVersion: 1, decantVersion: decantVersion(), file: basename(file), ...manifest };
+  // Entries are no records: how many can be reached is not what a binary dump says.
+  const { directory, file: files, ...records } = manifest.counts;
+  const content: Manifest = {
+    manifestVersion: 1,
+    decantVersion: decantVersion(),
+    file: basename(file),
+    ...manifest,
+    counts: manifest.format === "binary" ? records : manifest.counts,
+  };
   const temporary = `${path}.${randomBytes(6).toString("hex")}.tmp`;
   try {
     const handle = await open(temporary, "wx", 0o644);

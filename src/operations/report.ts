@@ -22,12 +22,14 @@ export interface DumpReport extends ReportBase {
   readonly source: string;
   /** File name, or undefined for stdout. */
   readonly file: string | undefined;
-  readonly format: "json";
+  readonly format: "json" | "binary";
   readonly compression: "none" | "gzip" | "zstd";
   /** Bytes of the document before compression, and bytes written. */
   readonly documentBytes: number;
   readonly writtenBytes: number;
   readonly consistency: { readonly pointInTime: boolean; readonly method: string; readonly asOf: string };
+  /** The manifest that was written beside the file. */
+  readonly manifest?: string;
 }
 
 /** Counter values as a dump or a loaded volume has them, in the SQL sense (docs/spec/json-dump.md §4). */

@@ -1,6 +1,5 @@
 import { createWriteStream } from "node:fs";
 import type { Writable } from "node:stream";
-import { UsageError } from "../../base/errors.ts";
 import type { CommandOutcome, CommandSpec, Invocation } from "../command-spec.ts";
 import { descriptorOf } from "../descriptor-path.ts";
 import { RESOURCE_OPTIONS } from "../global-options.ts";
@@ -13,7 +12,7 @@ export const dumpCommand: CommandSpec = {
   name: "dump",
   summary: "Dump metadata into a file",
   description:
-    "Writes the metadata of a volume into a JSON file that decant and juicefs can load. The dump is the volume at one " +
+    "Writes the metadata of a volume into a JSON or binary file that decant and juicefs can load. The dump is the volume at one " +
     "instant, also while clients write; where an engine cannot give that, the report says so and the exit status is 3.\n\n" +
     "Without FILE, or with -, the dump goes to stdout. A FILE ending in .gz, .zst or .zstd is compressed. FILE appears under " +
     "its name only when it is complete; a file of that name is replaced.",
@@ -25,9 +24,21 @@ export const dumpCommand: CommandSpec = {
     { flags: "--subdir <PATH>", description: "only dump a sub-directory" },
     { flags: "--keep-secret-key", description: "keep secret keys intact (WARNING: be careful as they may be leaked)" },
     { flags: "--skip-trash", description: "skip files in trash" },
+    {
+      flags: "--manifest",
+      description: "write FILE.manifest.json beside the dump: its SHA-256, counts, source and time, for verify",
+    },
     { flags: "--threads <N>", description: "accepted for compatibility; decant decides by itself", default: "10" },
     { flags: "--fast", description: "accepted for compatibility; every dump is fast and needs bounded memory" },
-    { flags: "--binary", description: "dump metadata into a binary file (not in this version)" },
+    {
+      flags: "--binary",
+      description: "dump metadata into a binary file: exactly what the engine stores, smaller and faster",
+    },
+    {
+      flags: "--raw-xattr-names",
+      description:
+        "with --binary: keep names of extended attributes that are not UTF-8 (juicefs cannot read such a dump)",
+    },
     ...RESOURCE_OPTIONS,
   ],
   examples: [
@@ -36,6 +47,11 @@ export const dumpCommand: CommandSpec = {
       comment: "Only a part of the volume, to another program",
       command: "decant dump sqlite3://myjfs.db --subdir /dir/in/jfs | jq .FSTree",
     },
+    {
+      comment: "With a manifest, and a check of what was written",
+      command: "decant dump redis://localhost/1 meta.json.gz --manifest && decant verify meta.json.gz",
+    },
+    { comment: "Exactly as it is stored", command: "decant dump redis://localhost/1 meta.bin.zst --binary" },
     {
       comment: "With its secrets, for a move to another engine",
       command: "decant dump sqlite3://myjfs.db meta.json --keep-secret-key",
@@ -63,11 +79,6 @@ function dumpTarget(file: string | undefined, stdout: Writable): { file: string 
 
 async function run(invocation: Invocation): Promise<CommandOutcome> {
   const { options, io, context } = invocation;
-  if (options.flag("binary")) {
-    throw new UsageError("DECANT_E_BINARY", "Binary dumps are not supported yet", {
-      hint: "Leave --binary out: a JSON dump holds the same files and any juicefs client can load it",
-    });
-  }
   const threads = options.integer("threads");
   if (threads !== undefined && threads <= 0n) context.logger.warn(`Invalid threads number ${threads}, reset to 1`);
   const file = outputFile(invocation);
@@ -80,6 +91,9 @@ async function run(invocation: Invocation): Promise<CommandOutcome> {
       ...(subdir === undefined ? {} : { subdir: rawArgument(subdir) }),
       skipTrash: options.flag("skip-trash"),
       keepSecretKey: options.flag("keep-secret-key"),
+      format: options.flag("binary") ? "binary" : "json",
+      rawXattrNames: options.flag("raw-xattr-names"),
+      manifest: options.flag("manifest"),
     },
     context,
   );

@@ -2,9 +2,10 @@ import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { cliReference } from "../../../src/cli/cli-docs.ts";
 import { COMMANDS } from "../../../src/cli/commands.ts";
-import { errorCodeTable, findingTable } from "../../../src/cli/error-codes.ts";
+import { errorCodeTable, findingTable, problemTable } from "../../../src/cli/error-codes.ts";
 import { EXIT_CODE_MEANINGS } from "../../../src/cli/exit-code.ts";
 import { GLOBAL_OPTIONS } from "../../../src/cli/global-options.ts";
+import { PROBLEM_KINDS } from "../../../src/tree/check-kinds.ts";
 
 function page(name: string): string {
   return readFileSync(new URL(`../../../docs/${name}`, import.meta.url), "utf8");
@@ -12,6 +13,11 @@ function page(name: string): string {
 
 test("docs/cli.md is current (npx node scripts/generate-cli-docs.ts)", () => {
   expect(page("cli.md")).toBe(cliReference(COMMANDS, GLOBAL_OPTIONS));
+});
+
+test("docs/verify.md lists every kind of problem", () => {
+  expect(page("verify.md")).toMatch(/<!-- generated -->/);
+  expect(page("verify.md").split("<!-- generated -->")[1]).toBe(`\n\n${problemTable(PROBLEM_KINDS)}\n`);
 });
 
 test("docs/exit-codes.md lists every exit code", () => {

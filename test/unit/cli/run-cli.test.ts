@@ -27,12 +27,12 @@ describe("what goes where", () => {
   });
 
   test("an error with --json is a document on stdout too", async () => {
-    const run = await runInMemory(["load", "bogus://x", "--binary", "--json"]);
+    const run = await runInMemory(["dump", "bogus://x", "x.json", "--json"]);
     expect(run.code).toBe(2);
     expect(JSON.parse(run.stdout)).toEqual({
       error: {
-        code: "DECANT_E_BINARY",
-        message: "Binary dumps are not supported yet",
+        code: "DECANT_E_SCHEME",
+        message: "Invalid meta driver: bogus",
         hint: expect.any(String),
         retryable: false,
         details: [],
@@ -45,9 +45,9 @@ describe("what goes where", () => {
   });
 
   test("when the dump goes to stdout, the document of an error goes to stderr", async () => {
-    const run = await runInMemory(["dump", "bogus://x", "--binary", "--json"]);
+    const run = await runInMemory(["dump", "bogus://x", "--json"]);
     expect(run.stdout).toBe("");
-    expect(run.stderr).toContain('"code": "DECANT_E_BINARY"');
+    expect(run.stderr).toContain('"code": "DECANT_E_SCHEME"');
   });
 });
 
