@@ -10,15 +10,39 @@ const BETWEEN = HALF - 1;
 const BEYOND = HALF * 2 - 1;
 const ORDINAL_MASK = (1 << ORDINAL_BITS) - 1;
 
+/** True when the records of these batches, one batch after the other, stand in order already. */
+export function isOrdered(layout: RecordLayout, batches: readonly RecordBatch[]): boolean {
+  const { size } = layout;
+  let before = -1;
+  let beforeBytes: Buffer = EMPTY;
+  let beforeAt = 0;
+  let beforeEnd = 0;
+  for (const { bytes, count } of batches) {
+    const view = viewOf(bytes);
+    for (let i = 0, at = 0; i < count; i++) {
+      const key = firstKey(layout, view, at);
+      const end = at + size(view, at);
+      if (key < before) return false;
+      if (key === before && compareRecords(layout, beforeBytes, beforeAt, beforeEnd, bytes, at, end) > 0) return false;
+      before = key;
+      beforeBytes = bytes;
+      beforeAt = at;
+      beforeEnd = end;
+      at = end;
+    }
+  }
+  return true;
+}
+
+const EMPTY = Buffer.alloc(0);
+
 /**
  * The records of some batches of one kind in order, where they stand: nothing is copied before they are handed out. Numbers
  * are sorted natively; only records that agree in them pay for a comparison.
  */
 export class BatchSorter {
   /** Number of records. */
-  count = 0;
-  /** True when the records stood in order already. */
-  isOrdered = true;
+  readonly count: number;
   readonly #layout: RecordLayout;
   readonly #batches: readonly RecordBatch[];
   readonly #views: readonly DataView[];
@@ -40,7 +64,7 @@ export class BatchSorter {
     this.#keys = new BigUint64Array(this.count);
     this.#words = new Uint32Array(this.#keys.buffer);
     this.#locate();
-    if (!this.isOrdered) this.#sort();
+    this.#sort();
   }
 
   /** Offset of the i-th record in order, in `bytesOf` of it. */
@@ -74,24 +98,17 @@ export class BatchSorter {
     if (rest !== undefined) yield rest;
   }
 
-  /** Fills the places, the keys of the first number, and finds out whether there is anything to do. */
+  /** Fills the places, and the keys by which is sorted first: the second number where there is one. */
   #locate(): void {
-    const { size } = this.#layout;
+    const layout = this.#layout;
     let ordinal = 0;
-    let before = -1;
     for (let b = 0; b < this.#batches.length; b++) {
       const view = this.#views[b]!;
       const { count } = this.#batches[b]!;
-      for (let i = 0, at = 0; i < count; i++, at += size(view, at)) {
+      for (let i = 0, at = 0; i < count; i++, at += layout.size(view, at)) {
         this.#batchOf[ordinal] = b;
         this.#startOf[ordinal] = at;
-        this.#order[ordinal] = ordinal;
-        const key = this.#firstKey(view, at);
-        this.#putKey(ordinal, key);
-        if (this.isOrdered) {
-          this.isOrdered = key > before || (key === before && this.#compare(ordinal - 1, ordinal) <= 0);
-          before = key;
-        }
+        this.#putKey(ordinal, layout.second === undefined ? firstKey(layout, view, at) : secondKey(layout, view, at));
         ordinal++;
       }
     }
@@ -102,31 +119,20 @@ export class BatchSorter {
     this.#words[at * 2] = (((key % 64) << ORDINAL_BITS) | at) >>> 0;
   }
 
-  #firstKey(view: DataView, at: number): number {
-    const { first } = this.#layout;
-    if (first === undefined) return 0;
-    return first.isNarrow ? view.getUint32(at) : keyOf(view, at);
-  }
-
   #secondKey(ordinal: number): number {
-    const { second } = this.#layout;
-    if (second === undefined) return 0;
-    const view = this.#views[this.#batchOf[ordinal]!]!;
-    const at = this.#startOf[ordinal]! + second.at;
-    return second.isNarrow ? view.getUint32(at) : keyOf(view, at);
+    return secondKey(this.#layout, this.#views[this.#batchOf[ordinal]!]!, this.#startOf[ordinal]!);
   }
 
   /** By the second number first, then, by keys that hold the places so found, by the first. */
   #sort(): void {
     const { count } = this;
     if (this.#layout.second !== undefined) {
-      for (let i = 0; i < count; i++) this.#putKey(i, this.#secondKey(i));
       this.#keys.sort();
       const bySecond = new Uint32Array(count);
       for (let i = 0; i < count; i++) bySecond[i] = this.#words[i * 2]! & ORDINAL_MASK;
       for (let i = 0; i < count; i++) {
         const ordinal = bySecond[i]!;
-        this.#putKey(i, this.#firstKey(this.#views[this.#batchOf[ordinal]!]!, this.#startOf[ordinal]!));
+        this.#putKey(i, firstKey(this.#layout, this.#views[this.#batchOf[ordinal]!]!, this.#startOf[ordinal]!));
       }
       this.#keys.sort();
       for (let i = 0; i < count; i++) this.#order[i] = bySecond[this.#words[i * 2]! & ORDINAL_MASK]!;
@@ -176,6 +182,17 @@ export class BatchSorter {
       bAt + this.#layout.size(bView, bAt),
     );
   }
+}
+
+function firstKey({ first }: RecordLayout, view: DataView, at: number): number {
+  if (first === undefined) return 0;
+  return first.isNarrow ? view.getUint32(at) : keyOf(view, at);
+}
+
+/** 0 where there is none. */
+function secondKey({ second }: RecordLayout, view: DataView, at: number): number {
+  if (second === undefined) return 0;
+  return second.isNarrow ? view.getUint32(at + second.at) : keyOf(view, at + second.at);
 }
 
 /** A number of 38 bits in the order of the u64 at `at`; BETWEEN and BEYOND stand for many. */

@@ -1,7 +1,7 @@
 import { recycle, tryRecycle } from "../base/bytes.ts";
 import { InternalError } from "../base/errors.ts";
 import { BATCH_BYTES, BatchBuilder, type FlatKind, type RecordBatch, type RecordStream } from "../volume/records.ts";
-import { BatchSorter } from "./batch-sorter.ts";
+import { BatchSorter, isOrdered } from "./batch-sorter.ts";
 import type { NodeRepair } from "./link-table.ts";
 import { compareRecords, RECORD_LAYOUTS, type RecordLayout } from "./record-layout.ts";
 import { RunMerger, type RunPlace, RunWriter } from "./run-merger.ts";
@@ -150,12 +150,11 @@ class KindSorter {
     }
     const held = this.#held;
     this.#held = [];
-    const sorter = new BatchSorter(this.layout, held);
-    if (sorter.isOrdered) {
+    if (isOrdered(this.layout, held)) {
       while (held.length > 0) yield held.shift()!;
       return;
     }
-    yield* sorter.batches();
+    yield* new BatchSorter(this.layout, held).batches();
     for (const { bytes } of held) discard(bytes);
   }
 
