@@ -1,5 +1,5 @@
 import type { DirStatRecord, ParentRecord, QuotaRecord, SustainedRecord } from "../volume/records.ts";
-import type { ProblemList } from "./check-problems.ts";
+import type { ProblemList, ProblemPlace } from "./check-problems.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
 import { compareWhole, keyOfLeadingUint64, RecordSorter } from "./record-sorter.ts";
 import type { SpillFile } from "./spill-file.ts";
@@ -189,7 +189,7 @@ export class Ledger {
 
   #judgeStatistics({ key: inode, found, said }: Group, context: LedgerContext): void {
     if (said === undefined) return; // clients compute what is not there (docs/spec/sql.md §4.8)
-    if (!context.hasDirectory(inode)) this.#problems.add("statistics-without-directory", () => ({ inode }));
+    if (!context.hasDirectory(inode)) this.#problems.add("statistics-without-directory", () => withoutPath(inode));
     else if (found !== undefined && !isEqual(found, said)) {
       const [length, space, inodes] = said;
       const detail = `${length} bytes, ${space} used, ${inodes} entries instead of ${found.join(", ")}`;
@@ -200,7 +200,7 @@ export class Ledger {
   #judgeQuota({ key: inode, found, said }: Group, context: LedgerContext): void {
     if (said === undefined) return;
     if (!context.hasDirectory(inode)) {
-      if (context.isWhole) this.#problems.add("quota-without-directory", () => ({ inode }));
+      if (context.isWhole) this.#problems.add("quota-without-directory", () => withoutPath(inode));
     } else if (found !== undefined && !isEqual(found, said)) {
       const detail = `${said[0]} used, ${said[1]} inodes instead of ${found.join(", ")}`;
       this.#problems.add("quota-usage-differs", () => ({ inode, detail }));
@@ -209,13 +209,13 @@ export class Ledger {
 
   #judgeSustained(inode: bigint, context: LedgerContext): void {
     this.sustainedInodes++;
-    this.#problems.add("open-files", () => ({ inode }));
+    this.#problems.add("open-files", () => withoutPath(inode));
     if (context.hasEntry(inode)) this.#problems.add("sustained-with-entry", () => ({ inode }));
-    else if (context.hasInode(inode) === false) this.#problems.add("sustained-without-inode", () => ({ inode }));
+    else if (context.hasInode(inode) === false) this.#problems.add("sustained-without-inode", () => withoutPath(inode));
   }
 
   #judgeDeletion(inode: bigint, context: LedgerContext): void {
-    this.#problems.add("pending-deletion", () => ({ inode }));
+    this.#problems.add("pending-deletion", () => withoutPath(inode));
     if (context.hasEntry(inode) || context.hasInode(inode) === true) {
       this.#problems.add("deletion-of-inode", () => ({ inode }));
     }
@@ -229,6 +229,11 @@ export class Ledger {
     const detail = `${sum(places)} entries in ${places.size} directories, ${sum(parents)} in ${parents.size} by its records`;
     this.#problems.add("parent-record", () => ({ inode, detail }));
   }
+}
+
+/** An inode that no entry names: its path is not looked for. */
+function withoutPath(inode: bigint): ProblemPlace {
+  return { detail: `inode ${inode}` };
 }
 
 interface Note {

@@ -45,6 +45,27 @@ function pipe(bytes: Buffer, size: number = 1000): { stream: Readable } {
   return { stream: Readable.from(pieces, { objectMode: false }) };
 }
 
+describe("whoever watches an input", () => {
+  it("sees every stored byte once, also where an encrypted file is read twice", async () => {
+    const meta = "encrypted/objects/encaes/meta/";
+    const encrypted = `${meta}${readdirSync(`${FIXTURES}${meta}`).sort()[0]}`;
+    const decryption = { keyFile: `${FIXTURES}encrypted/key-pkcs8-encrypted.pem`, algorithm: "aes256gcm-rsa" };
+    const cases: [file: string, options: Partial<InputOptions>][] = [
+      ["golden/dumps/golden.json", {}],
+      ["golden/dumps/golden.json.gz", {}],
+      [encrypted, { decryption, env: { JFS_RSA_PASSPHRASE: PASSPHRASE } }],
+    ];
+    for (const [file, options] of cases) {
+      const stored = fixture(file);
+      for (const source of [{ file: `${FIXTURES}${file}` }, pipe(stored)]) {
+        const seen: Buffer[] = [];
+        await readAll(source, { ...options, onRead: (piece) => seen.push(Buffer.from(piece)) });
+        expect(Buffer.concat(seen).equals(stored), file).toBe(true);
+      }
+    }
+  });
+});
+
 describe("an input", () => {
   it("is taken for what it holds, whatever its name", async () => {
     const plain = fixture("malformed/base.json");

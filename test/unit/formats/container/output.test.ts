@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import {
   existsSync,
@@ -21,6 +22,24 @@ import { temporaryDirectory } from "../../../support/temporary-directory.ts";
 
 const SIGNAL = new AbortController().signal;
 const PIECE = Buffer.from("0123456789abcdef".repeat(4096));
+
+describe("the hash of an output", () => {
+  it.each(["dump.json", "dump.json.gz"])("is that of the bytes in the file: %s", async (name) => {
+    const file = join(temporaryDirectory(), name);
+    const output = await openOutput({ file }, { signal: SIGNAL, hash: true });
+    for (let i = 0; i < 100; i++) await output.write(PIECE);
+    expect(output.sha256).toBeUndefined();
+    await output.commit();
+    expect(output.sha256).toBe(createHash("sha256").update(readFileSync(file)).digest("hex"));
+  });
+
+  it("is not there when nobody asks for it", async () => {
+    const output = await openOutput({ file: join(temporaryDirectory(), "dump.json") }, { signal: SIGNAL });
+    await output.write(PIECE);
+    await output.commit();
+    expect(output.sha256).toBeUndefined();
+  });
+});
 
 describe("an output file", () => {
   const suffixes: [string, CompressionName, (bytes: Buffer) => Buffer][] = [
