@@ -46,6 +46,7 @@ export const CELLS: readonly Cell[] = [
   loadCell("postgres", plain(0.15, 0.45)),
   dumpCell("mariadb", plain(0.1, 0.2), fast(0.3, 0.6)),
   loadCell("mariadb", plain(0.2, 0.45)),
+  verifyCell(),
 ];
 
 /** What is measured when nothing is chosen: the others' reference takes hours at a million files. */
@@ -81,6 +82,17 @@ function loadCell(engine: EngineName, ...variants: Variant[]): Cell {
       await volume.engine(engine).emptyTarget();
     },
     floor: (volume) => volume.engine(engine).floors?.load,
+  };
+}
+
+/** Reads and checks what `json-sqlite` loads; the reference has nothing like it. */
+function verifyCell(): Cell {
+  return {
+    name: "json-verify",
+    engine: "sqlite",
+    variants: [],
+    prepare: async (volume) => ["verify", volume.json],
+    clean: async () => undefined,
   };
 }
 
