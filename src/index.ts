@@ -34,6 +34,7 @@ export {
   type MemoryLimits,
   type OperationContext,
 } from "./operations/context.ts";
+export { type ConvertReport, type ConvertRequest, convert } from "./operations/convert.ts";
 export {
   type DiffCounts,
   type Difference,

@@ -1,5 +1,6 @@
 import type { CommandSpec } from "./command-spec.ts";
 import { configCommand } from "./commands/config.ts";
+import { convertCommand } from "./commands/convert.ts";
 import { diffCommand } from "./commands/diff.ts";
 import { dumpCommand } from "./commands/dump.ts";
 import { formatCommand } from "./commands/format.ts";
@@ -16,6 +17,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   migrateCommand,
   verifyCommand,
   diffCommand,
+  convertCommand,
   formatCommand,
   configCommand,
   statusCommand,

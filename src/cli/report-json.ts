@@ -1,4 +1,5 @@
 import type { JsonValue } from "../base/json-text.ts";
+import type { ConvertReport } from "../operations/convert.ts";
 import type { CounterValues, DumpReport, Finding, LoadReport, ReportBase } from "../operations/report.ts";
 import { unsupportedJson } from "../operations/unsupported-values.ts";
 
@@ -31,6 +32,23 @@ export function loadJson(report: LoadReport): JsonValue {
       count: report.unsupported.count,
       values: report.unsupported.values.map((value) => unsupportedJson(value, false)),
     },
+    ...baseJson(report),
+  };
+}
+
+/** The document of `convert --json` (docs/json-output.md). */
+export function convertJson(report: ConvertReport): JsonValue {
+  return {
+    operation: report.operation,
+    source: report.source,
+    sourceFormat: report.sourceFormat,
+    file: report.file ?? null,
+    format: report.format,
+    compression: report.compression,
+    encrypted: report.encrypted,
+    readBytes: report.readBytes,
+    documentBytes: report.documentBytes,
+    writtenBytes: report.writtenBytes,
     ...baseJson(report),
   };
 }

@@ -64,7 +64,8 @@ export interface ConvertResult {
  */
 export async function convert(request: ConvertRequest, context: OperationContext): Promise<ConvertReport> {
   const startedAt = performance.now();
-  const source = await openDumpFile(request.source, request.decryption, context);
+  const cutOff = request.keepGoing === true ? "accept" : "refuse";
+  const source = await openDumpFile(request.source, request.decryption, context, cutOff);
   try {
     const format = request.format ?? source.format;
     const output = await openOutput(request.target, {
@@ -119,7 +120,7 @@ async function writeDocument(
   const { request, context, findings, result } = conversion;
   const keepGoing = request.keepGoing === true;
   if (format === source.format && !keepGoing) return copyChecked(source, output, conversion);
-  const decoded = decodeDump(source.format, source.bytes, findings, context.signal);
+  const decoded = decodeDump(source.format, source.bytes, findings, context.signal, keepGoing);
   const { setting, records } = await takeSetting(keepGoing ? salvage(decoded, findings) : decoded);
   result.setting = setting;
   const options = { setting, context, findings, result, rawXattrNames: request.rawXattrNames === true };

@@ -1,4 +1,5 @@
 import type { Readable } from "node:stream";
+import type { DataError } from "../base/errors.ts";
 import type { Progress } from "../base/progress.ts";
 import { decodeBinaryDump } from "../formats/binary/decode.ts";
 import { type Input, openInput } from "../formats/container/input.ts";
@@ -38,10 +39,11 @@ export async function openDumpFile(
   source: DumpSource,
   decryption: Decryption | undefined,
   context: OperationContext,
+  cutOff: "refuse" | "accept" = "refuse",
 ): Promise<DumpFile> {
   const { signal, env, progress } = context;
   const isEncrypted = decryption !== undefined && (!("file" in source) || (await isEncryptedFile(source.file)));
-  const input = await openInput(source, { signal, env, ...(isEncrypted ? { decryption } : {}) });
+  const input = await openInput(source, { signal, env, cutOff, ...(isEncrypted ? { decryption } : {}) });
   const name = "file" in source ? source.file : "STDIN";
   try {
     const { format, bytes } = await detectDumpFormat(input.bytes);
@@ -59,12 +61,16 @@ export async function openDumpFile(
   }
 }
 
-/** Records of a dump's document: in tree order from JSON, flat from a binary one. */
+/**
+ * Records of a dump's document: in tree order from JSON, flat from a binary one. With `keepGoing`, entries of a JSON dump that
+ * cannot be understood are left out and noted.
+ */
 export function decodeDump(
   format: DumpFormat,
   bytes: AsyncIterable<Buffer>,
   findings: FindingList,
   signal: AbortSignal,
+  keepGoing: boolean = false,
 ): RecordStream {
   if (format === "binary") {
     return decodeBinaryDump(bytes, {
@@ -76,8 +82,13 @@ export function decodeDump(
     signal,
     onWarning: (kind, text, example) =>
       findings.addOther(kind, text, false, example === undefined ? undefined : () => example),
+    ...(keepGoing
+      ? { onLeftOut: (error: DataError) => findings.addOther("entry-left-out", LEFT_OUT, true, () => error.message) }
+      : {}),
   });
 }
+
+const LEFT_OUT = "An entry that cannot be understood was left out, with everything below it";
 
 async function* counted(
   bytes: AsyncIterable<Buffer>,

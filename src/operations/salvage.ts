@@ -3,6 +3,9 @@ import { FileType } from "../volume/file-type.ts";
 import type { FindingList } from "../volume/findings.ts";
 import type { RecordBatch, RecordStream } from "../volume/records.ts";
 import {
+  ENTRY_FLAGS,
+  ENTRY_ROOT,
+  ENTRY_TRASH_ROOT,
   ENTRY_TYPE,
   ITEM_TAG,
   KEEP_ACL_ID,
@@ -15,7 +18,7 @@ import {
 
 /**
  * What can be read of a damaged dump, as a stream that ends well: where the decoder gives up, the loss is noted, and open
- * directories of a tree are ended. Damage that leaves no setting, or no tree and no record, stays an error.
+ * directories of a tree are ended. Damage that leaves no setting, or no tree of files and no record, stays an error.
  */
 export async function* salvage(records: RecordStream, findings: FindingList): RecordStream {
   let hasSetting = false;
@@ -24,8 +27,11 @@ export async function* salvage(records: RecordStream, findings: FindingList): Re
   try {
     for await (const batch of records) {
       hasSetting ||= batch.kind === "setting";
-      hasContent ||= batch.kind === "tree" || batch.kind === "node" || batch.kind === "edge";
-      if (batch.kind === "tree") depth += directoriesLeftOpen(batch.bytes);
+      hasContent ||= batch.kind === "node" || batch.kind === "edge";
+      if (batch.kind === "tree") {
+        hasContent ||= hasFileTree(batch.bytes);
+        depth += directoriesLeftOpen(batch.bytes);
+      }
       yield batch;
     }
   } catch (error) {
@@ -38,6 +44,15 @@ export async function* salvage(records: RecordStream, findings: FindingList): Re
     );
     if (depth > 0) yield leaves(depth);
   }
+}
+
+/** Whether the tree of files begins in a batch: that of the trash alone is no volume. */
+function hasFileTree(bytes: Buffer): boolean {
+  for (let at = 0; at < bytes.length; at += bytes.readUInt32BE(at)) {
+    const roots = bytes[at + ENTRY_FLAGS]! & (ENTRY_ROOT | ENTRY_TRASH_ROOT);
+    if (bytes[at + ITEM_TAG] === TREE_ENTRY && roots === ENTRY_ROOT) return true;
+  }
+  return false;
 }
 
 function directoriesLeftOpen(bytes: Buffer): number {

@@ -1,5 +1,5 @@
 import { pipeline, Readable } from "node:stream";
-import { createGunzip, createZstdDecompress, type Gunzip, type ZstdDecompress } from "node:zlib";
+import { createGunzip, createZstdDecompress, type Gunzip, type ZstdDecompress, constants as zlib } from "node:zlib";
 import { DataError } from "../../base/errors.ts";
 
 export type CompressionName = "none" | "gzip" | "zstd";
@@ -23,18 +23,17 @@ export function compressionOf(head: Buffer): CompressionName {
 
 /**
  * Decompresses, on another thread. Several members or frames in a row are one document. Throws `DataError` naming the
- * compression and the input when it is cut off, damaged or followed by something else.
+ * compression and the input when it is cut off, damaged or followed by something else; with `accept`, one that is cut off gives
+ * what there is, and its reader must see by itself that it is not whole.
  */
 export async function* decompress(
   source: AsyncIterable<Buffer>,
   compression: "gzip" | "zstd",
   inputName: string,
+  cutOff: "refuse" | "accept" = "refuse",
 ): AsyncGenerator<Buffer> {
   const counter = { fed: 0 };
-  const decompressor: Gunzip | ZstdDecompress =
-    compression === "gzip"
-      ? createGunzip({ chunkSize: CHUNK_BYTES })
-      : createZstdDecompress({ chunkSize: CHUNK_BYTES });
+  const decompressor = createDecompressor(compression, cutOff);
   // Errors of both sides come out of the loop below.
   pipeline(Readable.from(counted(source, counter), { objectMode: false }), decompressor, () => undefined);
   try {
@@ -49,6 +48,20 @@ export async function* decompress(
     const surplus = counter.fed - decompressor.bytesWritten;
     throw damaged(compression, inputName, `${surplus} bytes behind its end are not compressed data`, undefined);
   }
+}
+
+function createDecompressor(compression: "gzip" | "zstd", cutOff: "refuse" | "accept"): Gunzip | ZstdDecompress {
+  // At the end, a flush hands out what has been decompressed, where a finish would miss the rest and fail.
+  if (compression === "gzip") {
+    return createGunzip({
+      chunkSize: CHUNK_BYTES,
+      ...(cutOff === "accept" ? { finishFlush: zlib.Z_SYNC_FLUSH } : {}),
+    });
+  }
+  return createZstdDecompress({
+    chunkSize: CHUNK_BYTES,
+    ...(cutOff === "accept" ? { finishFlush: zlib.ZSTD_e_flush } : {}),
+  });
 }
 
 async function* counted(source: AsyncIterable<Buffer>, counter: { fed: number }): AsyncGenerator<Buffer> {

@@ -15,6 +15,8 @@ export interface InputOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Decrypt first, decompress then. */
   readonly decryption?: { readonly keyFile: string; readonly algorithm: string };
+  /** What to do with a compressed document that is cut off: `accept` gives what there is. Default `refuse`. */
+  readonly cutOff?: "refuse" | "accept";
   /** Is shown every byte as it is stored, once and in order; it borrows the piece. */
   readonly onRead?: (piece: Buffer) => void;
 }
@@ -59,7 +61,7 @@ export async function openInput(source: InputSource, options: InputOptions): Pro
     }
     const compression = compressionOf(content.head);
     return {
-      bytes: compression === "none" ? content.whole : decompress(content.whole, compression, raw.name),
+      bytes: compression === "none" ? content.whole : decompress(content.whole, compression, raw.name, options.cutOff),
       readBytes: raw.readBytes,
       totalBytes: raw.totalBytes,
       description: describe(isEncrypted, compression),

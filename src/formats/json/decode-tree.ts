@@ -23,6 +23,7 @@ import {
 } from "./decode-checks.ts";
 import { chunksPart, type EntryParts, ItemWriter } from "./decode-items.ts";
 import { DirectoryNames } from "./decode-names.ts";
+import { EntrySkipper, type SkipFrom } from "./decode-skip-entry.ts";
 import { ChunkReader } from "./decode-slices.ts";
 import { XattrReader } from "./decode-xattrs.ts";
 import type { JsonSkipper } from "./json-skip.ts";
@@ -51,6 +52,12 @@ const FIRST_CHUNK = 7;
 const NEXT_CHUNK = 8;
 const SKIP = 9;
 const DONE = 10;
+const SKIP_ENTRY = 11;
+/** By state, what is left of an entry when its reading stops there. */
+const SKIP_FROM: readonly (SkipFrom | undefined)[] = [
+  undefined,
+  ...(["member", "member", "child", "child", "element", "element", "element", "element"] as const),
+];
 
 /**
  * Reads `FSTree` and `Trash` into tree items, one member of an entry per step and without recursion: what an open
@@ -72,6 +79,7 @@ export class TreeDecoder {
   /** Members of the current entry, and of the directories around it. */
   #mask = 0;
   readonly #masks: number[] = [];
+  readonly #entrySkipper: EntrySkipper;
   readonly #parts: EntryParts = {
     flags: 0,
     name: this.#names.view,
@@ -91,6 +99,7 @@ export class TreeDecoder {
     this.#acls = new AclReader(tokens, skipper, warn);
     this.#xattrs = new XattrReader(tokens, skipper, warn);
     this.#chunks = new ChunkReader(tokens, skipper, warn);
+    this.#entrySkipper = new EntrySkipper(tokens, skipper);
   }
 
   /** Begins with the value of the member `section`. */
@@ -107,6 +116,36 @@ export class TreeDecoder {
     return whole.length <= MAX_PATH_TEXT ? whole : `${whole.slice(0, 200)}[...]${whole.slice(200 - MAX_PATH_TEXT)}`;
   }
 
+  /**
+   * After an error that a step has thrown and the tokens were rewound: makes the next steps pass over the entry at hand, with
+   * everything below it. False when it cannot be left out.
+   */
+  skipEntry(): boolean {
+    const from = SKIP_FROM[this.#state];
+    const isWholeTree = this.#masks.length === 0 && !this.#isWrittenDirectory;
+    if (from === undefined || (from !== "child" && isWholeTree)) return false;
+    this.#entrySkipper.begin(from);
+    this.#state = SKIP_ENTRY;
+    return true;
+  }
+
+  /** A directory whose entries have been read: it is ended, not left out. */
+  get #isWrittenDirectory(): boolean {
+    return (this.#mask & (WRITTEN | ENTRIES)) === (WRITTEN | ENTRIES);
+  }
+
+  #endSkipped(): void {
+    const isMember = this.#entrySkipper.from !== "child";
+    if (isMember && this.#isWrittenDirectory) this.#items.leave(KEEP_ACL_ID, KEEP_ACL_ID, this.#emptyXattrs());
+    this.#state = isMember && this.#masks.length === 0 ? DONE : NEXT_CHILD;
+  }
+
+  /** What was read and not given yet. Rules come before the entries that use them. */
+  takeRest(into: RecordBatch[]): void {
+    for (const batch of [this.#acls.records.take(), this.#items.builder.take()])
+      if (batch !== undefined) into.push(batch);
+  }
+
   /** Runs steps until there are records enough for a batch; true when the tree has been read. */
   run(into: RecordBatch[]): boolean {
     const items = this.#items.builder;
@@ -114,8 +153,7 @@ export class TreeDecoder {
       this.#step();
       this.#commit();
     } while (this.#state !== DONE && !items.isFull);
-    // Rules come before the entries that use them.
-    for (const batch of [this.#acls.records.take(), items.take()]) if (batch !== undefined) into.push(batch);
+    this.takeRest(into);
     return this.#state === DONE;
   }
 
@@ -144,6 +182,9 @@ export class TreeDecoder {
       case SKIP:
         this.#skipper.run(true);
         this.#state = NEXT_MEMBER;
+        break;
+      case SKIP_ENTRY:
+        if (this.#entrySkipper.step()) this.#endSkipped();
         break;
       default:
         this.#root();

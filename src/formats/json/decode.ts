@@ -1,4 +1,4 @@
-import type { DataError } from "../../base/errors.ts";
+import { DataError } from "../../base/errors.ts";
 import type { RecordBatch, RecordStream } from "../../volume/records.ts";
 import { assertJson, byteOrderMarkLength } from "./decode-detect.ts";
 import { SectionDecoder, type SectionName } from "./decode-sections.ts";
@@ -17,6 +17,11 @@ export interface JsonDecodeOptions {
   onWarning(kind: string, text: string, example?: string): void;
   /** Also warn of `odd-text`: text that can be read, but that no dump has. */
   readonly strictText?: boolean;
+  /**
+   * Go on behind an entry of a tree that is JSON but cannot be understood: it is left out, with everything below it, and its
+   * error given here. Where nothing can be read any more the stream ends with an error as ever, after all that was read.
+   */
+  readonly onLeftOut?: (error: DataError) => void;
 }
 
 /** For tests. */
@@ -70,6 +75,9 @@ export async function* decodeJsonDump(
         else decoder.append(next.value);
       }
     }
+  } catch (error) {
+    if (options.onLeftOut !== undefined) yield* decoder.takeRest();
+    throw error;
   } finally {
     await iterator.return?.();
   }
@@ -160,12 +168,28 @@ class DumpDecoder {
       while (this.#batches.length === 0 && !this.isDone) this.#step();
       return false;
     } catch (error) {
-      if (error !== NEED_DATA) throw error;
+      if (error !== NEED_DATA && !this.#leaveOut(error)) throw error;
       this.#tokens.rewind();
       this.#tokens.oddText = undefined;
       this.#warnings = [];
-      return true;
+      return error === NEED_DATA;
     }
+  }
+
+  /** Makes the steps that follow pass over the entry at hand, if that is wanted and possible. */
+  #leaveOut(error: unknown): boolean {
+    const { onLeftOut } = this.#options;
+    if (onLeftOut === undefined || this.#state !== IN_TREE || !(error instanceof DataError)) return false;
+    if (!this.#tree.skipEntry()) return false;
+    onLeftOut(error);
+    return true;
+  }
+
+  /** Everything that was read and not given yet. */
+  takeRest(): RecordBatch[] {
+    const batches = this.takeBatches();
+    this.#tree.takeRest(batches);
+    return batches;
   }
 
   /** The input has ended where `run` wants more. */
