@@ -46,6 +46,14 @@ export const CELLS: readonly Cell[] = [
   loadCell("postgres", plain(0.15, 0.45)),
   dumpCell("mariadb", plain(0.1, 0.2), fast(0.3, 0.6)),
   loadCell("mariadb", plain(0.2, 0.45)),
+  binaryDumpCell("sqlite", plain(0.12, 0.2)),
+  binaryLoadCell("sqlite", plain(0.07, 0.08)),
+  binaryDumpCell("redis", plain(0.65, 0.9)),
+  binaryLoadCell("redis", plain(0.5, 0.9)),
+  binaryDumpCell("postgres", plain(0.12, 0.5)),
+  binaryLoadCell("postgres", plain(0.12, 0.45)),
+  binaryDumpCell("mariadb", plain(0.2, 0.6)),
+  binaryLoadCell("mariadb", plain(0.2, 0.45)),
   verifyCell(),
 ];
 
@@ -82,6 +90,38 @@ function loadCell(engine: EngineName, ...variants: Variant[]): Cell {
       await volume.engine(engine).emptyTarget();
     },
     floor: (volume) => volume.engine(engine).floors?.load,
+  };
+}
+
+/** The order of segments is the reference's own: there is nothing to compare but what is loaded from them, which tests do. */
+function binaryDumpCell(engine: EngineName, ...variants: Variant[]): Cell {
+  const clean = async (volume: BenchVolume): Promise<void> => rmSync(dumpedFile(volume), { force: true });
+  return {
+    name: `${engine}-binary`,
+    engine,
+    variants,
+    prepare: async (volume) => {
+      await clean(volume);
+      return ["dump", volume.engine(engine).url, dumpedFile(volume), "--binary"];
+    },
+    clean,
+  };
+}
+
+function binaryLoadCell(engine: EngineName, ...variants: Variant[]): Cell {
+  return {
+    name: `binary-${engine}`,
+    engine,
+    variants,
+    prepare: async (volume) => [
+      "load",
+      await volume.engine(engine).emptyTarget(),
+      await volume.binary(engine),
+      "--binary",
+    ],
+    clean: async (volume) => {
+      await volume.engine(engine).emptyTarget();
+    },
   };
 }
 

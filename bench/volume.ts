@@ -15,6 +15,8 @@ export interface BenchVolume {
   /** Bytes of the JSON dump. */
   readonly documentBytes: number;
   readonly json: string;
+  /** The binary dump that the reference makes of the volume in that engine, if there is none of another one yet. */
+  binary(from: EngineName): Promise<string>;
   /** For outputs of single runs. */
   readonly scratch: string;
   engine(name: EngineName): BenchEngine;
@@ -61,6 +63,14 @@ export async function openVolume(
     files: options.files,
     documentBytes: statSync(json).size,
     json,
+    binary: async (from) => {
+      const file = join(directory, "corpus.bin");
+      if (existsSync(file)) return file;
+      const dump = ["dump", "--binary", "--keep-secret-key", engines.get(from)!.url, `${file}.partial`];
+      await mustRun(program!, [...args, ...dump], { timeoutMs: BUILD_TIMEOUT_MS });
+      renameSync(`${file}.partial`, file);
+      return file;
+    },
     scratch,
     engine: (name) => engines.get(name)!,
     close,

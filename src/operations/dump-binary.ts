@@ -4,9 +4,10 @@ import { encodeBinaryDump } from "../formats/binary/encode.ts";
 import { DUMP_ORDER } from "../formats/binary/segment-types.ts";
 import { type Consolidated, consolidate } from "../tree/consolidate.ts";
 import { KindOrder } from "../tree/kind-order.ts";
-import { ATTR_TYPE_MODE } from "../volume/attribute.ts";
+import { ATTR_ATIME, ATTR_NLINK, ATTR_TYPE_MODE } from "../volume/attribute.ts";
 import { FileType } from "../volume/file-type.ts";
 import type { FindingList } from "../volume/findings.ts";
+import { TRASH_INODE, TRASH_INODE_HIGH, TRASH_INODE_LOW } from "../volume/inode.ts";
 import { printableName } from "../volume/path.ts";
 import { type FlatKind, packBatch, type RecordBatch, type RecordStream, unpackBatch } from "../volume/records.ts";
 import type { OperationContext } from "./context.ts";
@@ -119,9 +120,21 @@ async function* partRecords(
     { ...context.memory, findings, repair: order.repair, trashDays: () => options.trashDays },
     consolidated,
   );
+  const trashRoot = await snapshot.readNode(TRASH_INODE);
   for await (const batch of flat) {
+    if (batch.kind === "node" && trashRoot !== undefined) keepTrashTimes(batch, trashRoot);
     if (batch.kind === "sliceRef") yield sharedSlices(batch);
     else yield batch;
+  }
+}
+
+/** The new, empty trash root gets the times of the old one: else no two dumps of one part would be the same. */
+function keepTrashTimes({ bytes, count }: RecordBatch, trashRoot: Buffer): void {
+  let at = 0;
+  for (let i = 0; i < count; i++) {
+    const isTrashRoot = bytes.readUInt32BE(at) === TRASH_INODE_HIGH && bytes.readUInt32BE(at + 4) === TRASH_INODE_LOW;
+    if (isTrashRoot) trashRoot.copy(bytes, at + 10 + ATTR_ATIME, ATTR_ATIME, ATTR_NLINK);
+    at += 10 + bytes.readUInt16BE(at + 8);
   }
 }
 

@@ -69,7 +69,8 @@ function countItems(body: Buffer): number {
   };
   for (; at < body.length; items++) {
     varint();
-    at += varint();
+    const size = varint();
+    at += size;
   }
   return items;
 }
