@@ -95,6 +95,22 @@ describe.skipIf(!hasMysql)("a connection to MySQL that breaks", () => {
     expect(await store.removeRemains(never)).toBe(false);
   });
 
+  test("that died before its marker leaves an empty table, which is removed only where nothing else is", async () => {
+    const database = await server.createDatabase();
+    const url = server.url(database);
+    const create = "CREATE TABLE jfs_setting (name VARCHAR(255) PRIMARY KEY NOT NULL, value TEXT NOT NULL)";
+    await server.query(`${create}; CREATE TABLE application (x INT)`, database);
+    const store = await openStore(url, { logger: silentLogger, signal: never, env: {} });
+    expect(await store.removeRemains(never)).toBe(false);
+    await server.query("DROP TABLE application; INSERT INTO jfs_setting VALUES ('other', 'x')", database);
+    expect(await store.removeRemains(never)).toBe(false);
+    await server.query("DELETE FROM jfs_setting", database);
+    const hint = "There is only an empty `jfs_setting`: load again with --clean, which removes it";
+    expect(await store.inspectTarget(never)).toMatchObject({ state: "occupied", hint });
+    expect(await store.removeRemains(never)).toBe(true);
+    expect(await store.inspectTarget(never)).toEqual({ state: "empty" });
+  });
+
   test("during a dump fails it with the first cause, wherever it breaks", async () => {
     const database = await server.createDatabase();
     await loadText(server.url(database), text);

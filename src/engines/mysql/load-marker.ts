@@ -56,12 +56,22 @@ export class LoadMarker {
     return (await readMarker(session)) !== undefined;
   }
 
+  /** Whether a load has died before it could write its marker: then there is only an empty setting table. */
+  static async isMissing(session: MysqlSession): Promise<boolean> {
+    if (session.tables.countedTables !== 1 || !session.catalog.has("setting")) return false;
+    const rows = await session.rows(`SELECT 1 FROM ${session.catalog.table("setting")} LIMIT 1`);
+    return rows.length === 0;
+  }
+
   /** What to do about a load that runs or has died in the database; undefined when there is none. */
   static async hint(session: MysqlSession): Promise<string | undefined> {
     const found = await readMarker(session);
-    if (found === undefined) return undefined;
+    const setting = session.catalog.has("setting") ? session.catalog.table("setting") : "";
+    if (found === undefined) {
+      const isMissing = await LoadMarker.isMissing(session);
+      return isMissing ? `There is only an empty ${setting}: load again with --clean, which removes it` : undefined;
+    }
     const { host, process: id, began } = found;
-    const setting = session.catalog.table("setting");
     const which = `A load by process ${id} on ${host} that began at ${began} is running there or was cut off`;
     return `${which} (row ${MARKER_NAME} of ${setting}): when it is not running, load again with --clean`;
   }

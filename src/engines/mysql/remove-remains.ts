@@ -5,10 +5,11 @@ import { quote, readSettingRow } from "./mysql-schema.ts";
 import type { MysqlSession } from "./mysql-session.ts";
 
 /**
- * Drops the tables that a load which was cut off has created: those of a volume, which did not exist before it. False when there is no marker.
+ * Drops the tables that a load which was cut off has created: those of a volume, which did not exist before it. False when
+ * there is no marker, nor the one table without a row in which it was about to be written.
  */
 export async function removeRemains(session: MysqlSession): Promise<boolean> {
-  if (!(await LoadMarker.isThere(session))) return false;
+  if (!(await LoadMarker.isThere(session)) && !(await LoadMarker.isMissing(session))) return false;
   if ((await readSettingRow(session)) !== undefined) {
     throw new ConflictError("DECANT_E_TARGET_TAKEN", `There is a volume in ${session.connection.address.url}`);
   }
