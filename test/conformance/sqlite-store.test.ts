@@ -189,6 +189,22 @@ describe("sessions and usage", () => {
     expect(await store.readSession(2n, signal)).toBeUndefined();
   });
 
+  test("of very old clients are shown beside the others", async () => {
+    const { path, url } = copySqliteFixture(NATIVE);
+    const db = new Database(path);
+    db.exec(
+      `CREATE TABLE jfs_session (sid INTEGER PRIMARY KEY NOT NULL, heartbeat INTEGER NOT NULL, info BLOB NULL);
+       INSERT INTO jfs_session VALUES (7, 1000, '{"HostName":"old"}'), (-1, 2000, NULL)`,
+    );
+    db.close();
+    const store = await open(url);
+    expect((await store.listSessions(signal)).slice(1)).toEqual([
+      { sid: 7n, expire: 1300n, info: '{"HostName":"old"}' },
+      { sid: (1n << 64n) - 1n, expire: 2300n, info: "{}" },
+    ]);
+    expect(await store.readSession(7n, signal)).toMatchObject({ sid: 7n, expire: 1300n, sustained: [] });
+  });
+
   test("count what waits for deletion as the reference's status does", async () => {
     const { path, url } = copySqliteFixture(NATIVE);
     const store = await open(url);

@@ -19,7 +19,7 @@ export async function readSessions(session: SqlSession): Promise<SessionSummary[
   return found.sort((a, b) => (a.sid < b.sid ? -1 : 1));
 }
 
-type SessionRow = [sid: bigint, expire: bigint, info: Buffer | null];
+export type SessionRow = [sid: bigint, expire: bigint, info: Buffer | null];
 
 async function selectSessions(session: SqlSession, where: string = ""): Promise<SessionSummary[]> {
   const { catalog } = session;
@@ -60,12 +60,12 @@ export async function readSessionDetail(session: SqlSession, sid: bigint): Promi
   };
 }
 
-function toSession([sid, expire, info]: SessionRow): SessionSummary {
+export function toSession([sid, expire, info]: SessionRow): SessionSummary {
   return { sid: unsigned(sid), expire, info: info === null || info.length === 0 ? undefined : info.toString() };
 }
 
 /** A session without information is shown with empty members. */
-function toLegacySession([sid, heartbeat, info]: SessionRow): SessionSummary {
+export function toLegacySession([sid, heartbeat, info]: SessionRow): SessionSummary {
   const text = info?.toString() ?? "";
   return { sid: unsigned(sid), expire: heartbeat + LEGACY_SESSION_SECONDS, info: text === "" ? "{}" : text };
 }

@@ -1,5 +1,13 @@
 import { EngineError } from "../../base/errors.ts";
-import { indexName, SQL_TABLES, type SqlColumn, type SqlTable, type SqlType, tableName } from "../sql/schema.ts";
+import {
+  indexName,
+  LEGACY_SESSION_TABLE,
+  SQL_TABLES,
+  type SqlColumn,
+  type SqlTable,
+  type SqlType,
+  tableName,
+} from "../sql/schema.ts";
 import type { Connection } from "./sqlite-connection.ts";
 
 const TYPE_NAMES: Readonly<Record<SqlType, string>> = {
@@ -47,7 +55,7 @@ export class Catalog {
 
   constructor(db: Connection, prefix: string) {
     this.#prefix = prefix;
-    const names = SQL_TABLES.map((table) => table.name);
+    const names = [...SQL_TABLES.map((table) => table.name), LEGACY_SESSION_TABLE];
     const columns = db
       .prepare("SELECT p.name FROM sqlite_master m, pragma_table_info(m.name) p WHERE m.type = 'table' AND m.name = ?")
       .pluck();

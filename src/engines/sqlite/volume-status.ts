@@ -1,16 +1,28 @@
 import { TRASH_INODE } from "../../volume/inode.ts";
 import type { SessionDetail, SessionSummary, Tally, VolumeUsage } from "../engine.ts";
+import { LEGACY_SESSION_TABLE } from "../sql/schema.ts";
+import { type SessionRow, toLegacySession, toSession } from "../sql/server-status.ts";
 import type { Connection } from "./sqlite-connection.ts";
 import type { Catalog } from "./sqlite-schema.ts";
 
 /** A record of delslices: u64 id, u32 size (docs/spec/sql.md §4.4). */
 const DELETED_SLICE_BYTES = 12;
 
-/** Sessions, ascending by sid (docs/spec/sql.md §4.7). */
+/** Sessions, ascending by sid, those of very old clients among them (docs/spec/sql.md §4.7, 8.1). */
 export function readSessions(db: Connection, catalog: Catalog): SessionSummary[] {
-  if (!catalog.has("session2")) return [];
-  const query = `SELECT sid, expire, CAST(info AS BLOB) FROM ${catalog.table("session2")} ORDER BY sid`;
-  return rows<[bigint, bigint, Buffer | null]>(db, query).map(toSession);
+  return selectSessions(db, catalog, "", []).sort((a, b) => (a.sid < b.sid ? -1 : 1));
+}
+
+function selectSessions(db: Connection, catalog: Catalog, where: string, values: readonly bigint[]): SessionSummary[] {
+  const select = (table: string, expire: string): SessionRow[] => {
+    if (!catalog.has(table)) return [];
+    const query = `SELECT sid, ${expire}, CAST(info AS BLOB) FROM ${catalog.table(table)}${where}`;
+    return rows<SessionRow>(db, query, ...values);
+  };
+  return [
+    ...select("session2", "expire").map(toSession),
+    ...select(LEGACY_SESSION_TABLE, "heartbeat").map(toLegacySession),
+  ];
 }
 
 /** One session with the deleted files it keeps open and its locks, undefined when there is none. */
@@ -20,10 +32,10 @@ export function readSessionDetail(db: Connection, catalog: Catalog, sid: bigint)
     if (!catalog.has(table)) return [];
     return rows<T>(db, `SELECT ${columns} FROM ${catalog.table(table)} WHERE sid = ? ORDER BY rowid`, key);
   };
-  const session = select<[bigint, bigint, Buffer | null]>("session2", "sid, expire, CAST(info AS BLOB)")[0];
+  const session = selectSessions(db, catalog, " WHERE sid = ?", [key])[0];
   if (session === undefined) return undefined;
   return {
-    ...toSession(session),
+    ...session,
     sustained: select<[bigint]>("sustained", "inode").map(([inode]) => unsigned(inode)),
     flocks: select<[bigint, bigint, bigint]>("flock", "inode, owner, ltype").map(([inode, owner, type]) => ({
       inode: unsigned(inode),
@@ -34,10 +46,6 @@ export function readSessionDetail(db: Connection, catalog: Catalog, sid: bigint)
       ([inode, owner, records]) => ({ inode: unsigned(inode), owner: unsigned(owner), records }),
     ),
   };
-}
-
-function toSession([sid, expire, info]: [bigint, bigint, Buffer | null]): SessionSummary {
-  return { sid: unsigned(sid), expire, info: info === null || info.length === 0 ? undefined : info.toString() };
 }
 
 /** The counters that `status` shows. */
