@@ -24,7 +24,7 @@ export async function dumpVolume(
 export function loadVolumeFile(
   target: string,
   file: string,
-  options: Pick<LoadRequest, "decryption" | "dryRun"> & { env?: Record<string, string> } = {},
+  options: Pick<LoadRequest, "decryption" | "dryRun" | "format"> & { env?: Record<string, string> } = {},
 ): Promise<LoadReport> {
   const { env, ...request } = options;
   return load({ target, source: { file }, ...request }, createContext({ env: env ?? {} }));
