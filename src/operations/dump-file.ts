@@ -62,7 +62,7 @@ export async function openDumpFile(
 }
 
 /**
- * Records of a dump's document: in tree order from JSON, flat from a binary one. With `keepGoing`, entries of a JSON dump that
+ * Records of a dump's document: in tree order from JSON, flat from a binary one. With `keepGoing`, entries and records that
  * cannot be understood are left out and noted.
  */
 export function decodeDump(
@@ -76,19 +76,21 @@ export function decodeDump(
     return decodeBinaryDump(bytes, {
       signal,
       onNote: (kind, text, loss, example) => findings.addOther(kind, text, loss, example),
+      ...(keepGoing ? { onLeftOut: noteLeftOut("A record", "", findings) } : {}),
     });
   }
   return decodeJsonDump(bytes, {
     signal,
     onWarning: (kind, text, example) =>
       findings.addOther(kind, text, false, example === undefined ? undefined : () => example),
-    ...(keepGoing
-      ? { onLeftOut: (error: DataError) => findings.addOther("entry-left-out", LEFT_OUT, true, () => error.message) }
-      : {}),
+    ...(keepGoing ? { onLeftOut: noteLeftOut("An entry", ", with everything below it", findings) } : {}),
   });
 }
 
-const LEFT_OUT = "An entry that cannot be understood was left out, with everything below it";
+function noteLeftOut(what: string, more: string, findings: FindingList): (error: DataError) => void {
+  const text = `${what} that cannot be understood was left out${more}`;
+  return (error) => findings.addOther("left-out", text, true, () => error.message);
+}
 
 async function* counted(
   bytes: AsyncIterable<Buffer>,

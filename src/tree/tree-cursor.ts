@@ -250,4 +250,6 @@ export class TreeCursor implements EntrySource {
   }
 }
 
-const HINT = "Two volumes are compared in the order of their names; a dump of decant or juicefs has that order";
+const HINT =
+  "Two volumes are compared in the order of their names, which dumps of decant and juicefs have; " +
+  "make a binary dump of this one with `decant convert`, and compare that";

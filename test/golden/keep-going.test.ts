@@ -96,7 +96,7 @@ describe("an entry of a JSON dump that cannot be understood", () => {
   ])("is left out: %s", async (_, from, to, missing) => {
     const { lines, losses, examples } = await salvaged(broken(from, to));
     expect(lines).toEqual(missing);
-    expect(losses).toEqual(["entry-left-out"]);
+    expect(losses).toEqual(["left-out"]);
     expect(examples[0]).toMatch(/^Cannot read "\/.*" of the JSON dump \(line \d+, byte \d+\): /);
   });
 
@@ -104,7 +104,7 @@ describe("an entry of a JSON dump that cannot be understood", () => {
     const bytes = Buffer.from(text.replaceAll('"type":"fifo"', '"type":"pipe"'), "latin1");
     const { lines, losses } = await salvaged(bytes);
     expect(lines).toEqual(["D /special/fifo"]);
-    expect(losses).toEqual(["entry-left-out"]);
+    expect(losses).toEqual(["left-out"]);
   });
 
   test("stands at the end of a list of chunks or extended attributes", async () => {
@@ -112,12 +112,49 @@ describe("an entry of a JSON dump that cannot be understood", () => {
     expect(chunk.lines).toEqual(["D /data/cross-chunk"]);
     const xattr = await salvaged(broken('{"name":"user.on.dir",', '{"name":"",'));
     expect(xattr.lines.length).toBe(1);
-    expect(xattr.losses).toEqual(["entry-left-out"]);
+    expect(xattr.losses).toEqual(["left-out"]);
   });
 
   test("is the root: nothing can be saved", async () => {
     const bytes = broken('"attr": {"inode":1,', '"attr": {"inode":"x",');
     await expect(salvaged(bytes)).rejects.toMatchObject({ code: "DECANT_E_JSON_NUMBER" });
+  });
+});
+
+describe("a binary dump that is damaged", () => {
+  const base = fixture("malformed/base.bin");
+
+  /** What is saved of a malformed dump, against the whole one. */
+  async function rest(name: string): Promise<{ lines: string[]; losses: string[] }> {
+    const { file, report } = await convertFile(fixture(`malformed/${name}`), "x.bin", { keepGoing: true });
+    const { lines } = await differences(base, file, { ignore: new Set(["nlink", "counters"]) });
+    return { lines, losses: report.findings.filter(({ loss }) => loss).map(({ kind }) => kind) };
+  }
+
+  test.each([
+    ["b26-name-empty.bin", "an entry without a name"],
+    ["b30-short-attr.bin", "an attribute record that is too short"],
+    ["b32-bad-protobuf.bin", "a record that is no message"],
+    ["b33-chunk-odd.bin", "slices of an odd size"],
+  ])("%s loses a record, not what follows: %s", async (name) => {
+    const { lines, losses } = await rest(name);
+    expect(losses).toContain("left-out");
+    expect(lines.length).toBeLessThanOrEqual(2);
+  });
+
+  test("at its end keeps all records", async () => {
+    for (const name of ["b07-trunc-before-footer.bin", "b10-wrong-magic.bin", "b21-trailing.bin"]) {
+      expect(await rest(name)).toEqual({ lines: [], losses: ["damaged"] });
+    }
+  });
+
+  test("within a segment keeps the records before the cut", async () => {
+    const { file, report } = await convertFile(fixture("malformed/b06-trunc-mid.bin"), "x.json", {
+      keepGoing: true,
+      format: "json",
+    });
+    expect(report.findings.some(({ kind }) => kind === "damaged")).toBe(true);
+    expect(readFileSync(file).length).toBeGreaterThan(500);
   });
 });
 

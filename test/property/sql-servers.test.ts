@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { DecantError } from "../../src/base/errors.ts";
 import { migrate } from "../../src/operations/migrate.ts";
+import { expectSameVolume } from "../support/compare-volumes.ts";
 import { databaseOf } from "../support/database-of.ts";
 import { requireMysql } from "../support/mysql-server.ts";
 import { readMysqlTables } from "../support/mysql-tables.ts";
@@ -84,6 +85,7 @@ describe.each(SERVERS)("a volume of any content, in %s,", (_, found) => {
           await migrate({ source: url, target: between }, quietContext());
           const target = await server.newDatabase();
           await migrate({ source: between, target }, quietContext());
+          await expectSameVolume(url, target);
           expect((await dumpText(target)).text.equals(text)).toBe(true);
         }),
         runsOf(20),

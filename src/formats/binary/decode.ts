@@ -13,6 +13,11 @@ export interface BinaryDecodeOptions {
   readonly onNote: OnNote;
   /** Length of the document in bytes, where it is known: no segment can be longer than what is left. */
   readonly totalBytes?: number;
+  /**
+   * Go on behind a record that cannot be understood, or else behind its segment: it is left out, and its error given here.
+   * Where nothing can be read any more the stream ends with an error as ever, after all that was read.
+   */
+  readonly onLeftOut?: (error: DataError) => void;
   /** Filled when the stream ends. */
   readonly result?: { footer?: Footer };
 }
@@ -154,12 +159,29 @@ class DumpDecoder {
   }
 
   async *#batches(type: SegmentType, tally: Tally): AsyncGenerator<RecordBatch> {
-    const window = this.#window;
     const lists = new Map<number, SegmentList>();
     for (const { field, kind } of type.lists) {
       const decode = RECORD_DECODERS[kind as keyof typeof RECORD_DECODERS];
       lists.set(field, { builder: new BatchBuilder(kind), decode });
     }
+    try {
+      yield* this.#readLists(type, lists, tally);
+    } catch (error) {
+      if (this.#options.onLeftOut === undefined || !(error instanceof DataError)) throw error;
+      yield* this.#takeReady(lists);
+      if (error.code === "DECANT_E_BINARY_TRUNCATED") throw error;
+      this.#options.onLeftOut(error);
+      await this.#skipSegment(type);
+    }
+    yield* this.#takeReady(lists);
+  }
+
+  async *#readLists(
+    type: SegmentType,
+    lists: ReadonlyMap<number, SegmentList>,
+    tally: Tally,
+  ): AsyncGenerator<RecordBatch> {
+    const window = this.#window;
     while (this.#left > 0) {
       const wanted = this.#decodeHeld(lists, tally);
       if (this.#ready.length > 0) {
@@ -169,9 +191,26 @@ class DumpDecoder {
       this.#options.signal.throwIfAborted();
       if (wanted > 0 && !(await window.hold(wanted))) this.#failCutOff(`the ${type.name} segment`);
     }
+  }
+
+  /** Everything that was read of a segment and not given yet. */
+  *#takeReady(lists: ReadonlyMap<number, SegmentList>): Generator<RecordBatch> {
+    yield* this.#ready;
+    this.#ready = [];
     for (const { builder } of lists.values()) {
       const rest = builder.take();
       if (rest !== undefined) yield rest;
+    }
+  }
+
+  /** Passes over what is left of a segment. */
+  async #skipSegment(type: SegmentType): Promise<void> {
+    const window = this.#window;
+    while (this.#left > 0) {
+      if (!(await window.hold(1))) this.#failCutOff(`the ${type.name} segment`);
+      const size = Math.min(this.#left, window.end - window.at);
+      window.at += size;
+      this.#left -= size;
     }
   }
 
@@ -208,15 +247,24 @@ class DumpDecoder {
         break;
       }
       reader.end = next;
-      if (list.decode(reader, list.builder, this.#notes) && list.builder.commit()) {
-        this.#ready.push(list.builder.take()!);
-      }
+      if (this.#decodeRecord(reader, list)) this.#ready.push(list.builder.take()!);
       tally.records++;
       at = next;
     }
     this.#left -= at - window.at;
     window.at = at;
     return wanted === 0 && this.#left > 0 ? 1 : wanted;
+  }
+
+  /** Decodes the record at hand; true when the batch is full. Nothing of a record that is refused has been written. */
+  #decodeRecord(reader: WireReader, list: SegmentList): boolean {
+    try {
+      return list.decode(reader, list.builder, this.#notes) && list.builder.commit();
+    } catch (error) {
+      if (this.#options.onLeftOut === undefined || !(error instanceof DataError)) throw error;
+      this.#options.onLeftOut(error);
+      return false;
+    }
   }
 
   /** Checks the length of a record that is not held whole before anything is waited for. */
