@@ -66,7 +66,10 @@ describeEngine(
     pointInTime: true,
     limits: LIMITS,
     emptyAddress: async () => unwilling.url(await unwilling.createDatabase()),
-    fingerprint: (address) => contentOf(unwilling, address),
+    fingerprint: async (address) => ({
+      catalog: await readMysqlCatalog(unwilling, databaseOf(address)),
+      tables: await readMysqlTables(unwilling, databaseOf(address)),
+    }),
     occupy: async (address) => {
       await unwilling.query("CREATE TABLE something_else (a INT)", databaseOf(address));
     },

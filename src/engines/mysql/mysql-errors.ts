@@ -115,7 +115,7 @@ const DUPLICATE: ReadonlySet<number> = new Set([1062, 1586]);
 export function toMysqlError(error: unknown, url: string, action: string): unknown {
   if (error instanceof DecantError || isAbortError(error) || !(error instanceof Error)) return error;
   const errno = mysqlErrno(error);
-  const message = (text: string): string => `Cannot ${action} ${url}: ${text} (${errorText(error)})`;
+  const message = (text: string): string => `Cannot ${action} ${url}: ${text} (${ownWords(error)})`;
   if (errno === UNKNOWN_DATABASE) {
     return new NotFoundError("DECANT_E_MYSQL_DATABASE", message("it has no database of this name"), {
       cause: error,
@@ -148,6 +148,11 @@ export function toMysqlError(error: unknown, url: string, action: string): unkno
     retryable: found.retryable ?? false,
     ...(found.hint === undefined ? {} : { hint: found.hint }),
   });
+}
+
+/** Errors of TLS have the reason beside a text of several lines and the place in a source file. */
+function ownWords(error: Error): string {
+  return "reason" in error && typeof error.reason === "string" ? error.reason : errorText(error);
 }
 
 function explainConnection(error: Error): Explanation | undefined {
@@ -184,7 +189,7 @@ function explainConnection(error: Error): Explanation | undefined {
       errno: [],
       code: "DECANT_E_MYSQL_TLS",
       text: "TLS could not be set up",
-      hint: "Name the authorities that you trust with ssl-ca or SSL_CERT_FILE; tls=skip-verify does not look at certificates",
+      hint: "Name the authorities that you trust with ssl-ca or SSL_CERT_FILE; tls=skip-verify does not look at certificates. An alert is the server's answer to the certificate of ssl-cert",
     };
   }
   return undefined;

@@ -1,5 +1,6 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { getCACertificates } from "node:tls";
 import type { ConnectionOptions } from "mysql2";
 import { errorText, fileReason, UsageError } from "../../base/errors.ts";
 import type { MysqlAddress } from "./mysql-address.ts";
@@ -24,9 +25,12 @@ export function tlsOptions(address: MysqlAddress, env: Environment): ConnectionO
   };
 }
 
-function authorities(file: string | undefined, env: Environment): { ca?: string } {
+/** Without a file those of the system, as for the reference, and those that Node.js brings along. */
+function authorities(file: string | undefined, env: Environment): { ca: string | string[] } {
   const [name, path] = file === undefined ? [AUTHORITIES_VARIABLE, env[AUTHORITIES_VARIABLE]] : ["ssl-ca", file];
-  if (path === undefined || path === "") return {};
+  if (path === undefined || path === "") {
+    return { ca: [...new Set([...getCACertificates("default"), ...getCACertificates("system")])] };
+  }
   const ca = readFile(name, path);
   readCertificate(name, path, ca);
   return { ca };
