@@ -46,9 +46,10 @@ export class BatchSorter {
   readonly #layout: RecordLayout;
   readonly #batches: readonly RecordBatch[];
   readonly #views: readonly DataView[];
-  /** By ordinal: which batch, and where in it. */
-  readonly #batchOf: Uint32Array;
-  readonly #startOf: Uint32Array;
+  /** By ordinal, side by side: which batch, and where in it. */
+  readonly #places: Uint32Array;
+  /** By ordinal: the key of the first number, for kinds that are sorted by the second one before. */
+  readonly #firstKeys: Float64Array;
   readonly #order: Uint32Array;
   readonly #keys: BigUint64Array;
   readonly #words: Uint32Array;
@@ -58,8 +59,8 @@ export class BatchSorter {
     this.#batches = batches;
     this.#views = batches.map(({ bytes }) => viewOf(bytes));
     this.count = batches.reduce((sum, batch) => sum + batch.count, 0);
-    this.#batchOf = new Uint32Array(this.count);
-    this.#startOf = new Uint32Array(this.count);
+    this.#places = new Uint32Array(this.count * 2);
+    this.#firstKeys = new Float64Array(layout.second === undefined ? 0 : this.count);
     this.#order = new Uint32Array(this.count);
     this.#keys = new BigUint64Array(this.count);
     this.#words = new Uint32Array(this.#keys.buffer);
@@ -67,35 +68,53 @@ export class BatchSorter {
     this.#sort();
   }
 
-  /** Offset of the i-th record in order, in `bytesOf` of it. */
-  startOf(i: number): number {
-    return this.#startOf[this.#order[i]!]!;
-  }
-
-  /** The batch that the i-th record in order stands in. */
-  bytesOf(i: number): Buffer {
-    return this.#batches[this.#batchOf[this.#order[i]!]!]!.bytes;
-  }
-
-  viewOf(i: number): DataView {
-    return this.#views[this.#batchOf[this.#order[i]!]!]!;
+  /**
+   * Calls `onRecord` for every record in order. Places and sizes are read for many records before the first is handed out:
+   * they lie all over the memory, and the processor waits for many of them at once then, not for one after the other.
+   */
+  visit(onRecord: (batch: number, start: number, end: number) => void): void {
+    for (let from = 0; from < this.count; from += BLOCK) {
+      const size = this.#lookAhead(from);
+      for (let i = 0; i < size; i++) onRecord(this.#blockBatches[i]!, this.#blockStarts[i]!, this.#blockEnds[i]!);
+    }
   }
 
   /** Copies the records in order into batches. */
   *batches(): Generator<RecordBatch> {
     const builder = new BatchBuilder(this.#batches[0]!.kind);
     const { writer } = builder;
-    for (let i = 0; i < this.count; i++) {
-      const view = this.viewOf(i);
-      const start = this.startOf(i);
-      const end = start + this.#layout.size(view, start);
-      const to = writer.reserve(end - start);
-      copyBytes(view, start, end, writer.view, to);
-      writer.length = to + end - start;
-      if (builder.commit()) yield builder.take()!;
+    for (let from = 0; from < this.count; from += BLOCK) {
+      const size = this.#lookAhead(from);
+      for (let i = 0; i < size; i++) {
+        const start = this.#blockStarts[i]!;
+        const end = this.#blockEnds[i]!;
+        const to = writer.reserve(end - start);
+        copyBytes(this.#views[this.#blockBatches[i]!]!, start, end, writer.view, to);
+        writer.length = to + end - start;
+        if (builder.commit()) yield builder.take()!;
+      }
     }
     const rest = builder.take();
     if (rest !== undefined) yield rest;
+  }
+
+  readonly #blockBatches = new Uint32Array(BLOCK);
+  readonly #blockStarts = new Uint32Array(BLOCK);
+  readonly #blockEnds = new Uint32Array(BLOCK);
+
+  #lookAhead(from: number): number {
+    const size = Math.min(BLOCK, this.count - from);
+    const places = this.#places;
+    for (let i = 0; i < size; i++) {
+      const place = this.#order[from + i]! * 2;
+      this.#blockBatches[i] = places[place]!;
+      this.#blockStarts[i] = places[place + 1]!;
+    }
+    for (let i = 0; i < size; i++) {
+      const start = this.#blockStarts[i]!;
+      this.#blockEnds[i] = start + this.#layout.size(this.#views[this.#blockBatches[i]!]!, start);
+    }
+    return size;
   }
 
   /** Fills the places, and the keys by which is sorted first: the second number where there is one. */
@@ -106,9 +125,11 @@ export class BatchSorter {
       const view = this.#views[b]!;
       const { count } = this.#batches[b]!;
       for (let i = 0, at = 0; i < count; i++, at += layout.size(view, at)) {
-        this.#batchOf[ordinal] = b;
-        this.#startOf[ordinal] = at;
-        this.#putKey(ordinal, layout.second === undefined ? firstKey(layout, view, at) : secondKey(layout, view, at));
+        this.#places[ordinal * 2] = b;
+        this.#places[ordinal * 2 + 1] = at;
+        const first = firstKey(layout, view, at);
+        if (layout.second !== undefined) this.#firstKeys[ordinal] = first;
+        this.#putKey(ordinal, layout.second === undefined ? first : secondKey(layout, view, at));
         ordinal++;
       }
     }
@@ -120,7 +141,7 @@ export class BatchSorter {
   }
 
   #secondKey(ordinal: number): number {
-    return secondKey(this.#layout, this.#views[this.#batchOf[ordinal]!]!, this.#startOf[ordinal]!);
+    return secondKey(this.#layout, this.#views[this.#places[ordinal * 2]!]!, this.#places[ordinal * 2 + 1]!);
   }
 
   /** By the second number first, then, by keys that hold the places so found, by the first. */
@@ -130,10 +151,7 @@ export class BatchSorter {
       this.#keys.sort();
       const bySecond = new Uint32Array(count);
       for (let i = 0; i < count; i++) bySecond[i] = this.#words[i * 2]! & ORDINAL_MASK;
-      for (let i = 0; i < count; i++) {
-        const ordinal = bySecond[i]!;
-        this.#putKey(i, firstKey(this.#layout, this.#views[this.#batchOf[ordinal]!]!, this.#startOf[ordinal]!));
-      }
+      for (let i = 0; i < count; i++) this.#putKey(i, this.#firstKeys[bySecond[i]!]!);
       this.#keys.sort();
       for (let i = 0; i < count; i++) this.#order[i] = bySecond[this.#words[i * 2]! & ORDINAL_MASK]!;
     } else {
@@ -170,19 +188,22 @@ export class BatchSorter {
   }
 
   #compare(a: number, b: number): number {
-    const [aView, bView] = [this.#views[this.#batchOf[a]!]!, this.#views[this.#batchOf[b]!]!];
-    const [aAt, bAt] = [this.#startOf[a]!, this.#startOf[b]!];
+    const [aBatch, bBatch] = [this.#places[a * 2]!, this.#places[b * 2]!];
+    const [aAt, bAt] = [this.#places[a * 2 + 1]!, this.#places[b * 2 + 1]!];
     return compareRecords(
       this.#layout,
-      this.#batches[this.#batchOf[a]!]!.bytes,
+      this.#batches[aBatch]!.bytes,
       aAt,
-      aAt + this.#layout.size(aView, aAt),
-      this.#batches[this.#batchOf[b]!]!.bytes,
+      aAt + this.#layout.size(this.#views[aBatch]!, aAt),
+      this.#batches[bBatch]!.bytes,
       bAt,
-      bAt + this.#layout.size(bView, bAt),
+      bAt + this.#layout.size(this.#views[bBatch]!, bAt),
     );
   }
 }
+
+/** Records that are looked up at once: what they have must fit into the nearest cache. */
+const BLOCK = 128;
 
 function firstKey({ first }: RecordLayout, view: DataView, at: number): number {
   if (first === undefined) return 0;

@@ -130,14 +130,13 @@ class KindSorter {
   /** Sorts what is held and writes it out as a run. */
   spillHeld(): void {
     if (this.#held.length === 0) return;
-    const sorter = new BatchSorter(this.layout, this.#held);
+    const held = this.#held;
     const writer = new RunWriter(this.#spill);
-    for (let i = 0; i < sorter.count; i++) {
-      const start = sorter.startOf(i);
-      writer.add(sorter.bytesOf(i), start, start + this.layout.size(sorter.viewOf(i), start));
-    }
+    new BatchSorter(this.layout, held).visit((batch, start, end) => {
+      writer.add(held[batch]!.bytes, start, end);
+    });
     this.#runs.push(writer.end());
-    for (const { bytes } of this.#held) discard(bytes);
+    for (const { bytes } of held) discard(bytes);
     this.#held = [];
     this.heldBytes = 0;
   }
