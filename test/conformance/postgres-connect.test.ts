@@ -6,6 +6,7 @@ import { DecantError, isAbortError, NotFoundError } from "../../src/base/errors.
 import { silentLogger } from "../../src/base/logger.ts";
 import type { MetadataStore } from "../../src/engines/engine.ts";
 import { openStore } from "../../src/engines/registry.ts";
+import { runDecant } from "../support/decant.ts";
 import { freePort } from "../support/guarded-process.ts";
 import { type PrivatePostgresServer, requirePostgresServer, startPostgres } from "../support/postgres-server.ts";
 import { TLS_DIRECTORY } from "../support/redis-server.ts";
@@ -87,6 +88,16 @@ describe.skipIf(!isAvailable)("connecting to PostgreSQL", () => {
     expect(await failure(url("tls", "?sslmode=verify-ca&sslrootcert=/nowhere"))).toMatchObject({
       code: "DECANT_E_META_URL",
     });
+  });
+
+  test("trusts the authorities of the system where no others are named", async () => {
+    // OpenSSL reads the system's authorities from here, once in a process.
+    const system = { SSL_CERT_FILE: tlsFile("ca.crt"), SSL_CERT_DIR: "/nowhere" };
+    for (const query of ["?sslmode=verify-full", "?sslmode=verify-full&sslrootcert=system"]) {
+      // There is no volume, which is only seen when the connection was made.
+      expect((await runDecant(["status", url("tls", query)], { env: system })).code).toBe(4);
+      expect((await runDecant(["status", url("tls", query)])).code).toBe(7);
+    }
   });
 
   test("with a client certificate", async () => {

@@ -1,8 +1,8 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { getCACertificates } from "node:tls";
 import type { ConnectionOptions } from "mysql2";
 import { errorText, fileReason, UsageError } from "../../base/errors.ts";
+import { trustedAuthorities } from "../sql/trusted-authorities.ts";
 import type { MysqlAddress } from "./mysql-address.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -29,7 +29,7 @@ export function tlsOptions(address: MysqlAddress, env: Environment): ConnectionO
 function authorities(file: string | undefined, env: Environment): { ca: string | string[] } {
   const [name, path] = file === undefined ? [AUTHORITIES_VARIABLE, env[AUTHORITIES_VARIABLE]] : ["ssl-ca", file];
   if (path === undefined || path === "") {
-    return { ca: [...new Set([...getCACertificates("default"), ...getCACertificates("system")])] };
+    return { ca: trustedAuthorities() };
   }
   const ca = readFile(name, path);
   readCertificate(name, path, ca);

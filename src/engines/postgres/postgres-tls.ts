@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { ConnectionOptions } from "node:tls";
 import { errorText, UsageError } from "../../base/errors.ts";
+import { trustedAuthorities } from "../sql/trusted-authorities.ts";
 import type { PostgresTls } from "./postgres-address.ts";
 
 /** TLS options of one attempt to connect; false = without TLS. */
@@ -28,7 +29,10 @@ function tlsOptions(tls: PostgresTls): ConnectionOptions {
   const verifiesChain = tls.mode.startsWith("verify") || (tls.mode === "require" && tls.rootCert !== undefined);
   const options: ConnectionOptions = { rejectUnauthorized: verifiesChain };
   if (verifiesChain && tls.mode !== "verify-full") options.checkServerIdentity = () => undefined;
-  if (tls.rootCert !== undefined && tls.rootCert !== "system") options.ca = readFile("sslrootcert", tls.rootCert);
+  if (verifiesChain) {
+    const isFile = tls.rootCert !== undefined && tls.rootCert !== "system";
+    options.ca = isFile ? readFile("sslrootcert", tls.rootCert!) : trustedAuthorities();
+  }
   if (tls.cert !== undefined) options.cert = readFile("sslcert", tls.cert);
   if (tls.key !== undefined) options.key = readFile("sslkey", tls.key);
   if (tls.keyPassword !== undefined) options.passphrase = tls.keyPassword;
