@@ -48,8 +48,9 @@ export class BatchSorter {
   readonly #views: readonly DataView[];
   /** By ordinal, side by side: which batch, and where in it. */
   readonly #places: Uint32Array;
-  /** By ordinal: the key of the first number, for kinds that are sorted by the second one before. */
+  /** By ordinal: the keys of both numbers, for kinds that have two. */
   readonly #firstKeys: Float64Array;
+  readonly #secondKeys: Float64Array;
   readonly #order: Uint32Array;
   readonly #keys: BigUint64Array;
   readonly #words: Uint32Array;
@@ -61,6 +62,7 @@ export class BatchSorter {
     this.count = batches.reduce((sum, batch) => sum + batch.count, 0);
     this.#places = new Uint32Array(this.count * 2);
     this.#firstKeys = new Float64Array(layout.second === undefined ? 0 : this.count);
+    this.#secondKeys = new Float64Array(this.#firstKeys.length);
     this.#order = new Uint32Array(this.count);
     this.#keys = new BigUint64Array(this.count);
     this.#words = new Uint32Array(this.#keys.buffer);
@@ -128,8 +130,14 @@ export class BatchSorter {
         this.#places[ordinal * 2] = b;
         this.#places[ordinal * 2 + 1] = at;
         const first = firstKey(layout, view, at);
-        if (layout.second !== undefined) this.#firstKeys[ordinal] = first;
-        this.#putKey(ordinal, layout.second === undefined ? first : secondKey(layout, view, at));
+        if (layout.second === undefined) {
+          this.#putKey(ordinal, first);
+        } else {
+          const second = keyOf(view, at + layout.second.at);
+          this.#firstKeys[ordinal] = first;
+          this.#secondKeys[ordinal] = second;
+          this.#putKey(ordinal, second);
+        }
         ordinal++;
       }
     }
@@ -138,10 +146,6 @@ export class BatchSorter {
   #putKey(at: number, key: number): void {
     this.#words[at * 2 + 1] = Math.floor(key / 64);
     this.#words[at * 2] = (((key % 64) << ORDINAL_BITS) | at) >>> 0;
-  }
-
-  #secondKey(ordinal: number): number {
-    return secondKey(this.#layout, this.#views[this.#places[ordinal * 2]!]!, this.#places[ordinal * 2 + 1]!);
   }
 
   /** By the second number first, then, by keys that hold the places so found, by the first. */
@@ -179,7 +183,7 @@ export class BatchSorter {
     if (this.#layout.second === undefined) return true;
     const first = words[i * 2 + 1]! * 64 + (words[i * 2]! >>> ORDINAL_BITS);
     if (first === BETWEEN || first === BEYOND) return true;
-    return this.#secondKey(this.#order[i]!) === this.#secondKey(this.#order[i - 1]!);
+    return this.#secondKeys[this.#order[i]!] === this.#secondKeys[this.#order[i - 1]!];
   }
 
   #sortRange(from: number, to: number): void {
@@ -208,12 +212,6 @@ const BLOCK = 128;
 function firstKey({ first }: RecordLayout, view: DataView, at: number): number {
   if (first === undefined) return 0;
   return first.isNarrow ? view.getUint32(at) : keyOf(view, at);
-}
-
-/** 0 where there is none. */
-function secondKey({ second }: RecordLayout, view: DataView, at: number): number {
-  if (second === undefined) return 0;
-  return second.isNarrow ? view.getUint32(at + second.at) : keyOf(view, at + second.at);
 }
 
 /** A number of 38 bits in the order of the u64 at `at`; BETWEEN and BEYOND stand for many. */

@@ -31,7 +31,7 @@ export class KindOrder {
   constructor(options: KindOrderOptions) {
     this.#kinds = options.kinds;
     // Places and keys of the kind being sorted, and the batches it is copied into, need the rest.
-    this.#heldLimit = Math.floor(options.maxBytes * 0.6);
+    this.#heldLimit = Math.floor(options.maxBytes * 0.5);
     this.#spill = new SpillFile(options.tmpDir);
     for (const kind of options.kinds) this.#sorters.set(kind, new KindSorter(kind, this.#spill));
     this.#replaced = new KindSorter("node", this.#spill);
@@ -124,7 +124,7 @@ class KindSorter {
     const kept = isSparse ? { ...batch, bytes: copyOf(bytes) } : batch;
     if (isSparse) recycle(bytes);
     this.#held.push(kept);
-    this.heldBytes += kept.bytes.buffer.byteLength;
+    this.heldBytes += kept.bytes.length; // what a buffer has beyond that was never touched
   }
 
   /** Sorts what is held and writes it out as a run. */

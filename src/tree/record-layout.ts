@@ -6,8 +6,8 @@ export interface RecordLayout {
   readonly size: (view: DataView, at: number) => number;
   /** The number at offset 0 that decides first: u64, or u32 where `isNarrow`. Undefined: only the name decides. */
   readonly first?: { readonly isNarrow: boolean };
-  /** A number further on that decides between equal first ones. */
-  readonly second?: { readonly at: number; readonly isNarrow: boolean };
+  /** Offset of a u64 further on that decides between first ones, where many are equal. */
+  readonly second?: { readonly at: number };
   /** A name that decides before the rest of the bytes does: offset of its u16 size, and of itself. */
   readonly name?: { readonly sizeAt: number; readonly at: number };
 }
@@ -23,18 +23,18 @@ const QUOTA: RecordLayout = { size: fixed(40), first: WIDE };
 export const RECORD_LAYOUTS: Readonly<Record<Exclude<FlatKind, "setting">, RecordLayout>> = {
   counter: { size: (view, at) => 10 + view.getUint16(at), name: { sizeAt: 0, at: 10 } },
   node: { size: (view, at) => 10 + view.getUint16(at + 8), first: WIDE },
-  edge: { size: (view, at) => 19 + view.getUint16(at + 17), first: WIDE, second: { at: 8, isNarrow: false } },
-  chunk: { size: (view, at) => 16 + view.getUint32(at + 12), first: WIDE, second: { at: 8, isNarrow: true } },
+  edge: { size: (view, at) => 19 + view.getUint16(at + 17), first: WIDE, second: { at: 8 } },
+  chunk: { size: (view, at) => 16 + view.getUint32(at + 12), first: WIDE },
   symlink: { size: (view, at) => 12 + view.getUint32(at + 8), first: WIDE },
   xattr: {
     size: (view, at) => 14 + view.getUint16(at + 8) + view.getUint32(at + 10),
     first: WIDE,
     name: { sizeAt: 8, at: 14 },
   },
-  parent: { size: fixed(24), first: WIDE, second: { at: 8, isNarrow: false } },
+  parent: { size: fixed(24), first: WIDE, second: { at: 8 } },
   sliceRef: { size: fixed(20), first: WIDE },
   acl: { size: (view, at) => 8 + view.getUint32(at + 4), first: { isNarrow: true } },
-  sustained: { size: fixed(16), first: WIDE, second: { at: 8, isNarrow: false } },
+  sustained: { size: fixed(16), first: WIDE, second: { at: 8 } },
   delFile: { size: fixed(24), first: WIDE },
   dirStat: { size: fixed(32), first: WIDE },
   quota: QUOTA,
