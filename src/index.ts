@@ -76,8 +76,10 @@ export {
   type VolumeSpace,
 } from "./operations/status.ts";
 export { sessionReportJson, statusJson } from "./operations/status-json.ts";
+export type { UnsupportedOptions, UnsupportedReport } from "./operations/unsupported-values.ts";
 export { type Damage, type VerifyReport, type VerifyRequest, verify } from "./operations/verify.ts";
 export type { Problem } from "./tree/check-problems.ts";
 export { formatSetting, parseSetting, type Setting, type SettingLayout, type Tier } from "./volume/setting.ts";
 export { decryptAllSecrets, removeSecrets } from "./volume/setting-secrets.ts";
+export type { UnsupportedKind, UnsupportedValue } from "./volume/value-limits.ts";
 export { CLIENT_VERSION } from "./volume/version.ts";
