@@ -1,7 +1,12 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { EngineError } from "../../base/errors.ts";
 import type { SqlCatalog, SqlSession } from "../sql/catalog.ts";
 import type { MysqlAddress } from "./mysql-address.ts";
 import { type ConnectionUse, MysqlConnection } from "./mysql-connection.ts";
 import { readTables, type TableInfo } from "./mysql-schema.ts";
+
+/** How long to wait before a server that takes no more connections is asked again. */
+const BUSY_DELAYS_MS = [50, 100, 200, 400, 800];
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -48,7 +53,9 @@ export class MysqlSession implements SqlSession {
     signal: AbortSignal,
     { like, ...use }: ConnectionUse & { readonly like?: MysqlSession } = {},
   ): Promise<MysqlSession> {
-    const connection = await MysqlConnection.open(address, env, signal, use);
+    const connect = () => MysqlConnection.open(address, env, signal, use);
+    // Further connections are a matter of speed only: where they are refused, others do their work.
+    const connection = await (like === undefined ? repeatWhileBusy(connect, signal) : connect());
     try {
       const session = new MysqlSession(connection, address.tablePrefix, await setUp(connection));
       if (like === undefined) await session.refreshCatalog();
@@ -91,6 +98,19 @@ export class MysqlSession implements SqlSession {
   close(): Promise<void> {
     return this.connection.close();
   }
+}
+
+/** A server goes on counting a connection for a moment after its end. Nothing has begun yet, so this can be repeated. */
+async function repeatWhileBusy<T>(connect: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  for (const delay of BUSY_DELAYS_MS) {
+    try {
+      return await connect();
+    } catch (error) {
+      if (!(error instanceof EngineError) || error.code !== "DECANT_E_MYSQL_BUSY") throw error;
+    }
+    await sleep(delay, undefined, { signal });
+  }
+  return connect();
 }
 
 /** Opens a session, does `work` with it and closes it. */
