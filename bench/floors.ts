@@ -38,7 +38,7 @@ export function postgresFloors(server: { directory: string; port: number }, sour
     load: {
       name: "psql COPY FROM, binary, then keys and indexes",
       prepare: async (target) => {
-        const directory = join(scratch, "floor");
+        const directory = join(scratch, "floor-postgres");
         const script = join(directory, "load.sql");
         if (!existsSync(script)) {
           mkdirSync(directory, { recursive: true });
@@ -52,7 +52,7 @@ export function postgresFloors(server: { directory: string; port: number }, sour
           const texts = ["BEGIN;", await section("pre-data"), ...copies, await section("post-data"), "COMMIT;"];
           writeFileSync(script, `${texts.join("\n")}\n`);
         }
-        return ["bash", "-c", `${psql(target)} -v ON_ERROR_STOP=1 -f ${script} > /dev/null`];
+        return ["bash", "-c", `${psql(target)} -v ON_ERROR_STOP=1 -f ${script} > /dev/null || exit 1`];
       },
     },
   };
@@ -74,7 +74,7 @@ export function mariadbFloors(
     load: {
       name: "mariadb LOAD DATA LOCAL INFILE, then indexes",
       prepare: async (target) => {
-        const directory = join(scratch, "floor");
+        const directory = join(scratch, "floor-mariadb");
         const script = join(directory, "load.sql");
         if (!existsSync(script)) {
           mkdirSync(directory, { recursive: true });
