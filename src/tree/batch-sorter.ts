@@ -1,14 +1,20 @@
 import { copyBytes, viewOf } from "../base/bytes.ts";
 import { TRASH_INODE_HIGH, TRASH_INODE_LOW } from "../volume/inode.ts";
 import { BatchBuilder, type RecordBatch } from "../volume/records.ts";
-import { ORDINAL_BITS } from "./piece-sorter.ts";
+import { KEY_BYTES, ORDER_BYTES, OrderKeys, sortByKeys } from "./radix-order.ts";
 import { compareRecords, type RecordLayout } from "./record-layout.ts";
 
-/** Sort keys have 38 bits above the ordinal: the lower half for numbers from 0, the upper for those from the trash root. */
-const HALF = 2 ** (63 - ORDINAL_BITS);
+/** Sort keys have 38 bits: the lower half for numbers from 0, the upper for those from the trash root. */
+const HALF = 2 ** 37;
 const BETWEEN = HALF - 1;
 const BEYOND = HALF * 2 - 1;
-const ORDINAL_MASK = (1 << ORDINAL_BITS) - 1;
+
+/** Memory that sorting `count` records takes beside the records. */
+export function sortingBytes({ second }: RecordLayout, count: number): number {
+  return count * (PLACE_BYTES + ORDER_BYTES + KEY_BYTES * (second === undefined ? 1 : 2));
+}
+
+const PLACE_BYTES = 8;
 
 /** True when the records of these batches, one batch after the other, stand in order already. */
 export function isOrdered(layout: RecordLayout, batches: readonly RecordBatch[]): boolean {
@@ -46,28 +52,27 @@ export class BatchSorter {
   readonly #layout: RecordLayout;
   readonly #batches: readonly RecordBatch[];
   readonly #views: readonly DataView[];
-  /** By ordinal, side by side: which batch, and where in it. */
+  /** By ordinal, side by side: which batch, and where in it. A place in no batch follows the last. */
   readonly #places: Uint32Array;
-  /** By ordinal: the keys of both numbers, for kinds that have two. */
-  readonly #firstKeys: Float64Array;
-  readonly #secondKeys: Float64Array;
+  /** By batch: where its last record ends. */
+  readonly #batchEnds: Uint32Array;
+  readonly #keys: OrderKeys;
+  /** Of the second number, for kinds that have two. */
+  readonly #secondKeys: OrderKeys | undefined;
   readonly #order: Uint32Array;
-  readonly #keys: BigUint64Array;
-  readonly #words: Uint32Array;
 
   constructor(layout: RecordLayout, batches: readonly RecordBatch[]) {
     this.#layout = layout;
     this.#batches = batches;
     this.#views = batches.map(({ bytes }) => viewOf(bytes));
     this.count = batches.reduce((sum, batch) => sum + batch.count, 0);
-    this.#places = new Uint32Array(this.count * 2);
-    this.#firstKeys = new Float64Array(layout.second === undefined ? 0 : this.count);
-    this.#secondKeys = new Float64Array(this.#firstKeys.length);
-    this.#order = new Uint32Array(this.count);
-    this.#keys = new BigUint64Array(this.count);
-    this.#words = new Uint32Array(this.#keys.buffer);
+    this.#places = new Uint32Array(this.count * 2 + 2);
+    this.#batchEnds = new Uint32Array(batches.length);
+    this.#keys = new OrderKeys(this.count);
+    this.#secondKeys = layout.second === undefined ? undefined : new OrderKeys(this.count);
     this.#locate();
-    this.#sort();
+    this.#order = this.#sort();
+    this.#sortTies();
   }
 
   /**
@@ -103,66 +108,64 @@ export class BatchSorter {
   readonly #blockBatches = new Uint32Array(BLOCK);
   readonly #blockStarts = new Uint32Array(BLOCK);
   readonly #blockEnds = new Uint32Array(BLOCK);
+  /** Of use to nobody, but a read whose result goes nowhere would be left out. */
+  readonly #touched = new Uint8Array(1);
 
+  /** Takes places from the order, and brings the first and the last line of each record near the processor. */
   #lookAhead(from: number): number {
     const size = Math.min(BLOCK, this.count - from);
+    const order = this.#order;
     const places = this.#places;
+    const batchEnds = this.#batchEnds;
+    const views = this.#views;
+    const [batches, starts, ends] = [this.#blockBatches, this.#blockStarts, this.#blockEnds];
     for (let i = 0; i < size; i++) {
-      const place = this.#order[from + i]! * 2;
-      this.#blockBatches[i] = places[place]!;
-      this.#blockStarts[i] = places[place + 1]!;
+      const place = order[from + i]! * 2;
+      const batch = places[place]!;
+      batches[i] = batch;
+      starts[i] = places[place + 1]!;
+      // The next record begins where this one ends, unless that is in another batch.
+      ends[i] = places[place + 2] === batch ? places[place + 3]! : batchEnds[batch]!;
     }
+    let touched = 0;
     for (let i = 0; i < size; i++) {
-      const start = this.#blockStarts[i]!;
-      this.#blockEnds[i] = start + this.#layout.size(this.#views[this.#blockBatches[i]!]!, start);
+      const view = views[batches[i]!]!;
+      touched ^= view.getUint8(starts[i]!) ^ view.getUint8(ends[i]! - 1);
     }
+    this.#touched[0] = touched;
     return size;
   }
 
-  /** Fills the places, and the keys by which is sorted first: the second number where there is one. */
+  /** Fills the places and the keys. */
   #locate(): void {
     const layout = this.#layout;
     let ordinal = 0;
     for (let b = 0; b < this.#batches.length; b++) {
       const view = this.#views[b]!;
       const { count } = this.#batches[b]!;
-      for (let i = 0, at = 0; i < count; i++, at += layout.size(view, at)) {
+      let at = 0;
+      for (let i = 0; i < count; i++, at += layout.size(view, at)) {
         this.#places[ordinal * 2] = b;
         this.#places[ordinal * 2 + 1] = at;
-        const first = firstKey(layout, view, at);
-        if (layout.second === undefined) {
-          this.#putKey(ordinal, first);
-        } else {
-          const second = keyOf(view, at + layout.second.at);
-          this.#firstKeys[ordinal] = first;
-          this.#secondKeys[ordinal] = second;
-          this.#putKey(ordinal, second);
-        }
+        this.#keys.set(ordinal, firstKey(layout, view, at));
+        this.#secondKeys?.set(ordinal, keyOf(view, at + layout.second!.at));
         ordinal++;
       }
+      this.#batchEnds[b] = at;
     }
+    this.#places[ordinal * 2] = this.#batches.length;
   }
 
-  #putKey(at: number, key: number): void {
-    this.#words[at * 2 + 1] = Math.floor(key / 64);
-    this.#words[at * 2] = (((key % 64) << ORDINAL_BITS) | at) >>> 0;
-  }
-
-  /** By the second number first, then, by keys that hold the places so found, by the first. */
-  #sort(): void {
-    const { count } = this;
-    if (this.#layout.second !== undefined) {
-      this.#keys.sort();
-      const bySecond = new Uint32Array(count);
-      for (let i = 0; i < count; i++) bySecond[i] = this.#words[i * 2]! & ORDINAL_MASK;
-      for (let i = 0; i < count; i++) this.#putKey(i, this.#firstKeys[bySecond[i]!]!);
-      this.#keys.sort();
-      for (let i = 0; i < count; i++) this.#order[i] = bySecond[this.#words[i * 2]! & ORDINAL_MASK]!;
-    } else {
-      this.#keys.sort();
-      for (let i = 0; i < count; i++) this.#order[i] = this.#words[i * 2]! & ORDINAL_MASK;
+  /** By the second number first, then by the first, which leaves equal ones as they stand. */
+  #sort(): Uint32Array {
+    let order = new Uint32Array(this.count);
+    for (let i = 0; i < order.length; i++) order[i] = i;
+    let spare = new Uint32Array(this.count);
+    if (this.#secondKeys !== undefined) {
+      const sorted = sortByKeys(this.#secondKeys, order, spare);
+      if (sorted === spare) [order, spare] = [spare, order];
     }
-    this.#sortTies();
+    return sortByKeys(this.#keys, order, spare);
   }
 
   /** Runs of records that the keys could not tell apart are sorted by comparison. */
@@ -177,13 +180,11 @@ export class BatchSorter {
   }
 
   #isTie(i: number): boolean {
-    const words = this.#words;
-    if (words[i * 2 + 1] !== words[i * 2 - 1] || (words[i * 2]! ^ words[i * 2 - 2]!) >>> ORDINAL_BITS !== 0)
-      return false;
-    if (this.#layout.second === undefined) return true;
-    const first = words[i * 2 + 1]! * 64 + (words[i * 2]! >>> ORDINAL_BITS);
-    if (first === BETWEEN || first === BEYOND) return true;
-    return this.#secondKeys[this.#order[i]!] === this.#secondKeys[this.#order[i - 1]!];
+    const ordinal = this.#order[i]!;
+    const before = this.#order[i - 1]!;
+    if (!this.#keys.areEqual(ordinal, before)) return false;
+    if (this.#secondKeys === undefined || isOfMany(this.#keys.get(ordinal))) return true;
+    return this.#secondKeys.areEqual(ordinal, before);
   }
 
   #sortRange(from: number, to: number): void {
@@ -212,6 +213,10 @@ const BLOCK = 128;
 function firstKey({ first }: RecordLayout, view: DataView, at: number): number {
   if (first === undefined) return 0;
   return first.isNarrow ? view.getUint32(at) : keyOf(view, at);
+}
+
+function isOfMany(key: number): boolean {
+  return key === BETWEEN || key === BEYOND;
 }
 
 /** A number of 38 bits in the order of the u64 at `at`; BETWEEN and BEYOND stand for many. */

@@ -1,7 +1,7 @@
 import { recycle, tryRecycle } from "../base/bytes.ts";
 import { InternalError } from "../base/errors.ts";
 import { BATCH_BYTES, BatchBuilder, type FlatKind, type RecordBatch, type RecordStream } from "../volume/records.ts";
-import { BatchSorter, isOrdered } from "./batch-sorter.ts";
+import { BatchSorter, isOrdered, sortingBytes } from "./batch-sorter.ts";
 import type { NodeRepair } from "./link-table.ts";
 import { compareRecords, RECORD_LAYOUTS, type RecordLayout } from "./record-layout.ts";
 import { RunMerger, type RunPlace, RunWriter } from "./run-merger.ts";
@@ -27,14 +27,16 @@ export class KindOrder {
   readonly #sorters: Map<FlatKind, KindSorter> = new Map();
   /** Node records that replace those written before. */
   readonly #replaced: KindSorter;
+  readonly #all: readonly KindSorter[];
 
   constructor(options: KindOrderOptions) {
     this.#kinds = options.kinds;
-    // Places and keys of the kind being sorted, and the batches it is copied into, need the rest.
-    this.#heldLimit = Math.floor(options.maxBytes * 0.5);
+    // The batches that the records are copied into need the rest.
+    this.#heldLimit = Math.floor(options.maxBytes * 0.875);
     this.#spill = new SpillFile(options.tmpDir);
     for (const kind of options.kinds) this.#sorters.set(kind, new KindSorter(kind, this.#spill));
     this.#replaced = new KindSorter("node", this.#spill);
+    this.#all = [...this.#sorters.values(), this.#replaced];
   }
 
   /** Takes over a batch. */
@@ -75,15 +77,21 @@ export class KindOrder {
     };
   }
 
-  /** Writes out the largest kinds while too much is held. */
+  /** Writes out the largest kinds while too much is held, or one of them could not be sorted beside the others. */
   #limit(): void {
-    const all = [...this.#sorters.values(), this.#replaced];
-    let held = all.reduce((sum, sorter) => sum + sorter.heldBytes, 0);
-    while (held > this.#heldLimit) {
-      const largest = all.reduce((a, b) => (b.heldBytes > a.heldBytes ? b : a));
-      held -= largest.heldBytes;
-      largest.spillHeld();
+    while (this.#neededBytes > this.#heldLimit) {
+      this.#all.reduce((a, b) => (b.heldBytes > a.heldBytes ? b : a)).spillHeld();
     }
+  }
+
+  get #neededBytes(): number {
+    let held = 0;
+    let sorting = 0;
+    for (const sorter of this.#all) {
+      held += sorter.heldBytes;
+      sorting = Math.max(sorting, sorter.sortingBytes);
+    }
+    return held + sorting;
   }
 }
 
@@ -106,11 +114,17 @@ class KindSorter {
   readonly #spill: SpillFile;
   readonly #runs: RunPlace[] = [];
   #held: RecordBatch[] = [];
+  #heldCount = 0;
 
   constructor(kind: FlatKind, spill: SpillFile) {
     this.#kind = kind;
     this.#spill = spill;
     this.layout = RECORD_LAYOUTS[kind as keyof typeof RECORD_LAYOUTS];
+  }
+
+  /** What sorting takes beside the records held. */
+  get sortingBytes(): number {
+    return sortingBytes(this.layout, this.#heldCount);
   }
 
   get isUsed(): boolean {
@@ -124,6 +138,7 @@ class KindSorter {
     const kept = isSparse ? { ...batch, bytes: copyOf(bytes) } : batch;
     if (isSparse) recycle(bytes);
     this.#held.push(kept);
+    this.#heldCount += kept.count;
     this.heldBytes += kept.bytes.length; // what a buffer has beyond that was never touched
   }
 
@@ -138,6 +153,7 @@ class KindSorter {
     this.#runs.push(writer.end());
     for (const { bytes } of held) discard(bytes);
     this.#held = [];
+    this.#heldCount = 0;
     this.heldBytes = 0;
   }
 

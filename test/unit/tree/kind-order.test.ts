@@ -137,6 +137,28 @@ describe("the order of kinds", () => {
   });
 });
 
+describe("the ceiling of memory", () => {
+  const order = (maxBytes: number): KindOrder =>
+    new KindOrder({ kinds: ["symlink", "sustained"], maxBytes, tmpDir: "/nonexistent" });
+
+  test("is used up before anything is written to the temporary directory", () => {
+    const held = order(100_000);
+    for (let i = 80n; i > 0n; i--) held.add(packBatch("symlink", [{ inode: i, target: Buffer.alloc(988) }]));
+    const inodes = [...held.drain()].flatMap((batch) => [...unpackBatch("symlink", batch)]).map(({ inode }) => inode);
+    expect(inodes).toEqual(Array.from({ length: 80 }, (_, i) => BigInt(i + 1)));
+    held.close();
+  });
+
+  test("includes what sorting takes, which for short records is more than they are", () => {
+    const held = order(100_000);
+    const add = (): void => {
+      for (let i = 4000n; i > 0n; i--) held.add(packBatch("sustained", [{ sid: 1n, inode: i }]));
+    };
+    expect(add).toThrow(/Cannot write a temporary file in \/nonexistent/);
+    held.close();
+  });
+});
+
 test("node records that were replaced come once, in their place, as they are now", async () => {
   const order = new KindOrder({ kinds: ["node", "edge"], maxBytes: 1 << 28, tmpDir: tmpdir() });
   const node = (inode: bigint, fill: number): RecordTypes["node"] => ({ inode, attribute: Buffer.alloc(72, fill) });
