@@ -45,7 +45,9 @@ export function postgresFloors(server: { directory: string; port: number }, sour
           const dumpSchema = `pg_dump -h ${server.directory} -p ${server.port} -U postgres -s -O`;
           const section = async (name: string): Promise<string> =>
             (await mustRun("bash", ["-c", `${dumpSchema} --section=${name} ${source}`])).out;
-          const copies = TABLES.map((table) => `\\copy public.jfs_${table} FROM '${join(directory, table)}' (FORMAT binary)`);
+          const copies = TABLES.map(
+            (table) => `\\copy public.jfs_${table} FROM '${join(directory, table)}' (FORMAT binary)`,
+          );
           for (const table of TABLES) {
             await mustRun("bash", ["-c", `${psql(source)} -c '${copyOut(table)}' > ${join(directory, table)}`]);
           }
