@@ -1,6 +1,6 @@
 import { recycle } from "../base/bytes.ts";
 import { MemoryBudget, PAGE_BYTES } from "../tree/memory-budget.ts";
-import { compareWhole, keyOfLeadingUint64, RecordSorter } from "../tree/record-sorter.ts";
+import { RecordSorter } from "../tree/record-sorter.ts";
 import { SpillFile } from "../tree/spill-file.ts";
 import { NEW_SIDE, OLD_SIDE, type Side } from "../tree/tree-changes.ts";
 import { UnsortedTreeError } from "../tree/tree-cursor.ts";
@@ -172,8 +172,6 @@ export class DeletedFiles {
       budget: this.#budget,
       spill: this.#spill,
       pieceBytes: Math.max(PAGE_BYTES * 4, Math.floor(maxBytes / 4)),
-      writeKey: keyOfLeadingUint64,
-      compare: compareWhole,
     });
   }
 

@@ -1,7 +1,7 @@
 import type { DirStatRecord, ParentRecord, QuotaRecord, SustainedRecord } from "../volume/records.ts";
 import type { ProblemList, ProblemPlace } from "./check-problems.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
-import { compareWhole, keyOfLeadingUint64, RecordSorter } from "./record-sorter.ts";
+import { RecordSorter } from "./record-sorter.ts";
 import type { SpillFile } from "./spill-file.ts";
 
 /**
@@ -71,8 +71,6 @@ export class Ledger {
       budget,
       spill,
       pieceBytes,
-      writeKey: keyOfLeadingUint64,
-      compare: compareWhole,
     });
     this.#problems = problems;
   }

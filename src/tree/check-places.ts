@@ -1,6 +1,6 @@
 import type { ProblemList } from "./check-problems.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
-import { compareWhole, keyOfLeadingUint64, RecordSorter } from "./record-sorter.ts";
+import { RecordSorter } from "./record-sorter.ts";
 import type { SpillFile } from "./spill-file.ts";
 
 /** u32 record size, u64 inode, u64 number of the place, u32 + u32 hashes of its description, u32 link count, u8 file type. */
@@ -36,7 +36,7 @@ export class PlaceChecks {
   #next = 0;
 
   constructor(budget: MemoryBudget, spill: SpillFile, pieceBytes: number, problems: ProblemList) {
-    this.#places = new RecordSorter({ budget, spill, pieceBytes, writeKey: keyOfLeadingUint64, compare: compareWhole });
+    this.#places = new RecordSorter({ budget, spill, pieceBytes });
     this.#problems = problems;
   }
 

@@ -4,7 +4,7 @@ import type { SliceRefRecord } from "../volume/records.ts";
 import { SLICE_BYTES } from "../volume/slices.ts";
 import type { ProblemList } from "./check-problems.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
-import { compareWhole, keyOfLeadingUint64, RecordSorter } from "./record-sorter.ts";
+import { RecordSorter } from "./record-sorter.ts";
 import type { SpillFile } from "./spill-file.ts";
 
 /** u32 record size, u64 slice id, u8 rank, u32 slice size, u64 inode of a use or s64 number of references. */
@@ -41,8 +41,6 @@ export class SliceChecks {
       budget,
       spill,
       pieceBytes,
-      writeKey: keyOfLeadingUint64,
-      compare: compareWhole,
     });
     this.#problems = problems;
   }

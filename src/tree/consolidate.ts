@@ -16,7 +16,7 @@ import { MemoryBudget } from "./memory-budget.ts";
 import { OwnerUsage } from "./owner-usage.ts";
 import { MAX_PIECE_BYTES } from "./piece-sorter.ts";
 import { QuotaUsage } from "./quota-usage.ts";
-import { compareWhole, keyOfLeadingUint64, RecordSorter } from "./record-sorter.ts";
+import { RecordSorter } from "./record-sorter.ts";
 import { SliceReferences } from "./slice-references.ts";
 import { SpillFile } from "./spill-file.ts";
 import { newTrashRootAttribute } from "./trash-root.ts";
@@ -71,8 +71,6 @@ export async function* consolidate(
     budget,
     spill,
     pieceBytes,
-    writeKey: keyOfLeadingUint64,
-    compare: compareWhole,
   });
   const quotas = new QuotaUsage(totals, findings);
   const writer = new FlatWriter(slices);

@@ -3,7 +3,7 @@ import type { FindingList } from "../volume/findings.ts";
 import { BatchBuilder, type NodeRecord, packBatch, packRecord, type RecordBatch } from "../volume/records.ts";
 import { hashBytes } from "./hash-bytes.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
-import { compareWhole, keyOfLeadingUint64, RecordSorter } from "./record-sorter.ts";
+import { RecordSorter } from "./record-sorter.ts";
 import type { SpillFile } from "./spill-file.ts";
 
 /**
@@ -72,7 +72,7 @@ export class LinkTable {
     linkCounts: LinkCounts = "compute",
   ) {
     this.#linkCounts = linkCounts;
-    this.#places = new RecordSorter({ budget, spill, pieceBytes, writeKey: keyOfLeadingUint64, compare: compareWhole });
+    this.#places = new RecordSorter({ budget, spill, pieceBytes });
     this.#findings = findings;
   }
 

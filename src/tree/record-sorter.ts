@@ -1,6 +1,6 @@
 import type { MemoryBudget } from "./memory-budget.ts";
 import { PartitionStore } from "./partition-store.ts";
-import { type CompareRecords, PieceSorter, type WriteKey } from "./piece-sorter.ts";
+import { PieceSorter } from "./piece-sorter.ts";
 import { RunMerger } from "./run-merger.ts";
 import type { SpillFile } from "./spill-file.ts";
 
@@ -8,11 +8,12 @@ export interface RecordSorterOptions {
   readonly budget: MemoryBudget;
   readonly spill: SpillFile;
   readonly pieceBytes: number;
-  readonly writeKey: WriteKey;
-  readonly compare: CompareRecords;
 }
 
-/** Sorts records (u32 size, big-endian, first) of any number: in memory, or through runs in the spill file. */
+/**
+ * Sorts records (u32 size, big-endian, and u64 first) of any number by their bytes after the size: in memory, or through runs in
+ * the spill file.
+ */
 export class RecordSorter {
   readonly #options: RecordSorterOptions;
   readonly #store: PartitionStore;
@@ -68,19 +69,19 @@ export class RecordSorter {
   #merger: RunMerger | undefined;
 
   #sort(): void {
-    const { pieceBytes, spill, writeKey, compare } = this.#options;
+    const { pieceBytes, spill } = this.#options;
     const sorter = new PieceSorter();
     this.#order = new Uint32Array(0);
     if (this.#store.sizeOf(0) <= pieceBytes) {
       for (const piece of this.#store.drain(0, Number.POSITIVE_INFINITY)) {
         this.bytes = piece;
-        this.#order = sorter.sort(piece, writeKey, compare);
+        this.#order = sorter.sort(piece, keyOfLeadingUint64, compareWhole);
       }
       return;
     }
-    this.#merger = new RunMerger(spill, compare);
+    this.#merger = new RunMerger(spill, compareWhole);
     for (const piece of this.#store.drain(0, pieceBytes)) {
-      this.#merger.addRun(piece, sorter.sort(piece, writeKey, compare));
+      this.#merger.addRun(piece, sorter.sort(piece, keyOfLeadingUint64, compareWhole));
     }
   }
 }

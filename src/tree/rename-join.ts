@@ -2,7 +2,7 @@ import { compareFacts, type FactName, typeName } from "./compare-facts.ts";
 import { FACT_TYPE } from "./entry-facts.ts";
 import { MemoryBudget, PAGE_BYTES } from "./memory-budget.ts";
 import { MAX_PIECE_BYTES } from "./piece-sorter.ts";
-import { compareWhole, keyOfLeadingUint64, RecordSorter } from "./record-sorter.ts";
+import { RecordSorter } from "./record-sorter.ts";
 import { SpillFile } from "./spill-file.ts";
 import { type ChangeSink, NEW_SIDE, OLD_SIDE, type Place, type Side, type TreeChange } from "./tree-changes.ts";
 
@@ -38,8 +38,6 @@ export class RenameJoin implements ChangeSink {
       budget: this.#budget,
       spill: this.#spill,
       pieceBytes,
-      writeKey: keyOfLeadingUint64,
-      compare: compareWhole,
     };
     this.#places = new RecordSorter(shared);
     this.#lines = new RecordSorter(shared);

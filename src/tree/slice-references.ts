@@ -3,7 +3,7 @@ import { DataError } from "../base/errors.ts";
 import { BatchBuilder, type RecordBatch } from "../volume/records.ts";
 import { SLICE_BYTES } from "../volume/slices.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
-import { compareWhole, keyOfLeadingUint64, RecordSorter } from "./record-sorter.ts";
+import { RecordSorter } from "./record-sorter.ts";
 import type { SpillFile } from "./spill-file.ts";
 
 /** u32 record size, u64 slice id, u32 slice size, u64 inode. */
@@ -21,7 +21,7 @@ export class SliceReferences {
   #largestLow = 0;
 
   constructor(budget: MemoryBudget, spill: SpillFile, pieceBytes: number) {
-    this.#uses = new RecordSorter({ budget, spill, pieceBytes, writeKey: keyOfLeadingUint64, compare: compareWhole });
+    this.#uses = new RecordSorter({ budget, spill, pieceBytes });
   }
 
   /** Largest slice id used so far, 0 when there is none. */

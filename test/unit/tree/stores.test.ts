@@ -280,7 +280,7 @@ describe("RecordSorter", () => {
   ])("gives records back in order, %s", (_, pieceBytes) => {
     const spill = spillFile();
     const budget = new MemoryBudget(4 * PAGE_BYTES);
-    const sorter = new RecordSorter({ budget, spill, pieceBytes, writeKey: keyOfLeadingUint64, compare: compareWhole });
+    const sorter = new RecordSorter({ budget, spill, pieceBytes });
     const count = 40_000;
     for (let i = 0; i < count; i++) {
       const number = BigInt((i * 7919) % count) << (i % 2 === 0 ? 0n : 40n);
@@ -300,7 +300,7 @@ describe("RecordSorter", () => {
 
   test("ends at once without records", () => {
     const options = { budget: new MemoryBudget(0), spill: spillFile(), pieceBytes: 1 };
-    const sorter = new RecordSorter({ ...options, writeKey: keyOfLeadingUint64, compare: compareWhole });
+    const sorter = new RecordSorter({ ...options });
     expect(sorter.next()).toBe(false);
   });
 });
