@@ -3,7 +3,7 @@ import type { RecordBatch, RecordKind } from "../../volume/records.ts";
 import type { Loader, LoaderOptions } from "../engine.ts";
 import { takeLastChangelog } from "../sql/last-changelog.ts";
 import { REFERENCE_COLUMNS } from "../sql/record-rows.ts";
-import { type ColumnLimits, putNode, type RecordWriter, recordWriters } from "../sql/record-writers.ts";
+import { putNode, type RecordWriter, recordWriters } from "../sql/record-writers.ts";
 import { NODE_COLUMNS, SQL_TABLES, type SqlTable, tableName } from "../sql/schema.ts";
 import { LoadMarker } from "./load-marker.ts";
 import type { MysqlAddress } from "./mysql-address.ts";
@@ -16,10 +16,10 @@ import { dropTables } from "./remove-remains.ts";
 import { RowLane } from "./row-lane.ts";
 import type { RowWriter } from "./row-writer.ts";
 import { closeAll } from "./shared-snapshot.ts";
+import { MYSQL_COLUMNS } from "./value-limits.ts";
 import { settingInsert } from "./volume-changes.ts";
 
 /** What the columns hold (docs/spec/sql.md §3.2, 6). */
-const LIMITS: ColumnLimits = { engineName: "MySQL", name: 255, target: 4096, blob: 65_535, takesNul: true };
 
 /** A count that was given beats one that was derived from a chunk, whatever comes first. */
 const KEEP_GIVEN = " ON DUPLICATE KEY UPDATE chunkid = chunkid";
@@ -107,7 +107,7 @@ export class MysqlLoader implements Loader {
       const writer = openRowWriter(this.#session, "insert", "node", NODE_COLUMNS, tail);
       const values: unknown[] = [];
       for (let i = 0, at = 0; i < batch.count; i++) {
-        at = putNode(writer, LIMITS.engineName, batch.bytes, at, values);
+        at = putNode(writer, MYSQL_COLUMNS.engineName, batch.bytes, at, values);
         if (writer.commit()) await this.#leader!.send(writer);
       }
       await this.#leader!.send(writer);
@@ -174,7 +174,7 @@ export class MysqlLoader implements Loader {
     };
     const given = open("chunk_ref", REFERENCE_COLUMNS, derives ? REPLACE_DERIVED : undefined);
     const derived = derives ? open("chunk_ref", REFERENCE_COLUMNS, KEEP_GIVEN) : undefined;
-    this.#byKind = recordWriters({ open, given, derived }, LIMITS);
+    this.#byKind = recordWriters({ open, given, derived }, MYSQL_COLUMNS);
     this.#leader = new RowLane(this.#session);
   }
 

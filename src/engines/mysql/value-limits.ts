@@ -1,10 +1,17 @@
 import { isAscii } from "node:buffer";
 import type { ValueLimits } from "../../volume/value-limits.ts";
-import { xattrNameProblem } from "../sql/xattr-name.ts";
+import { type ColumnLimits, limitsOfValues, xattrNameProblem } from "../sql/column-limits.ts";
 import type { MysqlSession } from "./mysql-session.ts";
 
-const MAX_BLOB_BYTES = 65_535;
-const MAX_TARGET_BYTES = 4096;
+/** A BLOB and a TEXT have 64 KiB, and names are compared as text (docs/spec/sql.md §3.2, 6). */
+export const MYSQL_COLUMNS: ColumnLimits = {
+  engineName: "MySQL",
+  name: 255,
+  target: 4096,
+  blob: 65_535,
+  takesNul: true,
+};
+
 /** Names are asked for in statements of about this size. */
 const QUESTION_BYTES = 256 * 1024;
 
@@ -17,16 +24,11 @@ interface TextColumns {
 /** Opens a session, does something with it and closes it. */
 type WithSession = <T>(work: (session: MysqlSession) => Promise<T>) => Promise<T>;
 
-/** What the columns of docs/spec/sql.md §3.2 cannot hold (§6): INT is signed, a BLOB has 64 KiB, names are compared as text. */
+/** What cannot be stored, asking the server about names where only it can tell. */
 export function mysqlLimits(withSession: WithSession): ValueLimits {
   let columns: TextColumns | undefined;
   return {
-    engineName: "MySQL",
-    maxNumber: 0x7fff_ffff,
-    maxSymlinkBytes: MAX_TARGET_BYTES,
-    maxXattrValueBytes: MAX_BLOB_BYTES,
-    maxSlicesBytes: MAX_BLOB_BYTES,
-    maxSettingBytes: MAX_BLOB_BYTES,
+    ...limitsOfValues(MYSQL_COLUMNS),
     async xattrNameProblems(lists) {
       const checks = lists.map((names) => new NameCheck(names));
       // A single name of ASCII can be stored whatever the database's character set.
@@ -53,9 +55,9 @@ class NameCheck {
   constructor(names: readonly Buffer[]) {
     this.names = names;
     names.forEach((name, index) => {
-      const problem = xattrNameProblem(name);
+      const problem = xattrNameProblem(name, MYSQL_COLUMNS);
       if (problem === undefined) this.candidates.push({ index, name });
-      else this.problems.set(index, problem);
+      else this.problems.set(index, `its name ${problem}`);
     });
   }
 

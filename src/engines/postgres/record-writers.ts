@@ -1,8 +1,9 @@
 import type { RecordKind } from "../../volume/records.ts";
 import { REFERENCE_COLUMNS } from "../sql/record-rows.ts";
-import { type ColumnLimits, type RecordWriter, recordWriters } from "../sql/record-writers.ts";
+import { type RecordWriter, recordWriters } from "../sql/record-writers.ts";
 import { numberColumn } from "../sql/row-sink.ts";
 import { CopyWriter } from "./copy-writer.ts";
+import { POSTGRES_COLUMNS } from "./value-limits.ts";
 
 /** The rows of a volume that is being loaded, by table. */
 export interface VolumeRows {
@@ -14,15 +15,6 @@ export interface VolumeRows {
 export const GIVEN_REFERENCES = "decant_given";
 export const DERIVED_REFERENCES = "decant_derived";
 
-/** BYTEA has no limit that a volume could reach; text has no NUL (docs/spec/sql.md §6). */
-const LIMITS: ColumnLimits = {
-  engineName: "PostgreSQL",
-  name: Number.POSITIVE_INFINITY,
-  target: Number.POSITIVE_INFINITY,
-  blob: Number.POSITIVE_INFINITY,
-  takesNul: false,
-};
-
 /** With `derives` slice references go into tables of their own. */
 export function volumeRows(derives: boolean): VolumeRows {
   const writers: CopyWriter[] = [];
@@ -33,5 +25,5 @@ export function volumeRows(derives: boolean): VolumeRows {
   };
   const given = open(derives ? GIVEN_REFERENCES : "chunk_ref", REFERENCE_COLUMNS);
   const derived = derives ? open(DERIVED_REFERENCES, REFERENCE_COLUMNS) : undefined;
-  return { byKind: recordWriters({ open, given, derived }, LIMITS), writers };
+  return { byKind: recordWriters({ open, given, derived }, POSTGRES_COLUMNS), writers };
 }

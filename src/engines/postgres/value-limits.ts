@@ -1,22 +1,25 @@
 import type { ValueLimits } from "../../volume/value-limits.ts";
-import { xattrNameProblem } from "../sql/xattr-name.ts";
+import { type ColumnLimits, limitsOfValues, xattrNameProblem } from "../sql/column-limits.ts";
 
-/** What the columns of docs/spec/sql.md §3.2 cannot hold (§6): INTEGER is signed, text has no NUL. */
-export const POSTGRES_LIMITS: ValueLimits = {
+/** BYTEA has no limit that a volume could reach; text has no NUL (docs/spec/sql.md §6). */
+export const POSTGRES_COLUMNS: ColumnLimits = {
   engineName: "PostgreSQL",
-  maxNumber: 0x7fff_ffff,
-  maxSymlinkBytes: Number.POSITIVE_INFINITY,
-  maxXattrValueBytes: Number.POSITIVE_INFINITY,
-  maxSlicesBytes: Number.POSITIVE_INFINITY,
-  maxSettingBytes: Number.POSITIVE_INFINITY,
+  name: Number.POSITIVE_INFINITY,
+  target: Number.POSITIVE_INFINITY,
+  blob: Number.POSITIVE_INFINITY,
+  takesNul: false,
+};
+
+export const POSTGRES_LIMITS: ValueLimits = {
+  ...limitsOfValues(POSTGRES_COLUMNS),
   xattrNameProblems: async (lists) => lists.map(namesWithProblems),
 };
 
 function namesWithProblems(names: readonly Buffer[]): Map<number, string> {
   const problems = new Map<number, string>();
   names.forEach((name, i) => {
-    const problem = name.includes(0) ? "its name contains a NUL" : xattrNameProblem(name);
-    if (problem !== undefined) problems.set(i, problem);
+    const problem = xattrNameProblem(name, POSTGRES_COLUMNS);
+    if (problem !== undefined) problems.set(i, `its name ${problem}`);
   });
   return problems;
 }

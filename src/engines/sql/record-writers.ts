@@ -1,4 +1,3 @@
-import { isUtf8 } from "node:buffer";
 import { viewOf } from "../../base/bytes.ts";
 import { DataError } from "../../base/errors.ts";
 import {
@@ -9,6 +8,7 @@ import {
   unpackBatch,
 } from "../../volume/records.ts";
 import { SLICE_BYTES } from "../../volume/slices.ts";
+import { type ColumnLimits, MAX_INT32, xattrNameProblem } from "./column-limits.ts";
 import { type SqlInteger, unpackNodeRow } from "./node-row.ts";
 import {
   ACL_COLUMNS,
@@ -30,19 +30,6 @@ import { NODE_COLUMNS } from "./schema.ts";
 /** Writes the records of a batch as rows. Yields a sink whenever it has enough to be sent. */
 export type RecordWriter<S extends RowSink> = (batch: RecordBatch) => Iterable<S>;
 
-/** What the columns of an engine have room for, in bytes (docs/spec/sql.md §3.2, 6). */
-export interface ColumnLimits {
-  /** For error messages: `MySQL`. */
-  readonly engineName: string;
-  /** Of the name of an entry. */
-  readonly name: number;
-  readonly target: number;
-  /** Of the value of an extended attribute, the slices of a chunk, a list of an ACL rule. */
-  readonly blob: number;
-  /** Whether a text may contain the character NUL. */
-  readonly takesNul: boolean;
-}
-
 /** Where the rows go. */
 export interface VolumeSinks<S extends RowSink> {
   /** Makes the sink of a table. */
@@ -53,8 +40,6 @@ export interface VolumeSinks<S extends RowSink> {
   readonly derived: S | undefined;
 }
 
-const MAX_INT32 = 0x7fff_ffff;
-const MAX_NAME_CHARACTERS = 255;
 /** Of an entry in a list of an ACL rule (docs/spec/sql.md §4.6). */
 const ACL_ENTRY_BYTES = 6;
 
@@ -121,15 +106,10 @@ class ColumnCheck {
 
   /** The name of an extended attribute, which is a text of limited length. */
   text(name: Buffer, view: DataView, keyAt: number): void {
-    let problem: string | undefined;
-    if (!isUtf8(name)) problem = "it is not UTF-8";
-    else if (!this.limits.takesNul && name.includes(0)) problem = "it contains a NUL";
-    else if (name.length > MAX_NAME_CHARACTERS && [...name.toString()].length > MAX_NAME_CHARACTERS) {
-      problem = `it has more than ${MAX_NAME_CHARACTERS} characters`;
-    }
+    const problem = xattrNameProblem(name, this.limits);
     if (problem === undefined) return;
     const what = `the name x'${name.toString("hex")}' of an extended attribute`;
-    throw this.unsupported(what, `inode ${view.getBigUint64(keyAt)}`, problem);
+    throw this.unsupported(what, `inode ${view.getBigUint64(keyAt)}`, `it ${problem}`);
   }
 
   unsupported(value: string, of: string, why: string): DataError {
