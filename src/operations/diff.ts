@@ -1,22 +1,22 @@
 import type { Readable } from "node:stream";
-import type { FactName } from "../tree/compare-facts.ts";
 import { type DiffTreesResult, diffTrees } from "../tree/diff-trees.ts";
 import { DirectChanges } from "../tree/direct-changes.ts";
+import type { FactName } from "../tree/fact-names.ts";
 import { RenameJoin } from "../tree/rename-join.ts";
 import { NEW_SIDE, OLD_SIDE, type TreeChange } from "../tree/tree-changes.ts";
 import type { Finding } from "../volume/findings.ts";
 import { parsePath } from "../volume/path.ts";
 import type { OperationContext } from "./context.ts";
 import { compareCounters, compareQuotas, DeletedFiles, type HeadValues, SideReader } from "./diff-head.ts";
+import type { DiffPart } from "./diff-parts.ts";
 import { compareSettings, type ValueChange } from "./diff-settings.ts";
 import { openVolumeSource, type VolumeSource } from "./volume-source.ts";
 
-export type { FactChange, FactName, FactTime, FactValue } from "../tree/compare-facts.ts";
+export type { FactChange, FactTime, FactValue } from "../tree/compare-facts.ts";
+export type { FactName } from "../tree/fact-names.ts";
 export type { TreeChange } from "../tree/tree-changes.ts";
+export type { DiffPart } from "./diff-parts.ts";
 export type { ValueChange } from "./diff-settings.ts";
-
-/** What need not be compared: a property of files, or a part of the volume. */
-export type DiffPart = FactName | "settings" | "counters" | "quotas" | "deleted-files";
 
 /** One difference: a path, or a value of the volume. */
 export type Difference = TreeChange | ValueChange;

@@ -15,30 +15,7 @@ import {
 } from "../volume/attribute.ts";
 import { FILE_TYPE_NAMES } from "../volume/file-type.ts";
 import { FACT_ATTRIBUTE, FACT_INODE, FACT_SLICES, FACT_TIER, FACT_TYPE, factParts, xattrMap } from "./entry-facts.ts";
-
-/** What can differ between two descriptions of a file. */
-export const FACT_NAMES = [
-  "inode",
-  "type",
-  "mode",
-  "uid",
-  "gid",
-  "size",
-  "nlink",
-  "atime",
-  "mtime",
-  "ctime",
-  "rdev",
-  "flags",
-  "tier",
-  "target",
-  "acl",
-  "default-acl",
-  "xattr",
-  "slices",
-] as const;
-
-export type FactName = (typeof FACT_NAMES)[number];
+import type { FactName } from "./fact-names.ts";
 
 /** Seconds since the epoch, signed, and nanoseconds. */
 export interface FactTime {

@@ -16,8 +16,9 @@ import {
   ENTRY_TYPE,
   ENTRY_XATTRS_SIZE,
 } from "../volume/tree-item.ts";
-import { compareFacts, type FactName } from "./compare-facts.ts";
+import { compareFacts } from "./compare-facts.ts";
 import { writeFacts } from "./entry-facts.ts";
+import type { FactName } from "./fact-names.ts";
 import { type ChangeSink, NEW_SIDE, OLD_SIDE, type Side } from "./tree-changes.ts";
 import { TreeCursor } from "./tree-cursor.ts";
 

@@ -1,4 +1,4 @@
-import type { FactName } from "./compare-facts.ts";
+import type { FactName } from "./fact-names.ts";
 import { ADDED, CHANGED, REMOVED, treeChange } from "./rename-join.ts";
 import { type ChangeSink, OLD_SIDE, type Place, type TreeChange } from "./tree-changes.ts";
 

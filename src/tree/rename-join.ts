@@ -1,5 +1,6 @@
-import { compareFacts, type FactName, typeName } from "./compare-facts.ts";
+import { compareFacts, typeName } from "./compare-facts.ts";
 import { FACT_TYPE } from "./entry-facts.ts";
+import type { FactName } from "./fact-names.ts";
 import { MemoryBudget, PAGE_BYTES } from "./memory-budget.ts";
 import { MAX_PIECE_BYTES } from "./piece-sorter.ts";
 import { RecordSorter } from "./record-sorter.ts";

@@ -1,37 +1,13 @@
 import { FileError, UsageError } from "../../base/errors.ts";
 import { formatJsonLine } from "../../base/json-text.ts";
 import { formatCount, formatDuration } from "../../base/units.ts";
-import type { Difference, DiffPart, DiffReport, DiffRequest, DiffSide } from "../../operations/diff.ts";
+import type { Difference, DiffReport, DiffRequest, DiffSide } from "../../operations/diff.ts";
+import { DIFF_PARTS, type DiffPart } from "../../operations/diff-parts.ts";
 import type { CommandOutcome, CommandSpec, Invocation, SummaryLine } from "../command-spec.ts";
 import { ExitCode } from "../exit-code.ts";
 import { RESOURCE_OPTIONS } from "../global-options.ts";
 import { rawArgument } from "../raw-argument.ts";
 import { findingText } from "../report-text.ts";
-
-const PARTS: readonly DiffPart[] = [
-  "inode",
-  "type",
-  "mode",
-  "uid",
-  "gid",
-  "size",
-  "nlink",
-  "atime",
-  "mtime",
-  "ctime",
-  "rdev",
-  "flags",
-  "tier",
-  "target",
-  "acl",
-  "default-acl",
-  "xattr",
-  "slices",
-  "settings",
-  "counters",
-  "quotas",
-  "deleted-files",
-];
 
 /** `diff A B` (docs/diff.md). */
 export const diffCommand: CommandSpec = {
@@ -58,7 +34,7 @@ export const diffCommand: CommandSpec = {
     { flags: "--subdir <PATH>", description: "only compare this directory of both sides, and no settings or counters" },
     { flags: "--skip-trash", description: "do not compare files in trash" },
     { flags: "--atime", description: "compare access times too" },
-    { flags: "--ignore <LIST>", description: `what not to compare, separated by commas: ${PARTS.join(", ")}` },
+    { flags: "--ignore <LIST>", description: `what not to compare, separated by commas: ${DIFF_PARTS.join(", ")}` },
     {
       flags: "--no-renames",
       description: "show a renamed file as removed and added; differences are then printed at once",
@@ -137,10 +113,10 @@ function ignoredParts(list: string, withAtime: boolean): Set<DiffPart> {
   const ignored = new Set<DiffPart>(withAtime ? [] : ["atime"]);
   for (const name of list.split(",").map((text) => text.trim())) {
     if (name === "") continue;
-    const part = PARTS.find((known) => known === name);
+    const part = DIFF_PARTS.find((known) => known === name);
     if (part === undefined) {
       throw new UsageError("DECANT_E_OPTION_VALUE", `Invalid value "${name}" for "ignore"`, {
-        hint: `Known are ${PARTS.join(", ")}`,
+        hint: `Known are ${DIFF_PARTS.join(", ")}`,
       });
     }
     ignored.add(part);

@@ -1,9 +1,9 @@
 import { tmpdir } from "node:os";
 import { describe, expect, test } from "vitest";
 import { differenceText } from "../../../src/cli/difference-text.ts";
-import type { FactName } from "../../../src/tree/compare-facts.ts";
 import { type DiffTreesResult, diffTrees } from "../../../src/tree/diff-trees.ts";
 import { DirectChanges } from "../../../src/tree/direct-changes.ts";
+import type { FactName } from "../../../src/tree/fact-names.ts";
 import { RenameJoin } from "../../../src/tree/rename-join.ts";
 import { encodeAclRule } from "../../../src/volume/acl.ts";
 import { FileType } from "../../../src/volume/file-type.ts";
