@@ -1,3 +1,5 @@
+import { resume } from "../base/resume.ts";
+
 export type DumpFormat = "json" | "binary";
 
 /** What a dump is, told by its beginning, and the whole of it, from the beginning again. To be iterated once. */
@@ -21,17 +23,5 @@ export async function detectDumpFormat(input: AsyncIterable<Buffer>): Promise<De
     size += next.value.length;
   }
   const [first, second] = Buffer.concat(head);
-  async function* whole(): AsyncGenerator<Buffer> {
-    try {
-      yield* head;
-      for (;;) {
-        const next = await iterator.next();
-        if (next.done === true) return;
-        yield next.value;
-      }
-    } finally {
-      await iterator.return?.();
-    }
-  }
-  return { format: first === 0 && second !== 0x7b ? "binary" : "json", bytes: whole() };
+  return { format: first === 0 && second !== 0x7b ? "binary" : "json", bytes: resume(head, iterator) };
 }

@@ -1,15 +1,21 @@
-import { encodeBinaryDump } from "../formats/binary/encode.ts";
 import { DUMP_ORDER } from "../formats/binary/segment-types.ts";
 import { type EncodeResult, encodeJsonDump } from "../formats/json/encode.ts";
 import { type Consolidated, consolidate } from "../tree/consolidate.ts";
 import { KindOrder } from "../tree/kind-order.ts";
 import type { FindingList } from "../volume/findings.ts";
-import { printableName } from "../volume/path.ts";
-import { type FlatKind, packBatch, type RecordBatch, type RecordStream, unpackBatch } from "../volume/records.ts";
+import { type FlatKind, packBatch, type RecordStream } from "../volume/records.ts";
 import { formatSetting, type Setting } from "../volume/setting.ts";
 import type { OperationContext } from "./context.ts";
-import type { ConvertResult } from "./convert.ts";
+import { encodeInOrder, sharedSlices } from "./encode-binary.ts";
+import type { RecordCounts } from "./report.ts";
 import { flatTree } from "./snapshot-tree.ts";
+
+/** Filled while a document is made. */
+export interface ConvertResult {
+  setting: Setting | undefined;
+  counts: RecordCounts;
+  bytes: number;
+}
 
 export interface ConvertOptions {
   readonly setting: Setting;
@@ -127,39 +133,13 @@ function sourceCounters({ source, loaded }: Consolidated): { name: string; value
     .map((name) => ({ name, value: source.get(name) ?? 0n }));
 }
 
-/** A dump names only slices whose number of references is not 1 (docs/spec/binary-dump.md §4). */
-function sharedSlices(batch: RecordBatch): RecordBatch {
-  return packBatch(
-    "sliceRef",
-    [...unpackBatch("sliceRef", batch)].filter(({ refs }) => refs !== 1n),
-  );
-}
-
-async function* encode(order: KindOrder, options: ConvertOptions): Pieces {
-  const { context, findings, result, setting } = options;
+async function* encode(
+  order: KindOrder,
+  { context, findings, result, setting, rawXattrNames }: ConvertOptions,
+): Pieces {
   const encoded = { counts: new Map<FlatKind, number>(), bytes: 0 };
-  const writing = context.progress.begin("Writing records");
-  const pieces = encodeBinaryDump(
-    ordered(order, context.signal),
-    {
-      setting: Buffer.from(formatSetting(setting, { form: "stored" })),
-      rawXattrNames: options.rawXattrNames,
-      onXattrName: (inode, name) => findings.add("xattr-left-out", () => `inode ${inode}, ${printableName(name)}`),
-    },
-    encoded,
-  );
-  for await (const piece of pieces) {
-    writing.bytes = encoded.bytes;
-    yield piece;
-  }
-  context.progress.end(writing);
+  const stored = Buffer.from(formatSetting(setting, { form: "stored" }));
+  yield* encodeInOrder(order, { setting: stored, rawXattrNames, findings }, context, encoded);
   result.bytes = encoded.bytes;
   result.counts = Object.fromEntries(encoded.counts);
-}
-
-async function* ordered(order: KindOrder, signal: AbortSignal): RecordStream {
-  for (const batch of order.drain()) {
-    signal.throwIfAborted();
-    yield batch;
-  }
 }

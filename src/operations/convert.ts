@@ -1,6 +1,7 @@
 import type { Writable } from "node:stream";
 import { recycle } from "../base/bytes.ts";
 import { DataError } from "../base/errors.ts";
+import { resume } from "../base/resume.ts";
 import { type CompressionName, type Output, openOutput } from "../formats/container/output.ts";
 import type { DumpFormat } from "../formats/dump-format.ts";
 import { FileType } from "../volume/file-type.ts";
@@ -9,9 +10,9 @@ import { type RecordBatch, type RecordStream, unpackBatch } from "../volume/reco
 import { parseSetting, type Setting } from "../volume/setting.ts";
 import { ENTRY_TYPE, ITEM_TAG, TREE_ENTRY } from "../volume/tree-item.ts";
 import type { OperationContext } from "./context.ts";
-import { binaryFromFlat, binaryFromTree, jsonFromFlat, jsonFromTree } from "./convert-records.ts";
+import { binaryFromFlat, binaryFromTree, type ConvertResult, jsonFromFlat, jsonFromTree } from "./convert-records.ts";
 import { type Decryption, type DumpFile, type DumpSource, decodeDump, openDumpFile } from "./dump-file.ts";
-import type { RecordCounts, ReportBase } from "./report.ts";
+import type { ReportBase } from "./report.ts";
 import { salvage } from "./salvage.ts";
 
 export interface ConvertRequest {
@@ -45,13 +46,6 @@ export interface ConvertReport extends ReportBase {
   /** Bytes of the document before compression and encryption, and bytes written. */
   readonly documentBytes: number;
   readonly writtenBytes: number;
-}
-
-/** Filled while a document is made. */
-export interface ConvertResult {
-  setting: Setting | undefined;
-  counts: RecordCounts;
-  bytes: number;
 }
 
 /**
@@ -181,19 +175,7 @@ async function takeSetting(records: RecordStream): Promise<{ setting: Setting; r
     if (next.value.kind === "setting") setting = settingOf(next.value);
     else before.push(next.value);
   }
-  async function* rest(): RecordStream {
-    try {
-      yield* before;
-      for (;;) {
-        const next = await iterator.next();
-        if (next.done === true) return;
-        yield next.value;
-      }
-    } finally {
-      await iterator.return?.();
-    }
-  }
-  return { setting, records: rest() };
+  return { setting, records: resume(before, iterator) };
 }
 
 function settingOf(batch: RecordBatch): Setting {

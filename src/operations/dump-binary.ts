@@ -1,6 +1,4 @@
-import { recycle } from "../base/bytes.ts";
 import type { Snapshot } from "../engines/engine.ts";
-import { encodeBinaryDump } from "../formats/binary/encode.ts";
 import { DUMP_ORDER } from "../formats/binary/segment-types.ts";
 import { type Consolidated, consolidate } from "../tree/consolidate.ts";
 import { KindOrder } from "../tree/kind-order.ts";
@@ -8,23 +6,18 @@ import { ATTR_ATIME, ATTR_NLINK, ATTR_TYPE_MODE } from "../volume/attribute.ts";
 import { FileType } from "../volume/file-type.ts";
 import type { FindingList } from "../volume/findings.ts";
 import { TRASH_INODE, TRASH_INODE_HIGH, TRASH_INODE_LOW } from "../volume/inode.ts";
-import { printableName } from "../volume/path.ts";
-import { type FlatKind, packBatch, type RecordBatch, type RecordStream, unpackBatch } from "../volume/records.ts";
+import type { FlatKind, RecordBatch, RecordStream } from "../volume/records.ts";
 import type { OperationContext } from "./context.ts";
+import { type EncodeBinaryOptions, encodeInOrder, sharedSlices } from "./encode-binary.ts";
 import { KindProgress } from "./kind-progress.ts";
 import type { RecordCounts } from "./report.ts";
 import { snapshotTree } from "./snapshot-tree.ts";
 
-export interface BinaryDocumentOptions {
+export interface BinaryDocumentOptions extends EncodeBinaryOptions {
   /** Directory that becomes the root; undefined = the whole volume. */
   readonly root: bigint | undefined;
   readonly withTrash: boolean;
-  /** The setting as it shall stand in the dump. */
-  readonly setting: Buffer;
   readonly trashDays: bigint;
-  /** See `BinaryEncodeOptions`. */
-  readonly rawXattrNames: boolean;
-  readonly findings: FindingList;
 }
 
 /** Filled while the document is made. */
@@ -60,23 +53,7 @@ export async function* binaryDocument(
       if (batch.kind === "node") countNodes(batch, nodes);
       order.add(batch);
     }
-    const writing = context.progress.begin("Writing records");
-    const pieces = encodeBinaryDump(
-      ordered(order, context.signal),
-      {
-        setting: options.setting,
-        rawXattrNames: options.rawXattrNames,
-        onXattrName: (inode, name) => {
-          options.findings.add("xattr-left-out", () => `inode ${inode}, ${printableName(name)}`);
-        },
-      },
-      encoded,
-    );
-    for await (const piece of pieces) {
-      writing.bytes = encoded.bytes;
-      yield piece;
-    }
-    context.progress.end(writing);
+    yield* encodeInOrder(order, options, context, encoded);
     result.bytes = encoded.bytes;
     result.counts = {
       ...Object.fromEntries(encoded.counts),
@@ -85,14 +62,6 @@ export async function* binaryDocument(
     };
   } finally {
     order.close();
-  }
-}
-
-async function* ordered(order: KindOrder, signal: AbortSignal): RecordStream {
-  for (const batch of order.drain()) {
-    signal.throwIfAborted();
-    yield batch;
-    recycle(batch.bytes);
   }
 }
 
@@ -136,14 +105,6 @@ function keepTrashTimes({ bytes, count }: RecordBatch, trashRoot: Buffer): void 
     if (isTrashRoot) trashRoot.copy(bytes, at + 10 + ATTR_ATIME, ATTR_ATIME, ATTR_NLINK);
     at += 10 + bytes.readUInt16BE(at + 8);
   }
-}
-
-/** A dump names only slices whose number of references is not 1 (docs/spec/binary-dump.md §4). */
-function sharedSlices(batch: RecordBatch): RecordBatch {
-  return packBatch(
-    "sliceRef",
-    [...unpackBatch("sliceRef", batch)].filter(({ refs }) => refs !== 1n),
-  );
 }
 
 function countNodes({ bytes, count }: RecordBatch, nodes: { count: number; directories: number }): void {
