@@ -114,7 +114,7 @@ async function writeDocument(
   const { request, context, findings, result } = conversion;
   const keepGoing = request.keepGoing === true;
   if (format === source.format && !keepGoing) return copyChecked(source, output, conversion);
-  const decoded = decodeDump(source.format, source.bytes, findings, context.signal, keepGoing);
+  const decoded = decodeDump(source.format, source.bytes, findings, context.signal, { keepGoing });
   const { setting, records } = await takeSetting(keepGoing ? salvage(decoded, findings) : decoded);
   result.setting = setting;
   const options = { setting, context, findings, result, rawXattrNames: request.rawXattrNames === true };

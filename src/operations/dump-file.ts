@@ -61,21 +61,26 @@ export async function openDumpFile(
   }
 }
 
-/**
- * Records of a dump's document: in tree order from JSON, flat from a binary one. With `keepGoing`, entries and records that
- * cannot be understood are left out and noted.
- */
+export interface DecodeDumpOptions {
+  /** Entries and records that cannot be understood are left out and noted. */
+  readonly keepGoing?: boolean;
+  /** Length of the document, where it is known; see `BinaryDecodeOptions`. */
+  readonly totalBytes?: number | undefined;
+}
+
+/** Records of a dump's document: in tree order from JSON, flat from a binary one. */
 export function decodeDump(
   format: DumpFormat,
   bytes: AsyncIterable<Buffer>,
   findings: FindingList,
   signal: AbortSignal,
-  keepGoing: boolean = false,
+  { keepGoing = false, totalBytes }: DecodeDumpOptions = {},
 ): RecordStream {
   if (format === "binary") {
     return decodeBinaryDump(bytes, {
       signal,
       onNote: (kind, text, loss, example) => findings.addOther(kind, text, loss, example),
+      ...(totalBytes === undefined ? {} : { totalBytes }),
       ...(keepGoing ? { onLeftOut: noteLeftOut("A record", "", findings) } : {}),
     });
   }

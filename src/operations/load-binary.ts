@@ -3,36 +3,27 @@ import { leaveOutUnsupportedFlat } from "../tree/unsupported-flat.ts";
 import type { FindingList } from "../volume/findings.ts";
 import { packBatch, type RecordBatch, type RecordStream, unpackBatch } from "../volume/records.ts";
 import { KindProgress } from "./kind-progress.ts";
-import { counterValues, DRY_RUN, type LoadedVolume, type LoadVolumeOptions, SettingTap } from "./load-volume.ts";
-import { UnsupportedValues } from "./unsupported-values.ts";
+import { beginLoad, counterValues, type LoadedVolume, type LoadVolumeOptions } from "./load-volume.ts";
 
 /**
  * Writes flat records into an empty target exactly as they are, the setting last (docs/spec/binary-dump.md §7). Counters are
  * kept until all has passed: those that are below a number in use are raised, else new files would get numbers of old ones.
  * Whatever goes wrong, the target is then as it was.
  */
-export async function loadFlatVolume(records: RecordStream, options: LoadVolumeOptions): Promise<LoadedVolume> {
-  const { target, context, findings } = options;
-  const limits = target.valueLimits(context.signal);
-  const head = new SettingTap(records, limits);
-  const unsupported = limits && new UnsupportedValues(limits, options.unsupported, findings);
-  const loader = options.dryRun
-    ? DRY_RUN
-    : await target.openLoader({
-        signal: context.signal,
-        logger: context.logger,
-        sliceRefs: "exceptions",
-        ...(options.expectedNodes === undefined ? {} : { expectedNodes: options.expectedNodes }),
-      });
+export async function loadFlatVolume(source: RecordStream, options: LoadVolumeOptions): Promise<LoadedVolume> {
+  const { context, findings } = options;
+  const { head, loader, records, unsupported } = await beginLoad(
+    source,
+    options,
+    "exceptions",
+    leaveOutUnsupportedFlat,
+  );
   const counts = new Map<string, number>();
   const check = new ReferenceCheck();
   const counters = new Counters();
   const writing = new KindProgress(context.progress, "Writing");
   try {
-    const flat = head.records();
-    const held =
-      unsupported === undefined ? flat : unsupported.filter(flat, () => loader.abort(), leaveOutUnsupportedFlat);
-    for await (const batch of held) {
+    for await (const batch of records) {
       context.signal.throwIfAborted();
       counts.set(batch.kind, (counts.get(batch.kind) ?? 0) + batch.count);
       writing.count(batch);
@@ -58,7 +49,7 @@ export async function loadFlatVolume(records: RecordStream, options: LoadVolumeO
         file: check.nodes - check.directories,
       },
       counters: { source: counterValues(counters.source), loaded: counterValues(counters.loaded) },
-      unsupported: unsupported?.report ?? { count: 0, values: [] },
+      unsupported: unsupported(),
     };
   } catch (error) {
     await loader.abort();

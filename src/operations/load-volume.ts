@@ -1,6 +1,7 @@
 import { ConflictError, DataError, UsageError } from "../base/errors.ts";
-import type { Loader, MetadataStore } from "../engines/engine.ts";
+import type { Loader, LoaderOptions, MetadataStore } from "../engines/engine.ts";
 import { type Consolidated, consolidate } from "../tree/consolidate.ts";
+import { leaveOutUnsupported, type UnsupportedStage } from "../tree/unsupported-values.ts";
 import type { FindingList } from "../volume/findings.ts";
 import { type RecordBatch, type RecordStream, unpackBatch } from "../volume/records.ts";
 import { formatSetting, parseSetting, type Setting } from "../volume/setting.ts";
@@ -49,31 +50,60 @@ export async function checkTarget(target: MetadataStore, context: OperationConte
   });
 }
 
+/** A load into an empty target that has begun. End it with `loader.finish`, or `loader.abort` on any error. */
+export interface BegunLoad {
+  readonly head: SettingTap;
+  readonly loader: Loader;
+  /** The source's records without its setting and without what the target cannot hold. */
+  readonly records: RecordStream;
+  /** What was left out so far. */
+  unsupported(): UnsupportedReport;
+}
+
+/** Opens the target. `stage` leaves out what it cannot hold from records of the source's shape. */
+export async function beginLoad(
+  source: RecordStream,
+  { target, context, findings, dryRun, expectedNodes, ...options }: LoadVolumeOptions,
+  sliceRefs: LoaderOptions["sliceRefs"],
+  stage: UnsupportedStage,
+): Promise<BegunLoad> {
+  const { signal, logger } = context;
+  const limits = target.valueLimits(signal);
+  const head = new SettingTap(source, limits);
+  const loader = dryRun
+    ? DRY_RUN
+    : await target.openLoader({
+        signal,
+        logger,
+        sliceRefs,
+        ...(expectedNodes === undefined ? {} : { expectedNodes }),
+      });
+  if (limits === undefined) {
+    return { head, loader, records: head.records(), unsupported: () => ({ count: 0, values: [] }) };
+  }
+  const values = new UnsupportedValues(limits, options.unsupported, findings);
+  return {
+    head,
+    loader,
+    // What was written is taken back at once; the rest is only read to name all that cannot be held.
+    records: values.filter(head.records(), () => loader.abort(), stage),
+    unsupported: () => values.report,
+  };
+}
+
 /**
  * Consolidates a tree and writes it into an empty target, the setting last. The tail that load and migration share.
  * Whatever goes wrong, the target is then as it was.
  */
-export async function loadVolume(records: RecordStream, options: LoadVolumeOptions): Promise<LoadedVolume> {
-  const { target, context, findings } = options;
-  const limits = target.valueLimits(context.signal);
-  const head = new SettingTap(records, limits);
-  const unsupported = limits && new UnsupportedValues(limits, options.unsupported, findings);
-  const loader = options.dryRun
-    ? DRY_RUN
-    : await target.openLoader({
-        signal: context.signal,
-        logger: context.logger,
-        sliceRefs: "complete",
-        ...(options.expectedNodes === undefined ? {} : { expectedNodes: options.expectedNodes }),
-      });
+export async function loadVolume(source: RecordStream, options: LoadVolumeOptions): Promise<LoadedVolume> {
+  const { context, findings } = options;
+  const { head, loader, records, unsupported } = await beginLoad(source, options, "complete", leaveOutUnsupported);
   const result: Consolidated = { source: new Map(), loaded: new Map(), entries: 0, directories: 0, roots: 0 };
   const counts = new Map<string, number>();
   const writing = new KindProgress(context.progress, "Writing");
   try {
-    const tree = head.records();
     const flat = consolidate(
-      // What was written is taken back at once; the rest is only read to name all that cannot be held.
-      unsupported?.filter(tree, () => loader.abort()) ?? tree,
+      records,
       {
         maxBytes: context.memory.maxBytes,
         tmpDir: context.memory.tmpDir,
@@ -100,7 +130,7 @@ export async function loadVolume(records: RecordStream, options: LoadVolumeOptio
         file: result.entries - result.directories + result.roots,
       },
       counters: { source: counterValues(result.source), loaded: counterValues(result.loaded) },
-      unsupported: unsupported?.report ?? { count: 0, values: [] },
+      unsupported: unsupported(),
     };
   } catch (error) {
     await loader.abort();
@@ -109,7 +139,7 @@ export async function loadVolume(records: RecordStream, options: LoadVolumeOptio
 }
 
 /** Takes the setting out of a stream and checks it as soon as it is seen, before anything is written where it stands first. */
-export class SettingTap {
+class SettingTap {
   readonly #source: RecordStream;
   readonly #limits: ValueLimits | undefined;
   #setting: Setting | undefined;
@@ -175,7 +205,7 @@ export class SettingTap {
 }
 
 /** Takes everything and writes nothing. */
-export const DRY_RUN: Loader = {
+const DRY_RUN: Loader = {
   write: async () => undefined,
   readNodes: async (inodes) => inodes.map(() => undefined),
   replaceNodes: async () => undefined,

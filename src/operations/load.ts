@@ -1,14 +1,12 @@
 import type { Readable } from "node:stream";
 import { openStore } from "../engines/registry.ts";
-import { decodeBinaryDump } from "../formats/binary/decode.ts";
 import type { Footer } from "../formats/binary/footer.ts";
 import { readFooterOfFile } from "../formats/binary/read-parts.ts";
 import { type Input, openInput } from "../formats/container/input.ts";
 import { type DetectedDump, type DumpFormat, detectDumpFormat } from "../formats/dump-format.ts";
-import { decodeJsonDump } from "../formats/json/decode.ts";
 import { FindingList } from "../volume/findings.ts";
-import type { RecordStream } from "../volume/records.ts";
 import type { OperationContext } from "./context.ts";
+import { decodeDump } from "./dump-file.ts";
 import { loadFlatVolume } from "./load-binary.ts";
 import { checkTarget, loadVolume, nextStepsAfterLoad, refuseCleanDryRun } from "./load-volume.ts";
 import type { LoadReport } from "./report.ts";
@@ -69,13 +67,15 @@ export async function load(request: LoadRequest, context: OperationContext): Pro
       const onPiece = (): void => {
         reading.bytes = input.readBytes();
       };
+      const totalBytes = input.description === "plain" ? input.totalBytes : undefined;
+      const records = counted(decodeDump(dump.format, dump.bytes, findings, signal, { totalBytes }), onPiece);
       const loaded =
         dump.format === "binary"
-          ? await loadFlatVolume(counted(decodeBinary(dump, input, findings, signal), onPiece), {
+          ? await loadFlatVolume(records, {
               ...options,
               ...(footer === undefined ? {} : { expectedNodes: footer.segments.get("node")?.records ?? 0 }),
             })
-          : await loadVolume(counted(decodeJson(dump, findings, signal), onPiece), options);
+          : await loadVolume(records, options);
       context.progress.end(reading);
       return {
         operation: "load",
@@ -106,23 +106,6 @@ export async function load(request: LoadRequest, context: OperationContext): Pro
 async function footerAhead(request: LoadRequest, dump: DetectedDump, input: Input): Promise<Footer | undefined> {
   const isPlain = dump.format === "binary" && input.description === "plain" && input.totalBytes !== undefined;
   return isPlain && "file" in request.source ? readFooterOfFile(request.source.file) : undefined;
-}
-
-function decodeBinary(dump: DetectedDump, input: Input, findings: FindingList, signal: AbortSignal): RecordStream {
-  const totalBytes = input.description === "plain" ? input.totalBytes : undefined;
-  return decodeBinaryDump(dump.bytes, {
-    signal,
-    onNote: (kind, text, loss, example) => findings.addOther(kind, text, loss, example),
-    ...(totalBytes === undefined ? {} : { totalBytes }),
-  });
-}
-
-function decodeJson(dump: DetectedDump, findings: FindingList, signal: AbortSignal): RecordStream {
-  return decodeJsonDump(dump.bytes, {
-    signal,
-    onWarning: (kind, text, example) =>
-      findings.addOther(kind, text, false, example === undefined ? undefined : () => example),
-  });
 }
 
 async function* counted<T>(stream: AsyncIterable<T>, onItem: () => void): AsyncGenerator<T> {

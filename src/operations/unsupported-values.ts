@@ -3,7 +3,7 @@ import { recycle } from "../base/bytes.ts";
 import { DataError, FileError, fileReason } from "../base/errors.ts";
 import { formatJsonLine, type JsonValue } from "../base/json-text.ts";
 import { formatCount } from "../base/units.ts";
-import { leaveOutUnsupported } from "../tree/unsupported-values.ts";
+import type { UnsupportedStage } from "../tree/unsupported-values.ts";
 import type { FindingList } from "../volume/findings.ts";
 import { printableName } from "../volume/path.ts";
 import type { RecordStream } from "../volume/records.ts";
@@ -65,11 +65,7 @@ export class UnsupportedValues {
    * The records without what the target cannot hold. To be stopped by the first such value, it calls `beforeStop`, gives nothing more, and
    * when all is read throws a `DataError` that names every one. `leaveOut` is for the shape of the records: a tree, or flat.
    */
-  async *filter(
-    records: RecordStream,
-    beforeStop: () => Promise<void>,
-    leaveOut: typeof leaveOutUnsupported = leaveOutUnsupported,
-  ): RecordStream {
+  async *filter(records: RecordStream, beforeStop: () => Promise<void>, leaveOut: UnsupportedStage): RecordStream {
     const { action, reportFile } = this.#options;
     if (reportFile !== undefined) this.#file = new LineFile(reportFile);
     try {

@@ -49,6 +49,13 @@ interface Place {
   readonly inode: bigint;
 }
 
+/** Hands on records without what a database cannot hold, and tells of it. */
+export type UnsupportedStage = (
+  records: RecordStream,
+  limits: ValueLimits,
+  onValue: (value: UnsupportedValue) => void,
+) => RecordStream;
+
 /**
  * A stage between a tree and what consolidates it: tells of every value that a database cannot hold, and leaves it out.
  *
