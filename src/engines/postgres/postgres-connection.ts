@@ -7,7 +7,8 @@ import { SqlCatalog } from "../sql/catalog.ts";
 import { connect, type ServerSession } from "./connect.ts";
 import type { PostgresAddress } from "./postgres-address.ts";
 import { sqlState, toEngineError } from "./postgres-errors.ts";
-import { quote, readColumns } from "./postgres-schema.ts";
+import { readColumns } from "./read-columns.ts";
+import { quote } from "./stored-names.ts";
 
 /** A value for a statement. Big integers travel as their decimal text. */
 export type SqlValue = string | number | bigint | boolean | Buffer | null;

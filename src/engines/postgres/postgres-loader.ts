@@ -8,16 +8,10 @@ import { NODE_COLUMNS, SQL_TABLES, type SqlTable, tableName } from "../sql/schem
 import type { CopyWriter } from "./copy-writer.ts";
 import type { PostgresAddress } from "./postgres-address.ts";
 import { PostgresConnection, type SqlValue, withConnection } from "./postgres-connection.ts";
-import {
-  addPrimaryKey,
-  createBareTable,
-  createIndexes,
-  quote,
-  readSettingRow,
-  SERIAL_COLUMN,
-} from "./postgres-schema.ts";
+import { addPrimaryKey, createBareTable, createIndexes, readSettingRow, SERIAL_COLUMN } from "./postgres-schema.ts";
 import { readNodes } from "./postgres-snapshot.ts";
 import { DERIVED_REFERENCES, GIVEN_REFERENCES, type VolumeRows, volumeRows } from "./record-writers.ts";
+import { quote } from "./stored-names.ts";
 import { assertEmpty, lockTarget } from "./target-state.ts";
 
 /**

@@ -1,15 +1,7 @@
 import { columnSql, createIndexSql, createTableSql, type SqlDialect } from "../sql/ddl.ts";
-import {
-  indexName,
-  LEGACY_SESSION_TABLE,
-  SQL_TABLES,
-  type SqlColumn,
-  type SqlTable,
-  type SqlType,
-  tableName,
-} from "../sql/schema.ts";
-import type { PostgresAddress } from "./postgres-address.ts";
+import { indexName, SQL_TABLES, type SqlColumn, type SqlTable, type SqlType, tableName } from "../sql/schema.ts";
 import type { PostgresConnection } from "./postgres-connection.ts";
+import { quote, storedName } from "./stored-names.ts";
 
 const TYPE_NAMES: Readonly<Record<SqlType, string>> = {
   int32: "INTEGER",
@@ -32,22 +24,6 @@ const DIALECT: SqlDialect = {
   },
   autoSuffix: "",
 };
-
-/** A quoted name. All names are looked up in the schema of the address only (connect.ts). */
-export function quote(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`;
-}
-
-/** The server cuts longer names, in bytes of UTF-8, without an error (NAMEDATALEN - 1). */
-const MAX_NAME_BYTES = 63;
-
-/** A name as the server stores it. */
-export function storedName(name: string): string {
-  const bytes = Buffer.from(name);
-  let size = Math.min(bytes.length, MAX_NAME_BYTES);
-  while ((bytes[size]! & 0xc0) === 0x80) size--; // not within a character
-  return bytes.toString("utf8", 0, size);
-}
 
 /** Two names of a volume that the server would cut to one because the prefix is so long; undefined when there are none. */
 export function findNameClash(prefix: string): string | undefined {
@@ -94,31 +70,6 @@ export async function syncTables(connection: PostgresConnection): Promise<void> 
     }
   }
   await connection.readCatalog();
-}
-
-/** Column names by full table name, of the tables of a volume in a schema. */
-export async function readColumns(
-  connection: PostgresConnection,
-  { schema, tablePrefix }: PostgresAddress,
-): Promise<Map<string, ReadonlySet<string>>> {
-  const rows = await connection.rows<[table: string, columns: string[]]>(
-    `SELECT c.relname::text, array_agg(a.attname::text)
-       FROM pg_catalog.pg_class c
-       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-       JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-      WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND c.relname LIKE 'jfs\\_%'
-      GROUP BY c.relname`,
-    [schema],
-  );
-  const found = new Map(rows);
-  const names = [...SQL_TABLES.map(({ name }) => name), LEGACY_SESSION_TABLE];
-  const fullNames = names.map((name) => tableName(tablePrefix, name));
-  return new Map(
-    fullNames.flatMap((name) => {
-      const columns = found.get(storedName(name));
-      return columns === undefined ? [] : [[name, new Set(columns)]];
-    }),
-  );
 }
 
 /** How many tables a schema has: what the reference calls "not empty" (docs/spec/sql.md §11.1). */

@@ -12,9 +12,10 @@ import { scanQuery, type TableScan, tableScans } from "../sql/table-scans.ts";
 import { CopyReader } from "./copy-reader.ts";
 import type { PostgresAddress } from "./postgres-address.ts";
 import { PostgresConnection } from "./postgres-connection.ts";
-import { quote, readSettingRow } from "./postgres-schema.ts";
+import { readSettingRow } from "./postgres-schema.ts";
 import { splitScans } from "./scan-tasks.ts";
 import { beginReading, joinSnapshot } from "./shared-snapshot.ts";
+import { quote } from "./stored-names.ts";
 
 /** Size of the head of a packed `node` record: u64 inode, u16 size. */
 const NODE_HEAD_BYTES = 10;

@@ -1,7 +1,7 @@
 import { tableName } from "../sql/schema.ts";
 import type { TableScan } from "../sql/table-scans.ts";
 import type { PostgresConnection } from "./postgres-connection.ts";
-import { storedName } from "./postgres-schema.ts";
+import { storedName } from "./stored-names.ts";
 
 /** A part of a scan: the rows that meet `condition`, all where it is undefined. */
 export interface ScanTask {

@@ -7,7 +7,8 @@ import { unpackNodeRow } from "../sql/node-row.ts";
 import { NEW_VOLUME_COUNTERS, NODE_COLUMNS, tableName } from "../sql/schema.ts";
 import type { PostgresConnection, SqlValue } from "./postgres-connection.ts";
 import { sqlState } from "./postgres-errors.ts";
-import { quote, readSettingRow, syncTables } from "./postgres-schema.ts";
+import { readSettingRow, syncTables } from "./postgres-schema.ts";
+import { quote } from "./stored-names.ts";
 
 /** Clients hold row locks for milliseconds; a table lock may have to wait for somebody's long transaction. */
 const BEGIN = "BEGIN; SET LOCAL lock_timeout = '30s'";
