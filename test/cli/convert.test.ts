@@ -1,6 +1,8 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { packBatch } from "../../src/volume/records.ts";
+import { decodeAll, encodeAll } from "../support/binary-segments.ts";
 import { DECANT_MAIN, NODE, runDecant } from "../support/decant.ts";
 import { fixture } from "../support/repository.ts";
 import { runCommand } from "../support/run-command.ts";
@@ -46,6 +48,20 @@ describe("convert", () => {
     const saved = await runDecant(["convert", cut, join(directory, "y.json"), "--keep-going"]);
     expect([saved.code, existsSync(join(directory, "y.json"))]).toEqual([3, true]);
     expect(saved.err).toContain("lost: The dump is damaged");
+  });
+
+  test("keeps names of extended attributes that are not UTF-8 when it is told to", async () => {
+    const directory = temporaryDirectory();
+    const [raw, out] = [join(directory, "raw.bin"), join(directory, "out.bin")];
+    const { batches } = await decodeAll(readFileSync(fixture("malformed/base.bin")));
+    const odd = packBatch("xattr", [{ inode: 2n, name: Buffer.from([0x75, 0xff]), value: Buffer.from("v") }]);
+    writeFileSync(raw, await encodeAll([...batches, odd], { rawXattrNames: true }));
+    const without = await runDecant(["convert", raw, out, "--keep-going"]);
+    expect(without.code).toBe(3);
+    expect(without.err).toContain("lost: The name of an extended attribute is not UTF-8");
+    const kept = await runDecant(["convert", raw, out, "--keep-going", "--raw-xattr-names"]);
+    expect([kept.code, kept.err.includes("lost")]).toEqual([0, false]);
+    expect((await runDecant(["diff", raw, out])).code).toBe(0);
   });
 
   test("knows its options", async () => {

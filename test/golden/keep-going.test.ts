@@ -3,6 +3,8 @@ import { join } from "node:path";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import type { ConvertRequest } from "../../src/operations/convert.ts";
+import { packBatch } from "../../src/volume/records.ts";
+import { decodeAll, encodeAll } from "../support/binary-segments.ts";
 import { differences } from "../support/compare-volumes.ts";
 import { convertFile } from "../support/convert-file.ts";
 import { fixture } from "../support/repository.ts";
@@ -156,6 +158,22 @@ describe("a binary dump that is damaged", () => {
     expect(report.findings.some(({ kind }) => kind === "damaged")).toBe(true);
     expect(readFileSync(file).length).toBeGreaterThan(500);
   });
+});
+
+test("names of extended attributes that are not UTF-8 are left out and reported, or kept when asked to", async () => {
+  const batches = (await decodeAll(readFileSync(fixture("malformed/base.bin")))).batches;
+  const odd = packBatch("xattr", [{ inode: 2n, name: Buffer.from([0x75, 0xff]), value: Buffer.from("v") }]);
+  const file = fileWith(await encodeAll([...batches, odd], { rawXattrNames: true }));
+  const options: Partial<ConvertRequest> = { keepGoing: true, format: "binary" };
+  const without = await convertFile(file, "without.bin", options);
+  expect(without.report.findings).toMatchObject([{ kind: "xattr-left-out", count: 1, loss: true }]);
+  expect((await differences(fixture("malformed/base.bin"), without.file)).lines).toEqual([]);
+  const kept = await convertFile(file, "kept.bin", { ...options, rawXattrNames: true });
+  expect(kept.report.findings).toEqual([]);
+  expect((await differences(file, kept.file)).lines).toEqual([]);
+  expect((await differences(without.file, kept.file)).lines).toHaveLength(1);
+  // The same format is the same document: nothing was written anew.
+  expect((await convertFile(file, "copy.bin")).bytes.equals(readFileSync(file))).toBe(true);
 });
 
 test("a dump that is whole is written as it is, with nothing lost", async () => {

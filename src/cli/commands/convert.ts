@@ -52,6 +52,11 @@ export const convertCommand: CommandSpec = {
       group: "Encryption",
     },
     { flags: "--keep-going", description: "write what can be read of a damaged dump, and report what is lost" },
+    {
+      flags: "--raw-xattr-names",
+      description:
+        "into a binary dump: keep names of extended attributes that are not UTF-8 (juicefs cannot read such a dump)",
+    },
     ...RESOURCE_OPTIONS,
   ],
   examples: [
@@ -102,6 +107,7 @@ function convertRequest(invocation: Invocation): ConvertRequest {
     ...(decryption === undefined ? {} : { decryption }),
     ...(encryption === undefined ? {} : { encryption }),
     keepGoing: options.flag("keep-going"),
+    rawXattrNames: options.flag("raw-xattr-names"),
   };
 }
 
