@@ -20,6 +20,7 @@ export {
   isAbortError,
   MissingDependencyError,
   NotFoundError,
+  StorageError,
   UsageError,
 } from "./base/errors.ts";
 export { type Logger, silentLogger } from "./base/logger.ts";

@@ -2,7 +2,7 @@ import { getSystemErrorMessage } from "node:util";
 
 /**
  * The error tree. Children are cut by who must act: `UsageError` the person at the keyboard, `DataError` whoever made the
- * bytes, `EngineError` and `FileError` whoever runs the server or the disk, `ConflictError` the choice of target,
+ * bytes, `EngineError`, `StorageError` and `FileError` whoever runs the server or the disk, `ConflictError` the choice of target,
  * `InternalError` us. Messages are one sentence without a final period that names the concrete thing (path, key, offset,
  * expected and got); what to do goes into `hint`. See docs/exit-codes.md.
  */
@@ -69,6 +69,9 @@ export class EngineError extends DecantError {}
 
 /** A local file or directory could not be read or written. Exit code 7. */
 export class FileError extends DecantError {}
+
+/** An object storage refused, failed or went away. Wraps the client's error as `cause`. Exit code 7. */
+export class StorageError extends DecantError {}
 
 /** An optional package that is not installed. Exit code 7. */
 export class MissingDependencyError extends DecantError {}

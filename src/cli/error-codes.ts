@@ -9,6 +9,7 @@ const EXIT_CODE_BY_CLASS: Readonly<Record<string, number>> = {
   UnsortedTreeError: 6,
   EngineError: 7,
   FileError: 7,
+  StorageError: 7,
   MissingDependencyError: 7,
   InternalError: 1,
 };

@@ -6,6 +6,7 @@ import {
   isAbortError,
   MissingDependencyError,
   NotFoundError,
+  StorageError,
   UsageError,
 } from "../base/errors.ts";
 import { Interruption } from "./cli-io.ts";
@@ -56,6 +57,6 @@ export function exitCodeOf(error: unknown, signal: AbortSignal): ExitCode {
   if (error instanceof ConflictError) return ExitCode.conflict;
   if (error instanceof DataError) return ExitCode.badData;
   if (error instanceof EngineError || error instanceof FileError) return ExitCode.unavailable;
-  if (error instanceof MissingDependencyError) return ExitCode.unavailable;
+  if (error instanceof StorageError || error instanceof MissingDependencyError) return ExitCode.unavailable;
   return ExitCode.failed;
 }

@@ -81,7 +81,12 @@ async function probe(setting: Setting, context: OperationContext): Promise<void>
     );
     return;
   }
-  await probeStorage(openStorage(decryptAllSecrets(setting), context.env), context);
+  const storage = await openStorage(decryptAllSecrets(setting), context);
+  try {
+    await probeStorage(storage, context);
+  } finally {
+    await storage.close();
+  }
 }
 
 /** The change is worked out anew from what is stored at that very moment. */

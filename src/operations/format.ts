@@ -23,6 +23,8 @@ export interface FormatRequest {
   readonly noUpdate?: boolean;
 }
 
+const UNCLAIM_TIMEOUT_MS = 10_000;
+
 export interface FormatReport {
   readonly operation: "format";
   readonly outcome: "created" | "updated" | "kept";
@@ -63,21 +65,35 @@ async function createVolume(
   }
   const setting = newSetting(request.name, request.flags, context);
   const storage = await openProbed(setting, context);
-  if (storage !== undefined) await claimStorage(storage, setting, context);
+  try {
+    if (storage !== undefined) await claimStorage(storage, setting, context);
+    await createOrUnclaim(store, storage, setting, context);
+  } finally {
+    await storage?.close();
+  }
+  return report("created", setting);
+}
+
+async function createOrUnclaim(
+  store: MetadataStore,
+  storage: ObjectStorage | undefined,
+  setting: Setting,
+  context: OperationContext,
+): Promise<void> {
   const now = new Date();
   try {
     const trashRoot = setting.trashDays > 0n ? trashRootAttribute(now) : undefined;
     await store.createVolume({ setting: storedForm(setting), root: rootAttribute(now), trashRoot }, context.signal);
   } catch (error) {
-    await storage?.delete("juicefs_uuid").catch(() => undefined); // the first error is the one that matters
+    // also when the reason is an abort; the first error is the one that matters
+    await storage?.delete("juicefs_uuid", AbortSignal.timeout(UNCLAIM_TIMEOUT_MS)).catch(() => undefined);
     throw error;
   }
-  return report("created", setting);
 }
 
 /** Refuses a prefix that holds another volume's objects, then marks it as this volume's. */
 async function claimStorage(storage: ObjectStorage, setting: Setting, context: OperationContext): Promise<void> {
-  const foreign = await storage.findForeignObject();
+  const foreign = await storage.findForeignObject(context.signal);
   if (foreign !== undefined) {
     throw new ConflictError(
       "DECANT_E_STORAGE_NOT_EMPTY",
@@ -86,8 +102,9 @@ async function claimStorage(storage: ObjectStorage, setting: Setting, context: O
     );
   }
   try {
-    await storage.put("juicefs_uuid", Buffer.from(setting.uuid));
+    await storage.put("juicefs_uuid", Buffer.from(setting.uuid), context.signal);
   } catch (error) {
+    context.signal.throwIfAborted();
     context.logger.warn(`Failed to write juicefs_uuid into ${storage.displayName}: ${errorText(error)}`);
   }
 }
@@ -98,10 +115,15 @@ async function openProbed(setting: Setting, context: OperationContext): Promise<
     canReachStorage(setting); // a type that does not exist is refused in any case
     return undefined;
   }
-  const storage = openStorage(decryptAllSecrets(setting), context.env);
-  context.logger.info(`Data use ${storage.displayName}`);
-  await probeStorage(storage, context);
-  return storage;
+  const storage = await openStorage(decryptAllSecrets(setting), context);
+  try {
+    context.logger.info(`Data use ${storage.displayName}`);
+    await probeStorage(storage, context);
+    return storage;
+  } catch (error) {
+    await storage.close();
+    throw error;
+  }
 }
 
 async function updateVolume(
@@ -113,7 +135,7 @@ async function updateVolume(
   const { logger } = context;
   const force = request.force === true;
   let next = updatedSetting(stored, request.name, request.flags, { force, logger });
-  await openProbed(next, context);
+  await (await openProbed(next, context))?.close();
   if (force) {
     const shown = formatSetting(removeSecrets(stored, "display"), { form: "pretty" });
     logger.warn(`Existing volume will be overwrited: ${shown}`);

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { open, readFile, realpath, rename, rm } from "node:fs/promises";
 import { basename } from "node:path";
 import { DataError, UsageError } from "../base/errors.ts";
-import { fileError } from "../formats/container/file-error.ts";
+import { fileError } from "../base/file-error.ts";
 import type { CompressionName } from "../formats/container/output.ts";
 import { decantVersion } from "./own-version.ts";
 import type { RecordCounts } from "./report.ts";

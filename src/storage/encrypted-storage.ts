@@ -1,32 +1,20 @@
-import {
-  type CipherGCMTypes,
-  constants,
-  createCipheriv,
-  createDecipheriv,
-  createPublicKey,
-  type KeyObject,
-  privateDecrypt,
-  publicEncrypt,
-  randomBytes,
-} from "node:crypto";
-import { DataError, errorText, UsageError } from "../base/errors.ts";
+import type { KeyObject } from "node:crypto";
+import { type Cipher, cipherOf, decryptObject } from "../base/decrypt-object.ts";
+import { Encryptor } from "../base/encrypt-object.ts";
+import { DataError } from "../base/errors.ts";
 import { parsePrivateKey } from "../base/private-key.ts";
-import type { ObjectStorage } from "./object-storage.ts";
-
-const NONCE_BYTES = 12;
-const TAG_BYTES = 16;
-
-/** Data ciphers by `EncryptAlgo` (docs/spec/object-storage.md §6). Node's types know GCM names only. */
-const CIPHERS: Readonly<Record<string, { readonly name: CipherGCMTypes; readonly keyBytes: number }>> = {
-  "aes256gcm-rsa": { name: "aes-256-gcm", keyBytes: 32 },
-  "chacha20-rsa": { name: "chacha20-poly1305" as CipherGCMTypes, keyBytes: 32 },
-  sm4gcm: { name: "sm4-gcm" as CipherGCMTypes, keyBytes: 16 },
-};
+import {
+  type GetStreamOptions,
+  type ListedObject,
+  type ObjectInfo,
+  type ObjectStorage,
+  readWhole,
+} from "./object-storage.ts";
 
 /** The private key of an encrypted volume, ready for use. */
 export interface ObjectKey {
   readonly key: KeyObject;
-  readonly algorithm: string;
+  readonly cipher: Cipher;
 }
 
 /**
@@ -38,54 +26,15 @@ export function openObjectKey(
   algorithm: string,
   env: Readonly<Record<string, string | undefined>>,
 ): ObjectKey {
-  const name = algorithm === "" ? "aes256gcm-rsa" : algorithm;
-  if (!Object.hasOwn(CIPHERS, name)) throw new UsageError("DECANT_E_CIPHER", `unsupport cipher: ${algorithm}`);
-  return { key: parsePrivateKey(pem, env, "the volume's EncryptKey"), algorithm: name };
+  const cipher = cipherOf(algorithm);
+  return { key: parsePrivateKey(pem, env, "the volume's EncryptKey"), cipher };
 }
 
-/** u16 length of the wrapped key, u8 length of the nonce, wrapped key, nonce, ciphertext, tag. */
-export function encryptObject(plain: Buffer, objectKey: ObjectKey): Buffer {
-  const cipher = CIPHERS[objectKey.algorithm]!;
-  const dataKey = randomBytes(cipher.keyBytes);
-  const nonce = randomBytes(NONCE_BYTES);
-  const wrapped = publicEncrypt({ ...wrapping(createPublicKey(objectKey.key)) }, dataKey);
-  const encryption = createCipheriv(cipher.name, dataKey, nonce, { authTagLength: TAG_BYTES });
-  const head = Buffer.from([wrapped.length >> 8, wrapped.length & 0xff, NONCE_BYTES]);
-  return Buffer.concat([head, wrapped, nonce, encryption.update(plain), encryption.final(), encryption.getAuthTag()]);
-}
-
-/** Throws `DataError` for what is cut off, made with another key, or changed. */
-export function decryptObject(bytes: Buffer, objectKey: ObjectKey): Buffer {
-  const malformed = (reason: string, cause?: unknown) =>
-    new DataError("DECANT_E_DECRYPT", `Decrypt: ${reason}`, cause === undefined ? {} : { cause });
-  if (bytes.length < 3) throw malformed("received encrypted text length is less than 3, the object is corrupted");
-  const bodyStart = 3 + bytes.readUInt16BE(0) + bytes[2]!;
-  if (bytes[2] !== NONCE_BYTES || bodyStart + TAG_BYTES > bytes.length) {
-    throw malformed(`malformed ciphertext: ${bytes.readUInt16BE(0)} ${bytes[2]}`);
-  }
-  const cipher = CIPHERS[objectKey.algorithm]!;
-  let dataKey: Buffer;
-  try {
-    dataKey = privateDecrypt(wrapping(objectKey.key), bytes.subarray(3, bodyStart - NONCE_BYTES));
-  } catch (cause) {
-    throw malformed(`decryt key: ${errorText(cause)}`, cause);
-  }
-  if (dataKey.length !== cipher.keyBytes) throw malformed(`the data key is not one of ${objectKey.algorithm}`);
-  const nonce = bytes.subarray(bodyStart - NONCE_BYTES, bodyStart);
-  const decryption = createDecipheriv(cipher.name, dataKey, nonce, { authTagLength: TAG_BYTES });
-  decryption.setAuthTag(bytes.subarray(-TAG_BYTES));
-  try {
-    return Buffer.concat([decryption.update(bytes.subarray(bodyStart, -TAG_BYTES)), decryption.final()]);
-  } catch (cause) {
-    throw malformed("message authentication failed", cause);
-  }
-}
-
-function wrapping(key: KeyObject) {
-  return { key, padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: "sha256", oaepLabel: Buffer.from("keys") };
-}
-
-/** Encrypts every object that is written, as volumes with an `EncryptKey` do. */
+/**
+ * Encrypts every object that is written, of whatever size, as volumes with an `EncryptKey` do. An object that is plain gzip is read
+ * as it is: so the reference stores its large backups, whose encryption begins with the size of a key (docs/spec/auto-backup.md
+ * §7). Objects are encrypted as one, so one can have 64 GiB at most: `UsageError` for more.
+ */
 export class EncryptedStorage implements ObjectStorage {
   readonly displayName: string;
   readonly #storage: ObjectStorage;
@@ -97,19 +46,91 @@ export class EncryptedStorage implements ObjectStorage {
     this.displayName = `${storage.displayName}(encrypted)`;
   }
 
-  put(key: string, data: Buffer): Promise<void> {
-    return this.#storage.put(key, encryptObject(data, this.#key));
+  create(signal: AbortSignal): Promise<void> {
+    return this.#storage.create(signal);
   }
 
-  async get(key: string): Promise<Buffer> {
-    return decryptObject(await this.#storage.get(key), this.#key);
+  put(key: string, data: Buffer, signal: AbortSignal): Promise<void> {
+    const encryptor = new Encryptor(this.#key.key, this.#key.cipher);
+    return this.#storage.put(key, Buffer.concat([encryptor.update(data), encryptor.end()]), signal);
   }
 
-  delete(key: string): Promise<void> {
-    return this.#storage.delete(key);
+  putStream(
+    key: string,
+    pieces: AsyncIterable<Buffer>,
+    options: { readonly signal: AbortSignal },
+  ): Promise<{ bytes: number }> {
+    return this.#storage.putStream(key, encrypted(pieces, new Encryptor(this.#key.key, this.#key.cipher)), options);
   }
 
-  findForeignObject(): Promise<string | undefined> {
-    return this.#storage.findForeignObject();
+  get(key: string, signal: AbortSignal): Promise<Buffer> {
+    return readWhole(this, key, signal);
   }
+
+  async *getStream(key: string, options: GetStreamOptions): AsyncGenerator<Buffer> {
+    const { head, whole } = await peek(this.#storage.getStream(key, options));
+    if (head[0] === 0x1f && head[1] === 0x8b) {
+      options.onClear?.();
+      yield* whole;
+      return;
+    }
+    try {
+      yield* decryptObject(whole, this.#key.key, this.#key.cipher);
+    } catch (error) {
+      if (!(error instanceof DataError) || error.code !== "DECANT_E_DECRYPT") throw error;
+      throw new DataError("DECANT_E_DECRYPT", `Cannot read ${this.#storage.displayName}${key}: ${error.message}`, {
+        hint: "It is damaged, not encrypted, or encrypted with the key of another volume",
+      });
+    }
+  }
+
+  head(key: string, signal: AbortSignal): Promise<ObjectInfo | undefined> {
+    return this.#storage.head(key, signal);
+  }
+
+  list(prefix: string, options: { readonly signal: AbortSignal }): AsyncIterable<ListedObject> {
+    return this.#storage.list(prefix, options);
+  }
+
+  delete(key: string, signal: AbortSignal): Promise<void> {
+    return this.#storage.delete(key, signal);
+  }
+
+  findForeignObject(signal: AbortSignal): Promise<string | undefined> {
+    return this.#storage.findForeignObject(signal);
+  }
+
+  close(): Promise<void> {
+    return this.#storage.close();
+  }
+}
+
+async function* encrypted(pieces: AsyncIterable<Buffer>, encryptor: Encryptor): AsyncGenerator<Buffer> {
+  for await (const piece of pieces) yield encryptor.update(piece);
+  yield encryptor.end();
+}
+
+/** Takes the first two bytes without taking them away from `whole`, which ends the source in any case when it is iterated. */
+async function peek(source: AsyncIterable<Buffer>): Promise<{ head: Buffer; whole: AsyncGenerator<Buffer> }> {
+  const iterator = source[Symbol.asyncIterator]();
+  let head: Buffer = Buffer.alloc(0);
+  let isDone = false;
+  while (head.length < 2 && !isDone) {
+    const next = await iterator.next();
+    isDone = next.done === true;
+    if (next.done !== true) head = head.length === 0 ? next.value : Buffer.concat([head, next.value]);
+  }
+  async function* whole(): AsyncGenerator<Buffer> {
+    try {
+      if (head.length > 0) yield head;
+      while (!isDone) {
+        const next = await iterator.next();
+        isDone = next.done === true;
+        if (next.done !== true) yield next.value;
+      }
+    } finally {
+      if (!isDone) await iterator.return?.();
+    }
+  }
+  return { head, whole: whole() };
 }

@@ -1,4 +1,5 @@
 import { UsageError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
 import type { Setting } from "../volume/setting.ts";
 import { EncryptedStorage, openObjectKey } from "./encrypted-storage.ts";
 import { FileStorage } from "./file-storage.ts";
@@ -16,11 +17,17 @@ const KNOWN = new Set(
   ).split(" "),
 );
 
+export interface OpenStorageOptions {
+  /** For the pass phrase of a key and for credentials that the setting does not hold. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly logger: Logger;
+}
+
 /**
- * The object storage of a volume whose secrets are in clear: store, shards, prefix, encryption. Throws `UsageError` for a
- * type that does not exist, and for one that this version cannot reach.
+ * The object storage of a volume whose secrets are in clear (`decryptAllSecrets`): store, shards, prefix, encryption. Nothing is
+ * asked of a server yet. Close it. Throws `UsageError` for a type that does not exist, and for one that this version cannot reach.
  */
-export function openStorage(setting: Setting, env: Readonly<Record<string, string | undefined>>): ObjectStorage {
+export async function openStorage(setting: Setting, options: OpenStorageOptions): Promise<ObjectStorage> {
   const type = setting.storage.toLowerCase();
   if (!canReachStorage(setting)) {
     throw new UsageError(
@@ -31,10 +38,10 @@ export function openStorage(setting: Setting, env: Readonly<Record<string, strin
       },
     );
   }
+  const key =
+    setting.encryptKey === "" ? undefined : openObjectKey(setting.encryptKey, setting.encryptAlgo, options.env);
   const storage = setting.shards > 1n ? openShards(setting) : new FileStorage(setting.bucket, setting.name);
-  if (setting.encryptKey === "") return storage;
-  const key = openObjectKey(setting.encryptKey, setting.encryptAlgo, env);
-  return new EncryptedStorage(storage, key);
+  return key === undefined ? storage : new EncryptedStorage(storage, key);
 }
 
 /** Whether `openStorage` can open this type. Throws `UsageError` for a type that does not exist. */

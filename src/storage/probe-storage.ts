@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { errorText, FileError } from "../base/errors.ts";
+import { errorText, isAbortError, StorageError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { ObjectStorage } from "./object-storage.ts";
 
@@ -11,7 +11,7 @@ const LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 /**
  * Writes, reads and deletes a small object, three times at most. Nothing is left behind, also where the reference's
- * `config` leaves its object. Throws `FileError` with the last reason.
+ * `config` leaves its object. Throws `StorageError` with the last reason.
  */
 export async function probeStorage(
   storage: ObjectStorage,
@@ -21,15 +21,16 @@ export async function probeStorage(
   for (const [i, pauseMs] of pausesMs.entries()) {
     signal.throwIfAborted();
     try {
-      await probeOnce(storage, logger);
+      await probeOnce(storage, logger, signal);
       return;
     } catch (error) {
+      if (signal.aborted || isAbortError(error)) throw error;
       reason = errorText(error);
       logger.warn(`Test storage ${storage.displayName} failed: ${reason}, tries: #${i + 1}`);
       if (i < pausesMs.length - 1) await sleep(pauseMs, undefined, { signal });
     }
   }
-  throw new FileError(
+  throw new StorageError(
     "DECANT_E_STORAGE_PROBE",
     `Storage ${storage.displayName} is not configured correctly: ${reason}`,
     {
@@ -38,17 +39,34 @@ export async function probeStorage(
   );
 }
 
-async function probeOnce(storage: ObjectStorage, logger: Logger): Promise<void> {
+async function probeOnce(storage: ObjectStorage, logger: Logger, signal: AbortSignal): Promise<void> {
   const key = `testing/${Array.from(randomBytes(10), (byte) => LETTERS[byte % LETTERS.length]).join("")}`;
   const data = randomBytes(100);
-  await step("put", storage.put(key, data));
-  const read = await step("get", storage.get(key));
-  if (!read.equals(data)) throw new FileError("DECANT_E_STORAGE_PROBE", "Read wrong data");
+  await step("put", putOrCreate(storage, key, data, signal));
+  const read = await step("get", storage.get(key, signal));
+  if (!read.equals(data)) throw new StorageError("DECANT_E_STORAGE_PROBE", "Read wrong data");
   try {
-    await storage.delete(key);
-    await storage.delete("testing/");
+    await storage.delete(key, signal);
+    await storage.delete("testing/", signal);
   } catch (error) {
+    if (signal.aborted) throw error;
     logger.warn(`Failed to delete object ${key} of ${storage.displayName}: ${errorText(error)}`);
+  }
+}
+
+/** What fails because there is no bucket makes one; with wrong keys there is no point in trying. */
+async function putOrCreate(storage: ObjectStorage, key: string, data: Buffer, signal: AbortSignal): Promise<void> {
+  try {
+    await storage.put(key, data, signal);
+  } catch (error) {
+    if (signal.aborted || /denied/i.test(errorText(error))) throw error;
+    try {
+      await storage.create(signal);
+    } catch (failure) {
+      if (signal.aborted) throw failure;
+      throw error instanceof Error ? new Error(`${errorText(error)}; ${errorText(failure)}`, { cause: error }) : error;
+    }
+    await storage.put(key, data, signal);
   }
 }
 
@@ -56,6 +74,7 @@ async function step<T>(name: string, done: Promise<T>): Promise<T> {
   try {
     return await done;
   } catch (cause) {
-    throw new FileError("DECANT_E_STORAGE_PROBE", `Failed to ${name}: ${errorText(cause)}`, { cause });
+    if (isAbortError(cause)) throw cause;
+    throw new StorageError("DECANT_E_STORAGE_PROBE", `Failed to ${name}: ${errorText(cause)}`, { cause });
   }
 }

@@ -1,4 +1,10 @@
-import type { ObjectStorage } from "./object-storage.ts";
+import {
+  firstForeignObject,
+  type GetStreamOptions,
+  type ListedObject,
+  type ObjectInfo,
+  type ObjectStorage,
+} from "./object-storage.ts";
 
 /** Objects spread over several buckets by the hash of their key (docs/spec/object-storage.md §5). */
 export class ShardedStorage implements ObjectStorage {
@@ -12,24 +18,49 @@ export class ShardedStorage implements ObjectStorage {
     this.displayName = `shard${shards.length}://${shards[0]!.displayName}`;
   }
 
-  put(key: string, data: Buffer): Promise<void> {
-    return this.#shardOf(key).put(key, data);
+  async create(signal: AbortSignal): Promise<void> {
+    for (const shard of this.#shards) await shard.create(signal);
   }
 
-  get(key: string): Promise<Buffer> {
-    return this.#shardOf(key).get(key);
+  put(key: string, data: Buffer, signal: AbortSignal): Promise<void> {
+    return this.#shardOf(key).put(key, data, signal);
   }
 
-  async delete(key: string): Promise<void> {
-    for (const shard of key.endsWith("/") ? this.#shards : [this.#shardOf(key)]) await shard.delete(key);
+  putStream(
+    key: string,
+    pieces: AsyncIterable<Buffer>,
+    options: { readonly signal: AbortSignal },
+  ): Promise<{ bytes: number }> {
+    return this.#shardOf(key).putStream(key, pieces, options);
   }
 
-  async findForeignObject(): Promise<string | undefined> {
-    for (const shard of this.#shards) {
-      const found = await shard.findForeignObject();
-      if (found !== undefined) return found;
-    }
-    return undefined;
+  get(key: string, signal: AbortSignal): Promise<Buffer> {
+    return this.#shardOf(key).get(key, signal);
+  }
+
+  getStream(key: string, options: GetStreamOptions): AsyncIterable<Buffer> {
+    return this.#shardOf(key).getStream(key, options);
+  }
+
+  head(key: string, signal: AbortSignal): Promise<ObjectInfo | undefined> {
+    return this.#shardOf(key).head(key, signal);
+  }
+
+  async *list(prefix: string, options: { readonly signal: AbortSignal }): AsyncGenerator<ListedObject> {
+    for (const shard of this.#shards) yield* shard.list(prefix, options);
+  }
+
+  /** Folders may be in all shards. */
+  async delete(key: string, signal: AbortSignal): Promise<void> {
+    for (const shard of key.endsWith("/") ? this.#shards : [this.#shardOf(key)]) await shard.delete(key, signal);
+  }
+
+  findForeignObject(signal: AbortSignal): Promise<string | undefined> {
+    return firstForeignObject(this, signal);
+  }
+
+  async close(): Promise<void> {
+    for (const shard of this.#shards) await shard.close();
   }
 
   /** The hash sees the key with the volume's prefix. */

@@ -3,12 +3,14 @@ import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
+import { cipherOf } from "../../src/base/decrypt-object.ts";
+import { Encryptor } from "../../src/base/encrypt-object.ts";
 import { DataError, EngineError } from "../../src/base/errors.ts";
+import { parsePrivateKey } from "../../src/base/private-key.ts";
 import { isIncomplete } from "../../src/cli/report-json.ts";
 import { decodeBinaryDump } from "../../src/formats/binary/decode.ts";
 import { createContext } from "../../src/operations/context.ts";
 import { load } from "../../src/operations/load.ts";
-import { encryptObject, openObjectKey } from "../../src/storage/encrypted-storage.ts";
 import { TRASH_INODE } from "../../src/volume/inode.ts";
 import { type FlatKind, packBatch, type RecordTypes } from "../../src/volume/records.ts";
 import { parseSetting } from "../../src/volume/setting.ts";
@@ -208,8 +210,9 @@ describe("10: compressed and encrypted dumps", () => {
 
   test.each(forms)("are loaded in one step, without a plain copy: %s", async (name, encrypted, make) => {
     const env = { JFS_RSA_PASSPHRASE: PASSPHRASE };
-    const key = openObjectKey(readFileSync(keyFile, "utf8"), "aes256gcm-rsa", env);
-    const stored = encrypted ? encryptObject(make(BASE), key) : make(BASE);
+    const key = parsePrivateKey(readFileSync(keyFile, "utf8"), env, keyFile);
+    const encryptor = new Encryptor(key, cipherOf("aes256gcm-rsa"));
+    const stored = encrypted ? Buffer.concat([encryptor.update(make(BASE)), encryptor.end()]) : make(BASE);
     const file = written(stored, name);
     const target = newSqliteTarget();
     const decryption = { decryption: { keyFile, algorithm: "aes256gcm-rsa" } };

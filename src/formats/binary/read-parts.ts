@@ -1,6 +1,6 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { DataError } from "../../base/errors.ts";
-import { fileError } from "../container/file-error.ts";
+import { fileError } from "../../base/file-error.ts";
 import { decodeFooter, type Footer, footerError } from "./footer.ts";
 import { InputWindow } from "./input-window.ts";
 import { EOS, FOOTER_LENGTH_BYTES, SEGMENT_HEADER_BYTES, type SegmentType, segmentTypeOf } from "./segment-types.ts";

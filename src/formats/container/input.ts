@@ -1,9 +1,9 @@
 import type { KeyObject } from "node:crypto";
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { addAbortSignal, type Readable } from "node:stream";
+import { type Cipher, cipherOf, decryptObject } from "../../base/decrypt-object.ts";
+import { fileError } from "../../base/file-error.ts";
 import { type CompressionName, compressionOf, decompress, MAGIC_BYTES } from "./decompress.ts";
-import { type Cipher, cipherOf, decryptObject } from "./decrypt.ts";
-import { fileError } from "./file-error.ts";
 import { openNamedPipe } from "./named-pipe.ts";
 import { readPrivateKey } from "./private-key.ts";
 

@@ -4,11 +4,11 @@ import { type FileHandle, open, readlink, realpath, rename, rm, stat } from "nod
 import { dirname, resolve } from "node:path";
 import type { Writable } from "node:stream";
 import { createGzip, createZstdCompress, type Gzip, type ZstdCompress, constants as zlib } from "node:zlib";
+import { cipherOf } from "../../base/decrypt-object.ts";
+import { Encryptor } from "../../base/encrypt-object.ts";
 import { FileError } from "../../base/errors.ts";
+import { fileError } from "../../base/file-error.ts";
 import type { CompressionName } from "./decompress.ts";
-import { cipherOf } from "./decrypt.ts";
-import { Encryptor } from "./encrypt.ts";
-import { fileError } from "./file-error.ts";
 import { openNamedPipeForWriting } from "./named-pipe.ts";
 import { readPrivateKey } from "./private-key.ts";
 

@@ -1,7 +1,7 @@
 import type { KeyObject } from "node:crypto";
 import { readFile } from "node:fs/promises";
+import { fileError } from "../../base/file-error.ts";
 import { parsePrivateKey } from "../../base/private-key.ts";
-import { fileError } from "./file-error.ts";
 
 /** Reads the RSA private key in a PEM file. */
 export async function readPrivateKey(

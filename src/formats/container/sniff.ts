@@ -1,6 +1,6 @@
 import { open, stat } from "node:fs/promises";
+import { fileError } from "../../base/file-error.ts";
 import { compressionOf } from "./decompress.ts";
-import { fileError } from "./file-error.ts";
 
 const HEAD_BYTES = 64;
 

@@ -7,15 +7,15 @@ import {
   publicEncrypt,
   randomBytes,
 } from "node:crypto";
-import { UsageError } from "../../base/errors.ts";
-import { type Cipher, OAEP_LABEL, TAG_BYTES } from "./decrypt.ts";
+import { type Cipher, OAEP_LABEL, TAG_BYTES } from "./decrypt-object.ts";
+import { UsageError } from "./errors.ts";
 
 const NONCE_BYTES = 12;
 /** What one key and nonce may encrypt at most, by the definition of GCM: 2^39 - 256 bits. */
 const MAX_BYTES = 2 ** 36 - 32;
 
 /**
- * Encrypts a document of any size in the layout of encrypted objects (decrypt.ts, docs/spec/json-dump.md §9), which `juicefs
+ * Encrypts a document of any size in the layout of encrypted objects (decrypt-object.ts, docs/spec/json-dump.md §9), which `juicefs
  * load --encrypt-rsa-key` reads. The data key is new, and wrapped with the public half of `key`.
  */
 export class Encryptor {

@@ -1,5 +1,5 @@
 import { constants, createDecipheriv, type DecipherGCM, getCiphers, type KeyObject, privateDecrypt } from "node:crypto";
-import { DataError, UsageError } from "../../base/errors.ts";
+import { DataError, UsageError } from "./errors.ts";
 
 /** Ciphers by the name the reference gives them (docs/spec/object-storage.md §6). */
 const CIPHERS: Readonly<Record<string, Cipher>> = {

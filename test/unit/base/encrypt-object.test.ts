@@ -1,8 +1,8 @@
 import { generateKeyPairSync } from "node:crypto";
 import { describe, expect, test } from "vitest";
-import { cipherOf, decryptObject } from "../../../../src/formats/container/decrypt.ts";
-import { Encryptor } from "../../../../src/formats/container/encrypt.ts";
-import { pieces } from "../../../support/volume-streams.ts";
+import { cipherOf, decryptObject } from "../../../src/base/decrypt-object.ts";
+import { Encryptor } from "../../../src/base/encrypt-object.ts";
+import { pieces } from "../../support/volume-streams.ts";
 
 const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
 

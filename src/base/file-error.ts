@@ -1,4 +1,4 @@
-import { DecantError, FileError, fileReason, isAbortError, NotFoundError } from "../../base/errors.ts";
+import { DecantError, FileError, fileReason, isAbortError, NotFoundError } from "./errors.ts";
 
 /** What can be done about the usual failures, by error code. */
 const HINTS: Readonly<Record<string, string>> = {
@@ -18,7 +18,11 @@ const HINTS: Readonly<Record<string, string>> = {
  * What went wrong with a file, as a `FileError` that names it, or a `NotFoundError` when there is nothing to read. Errors
  * that decant threw itself and aborts are returned as they are.
  */
-export function fileError(action: "read" | "read the key file" | "write", path: string, cause: unknown): Error {
+export function fileError(
+  action: "read" | "read the key file" | "write" | "list" | "delete",
+  path: string,
+  cause: unknown,
+): Error {
   if (cause instanceof DecantError || isAbortError(cause)) return cause as Error;
   const { code } = cause as NodeJS.ErrnoException;
   if (action !== "write" && code === "ENOENT") {
