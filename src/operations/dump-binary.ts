@@ -86,7 +86,13 @@ async function* partRecords(
   const consolidated: Consolidated = { source: new Map(), loaded: new Map(), entries: 0, directories: 0, roots: 0 };
   const flat = consolidate(
     tree,
-    { ...context.memory, findings, repair: order.repair, trashDays: () => options.trashDays },
+    {
+      ...context.memory,
+      findings,
+      repair: order.repair,
+      trashDays: () => options.trashDays,
+      strayQuotas: "leave-out",
+    },
     consolidated,
   );
   const trashRoot = await snapshot.readNode(TRASH_INODE);

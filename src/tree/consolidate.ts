@@ -15,7 +15,7 @@ import { type LinkCounts, LinkTable, type NodeRepair } from "./link-table.ts";
 import { MemoryBudget } from "./memory-budget.ts";
 import { OwnerUsage } from "./owner-usage.ts";
 import { MAX_PIECE_BYTES } from "./piece-sorter.ts";
-import { QuotaUsage } from "./quota-usage.ts";
+import { QuotaUsage, type StrayQuotas } from "./quota-usage.ts";
 import { RecordSorter } from "./record-sorter.ts";
 import { SliceReferences } from "./slice-references.ts";
 import { SpillFile } from "./spill-file.ts";
@@ -32,6 +32,8 @@ export interface ConsolidateOptions {
   readonly trashDays: () => bigint;
   /** `keep` for a copy that shall be turned back into the same source. Default `compute`. */
   readonly linkCounts?: LinkCounts;
+  /** `leave-out` where the tree is known to be a part of a volume. Default `keep`, as the reference's load does. */
+  readonly strayQuotas?: StrayQuotas;
 }
 
 /** The volume as it was consolidated. */
@@ -72,7 +74,7 @@ export async function* consolidate(
     spill,
     pieceBytes,
   });
-  const quotas = new QuotaUsage(totals, findings);
+  const quotas = new QuotaUsage(totals, findings, options.strayQuotas ?? "keep");
   const writer = new FlatWriter(slices);
   const head = new HeadRecords(findings, result.source, quotas.quotas);
   const entries = new EntryConsolidator({ writer, findings, links, linkCounts, quotas });
@@ -147,7 +149,8 @@ function* summary(
   result.roots = entries.hasTrash ? 2 : 1;
   const acls = entries.acls.records();
   if (acls.length > 0) yield packBatch("acl", acls);
-  if (head.quotas.size > 0) yield packBatch("quota", quotas.records());
+  const directoryQuotas = [...quotas.records()];
+  if (directoryQuotas.length > 0) yield packBatch("quota", directoryQuotas);
   if (head.userQuotas.length === 0 && head.groupQuotas.length === 0) return;
   const usage = new OwnerUsage();
   usage.addAll(entries.treeUsage);

@@ -8,6 +8,9 @@ export interface Below {
   readonly inodes: number;
 }
 
+/** What becomes of quotas of directories that are not in the tree; when they are kept, that is a finding. */
+export type StrayQuotas = "keep" | "leave-out";
+
 /** u32 size, u64 inode, f64 blocks, f64 inodes. */
 const TOTALS_BYTES = 28;
 
@@ -22,9 +25,12 @@ export class QuotaUsage {
   readonly #totals: RecordSorter;
   readonly #findings: FindingList;
 
-  constructor(totals: RecordSorter, findings: FindingList) {
+  readonly #stray: StrayQuotas;
+
+  constructor(totals: RecordSorter, findings: FindingList, stray: StrayQuotas) {
     this.#totals = totals;
     this.#findings = findings;
+    this.#stray = stray;
   }
 
   /** Takes the sums of one directory; those of the trash count as nothing (docs/spec/json-dump.md §11). */
@@ -41,14 +47,17 @@ export class QuotaUsage {
   }
 
   /** The quotas with their usage; those of directories that are not in the tree have none. Call it once, at the end. */
-  records(): QuotaRecord[] {
+  *records(): Generator<QuotaRecord> {
     if (this.#usage.size < this.quotas.size) this.#readTotals();
-    return [...this.quotas.values()].map((quota) => {
+    for (const quota of this.quotas.values()) {
       const usage = this.#usage.get(quota.key);
-      if (usage === undefined) this.#findings.add("quota-without-directory", () => `inode ${quota.key}`);
+      if (usage === undefined) {
+        if (this.#stray === "leave-out") continue;
+        this.#findings.add("quota-without-directory", () => `inode ${quota.key}`);
+      }
       const usedSpace = BigInt(usage?.blocks ?? 0) * 4096n;
-      return { ...quota, usedSpace, usedInodes: BigInt(usage?.inodes ?? 0) };
-    });
+      yield { ...quota, usedSpace, usedInodes: BigInt(usage?.inodes ?? 0) };
+    }
   }
 
   #readTotals(): void {

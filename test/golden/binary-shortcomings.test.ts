@@ -11,6 +11,7 @@ import { isIncomplete } from "../../src/cli/report-json.ts";
 import { decodeBinaryDump } from "../../src/formats/binary/decode.ts";
 import { createContext } from "../../src/operations/context.ts";
 import { load } from "../../src/operations/load.ts";
+import { verify } from "../../src/operations/verify.ts";
 import { TRASH_INODE } from "../../src/volume/inode.ts";
 import { type FlatKind, packBatch, type RecordTypes } from "../../src/volume/records.ts";
 import { parseSetting } from "../../src/volume/setting.ts";
@@ -334,6 +335,24 @@ describe("a part of a volume", () => {
     await loadVolumeFile(fromBinary.url, written(binary.bytes));
     await loadVolumeFile(fromJson.url, written(json.bytes, "part.json"));
     const [got, wanted] = [await partOf(fromBinary.url), await partOf(fromJson.url)];
+    // Of directories outside of the part: a JSON dump names them, and its load keeps them as the reference does.
+    wanted.delete("quota");
     for (const [kind, texts] of wanted) expect([kind, got.get(kind)]).toEqual([kind, texts]);
+  });
+
+  test("a part has the quotas of its own directories only, and verifies", async () => {
+    const source = newSqliteTarget();
+    await loadVolumeFile(source.url, fixture("golden/dumps/golden.keep.bin"));
+    const quotas = async (options: DumpOptions) => {
+      const file = written((await binaryDump(source.url, options)).bytes);
+      expect((await verify({ source: { file } }, createContext({}))).ok).toBe(true);
+      const target = newSqliteTarget();
+      await loadVolumeFile(target.url, file);
+      return ((await partOf(target.url)).get("quota") ?? []).length;
+    };
+    expect(await quotas({ skipTrash: true })).toBe(2);
+    expect(await quotas({ subdir: "/docs" })).toBe(0);
+    expect(await quotas({ subdir: "/quota/dirA" })).toBe(0);
+    expect(await quotas({ subdir: "/quota" })).toBe(2);
   });
 });
