@@ -69,7 +69,8 @@ export class RowInserter {
     const values =
       rows === this.#rows ? this.values : this.values.slice(first * this.#width, (first + 1) * this.#width);
     try {
-      statement.run(values);
+      // As arguments: an array is read element by element through the library's interface, which takes twice as long.
+      statement.run(...values);
     } catch (error) {
       if (!isSqliteError(error, "SQLITE_CONSTRAINT")) throw error;
       const key = this.#refusedKey(first, rows);
