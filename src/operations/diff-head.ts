@@ -59,9 +59,8 @@ export class SideReader {
       else this.#add(next.value);
     }
     if (this.#setting === undefined) {
-      throw new UnsortedTreeError("DECANT_E_TREE_ORDER", "The setting does not stand before the trees", {
-        hint: "Dumps of decant and juicefs begin with it; it says whether two dumps are of one volume",
-      });
+      const problem = "The setting does not stand before the trees";
+      throw new UnsortedTreeError("DECANT_E_TREE_ORDER", problem, this.#side);
     }
     return { setting: this.#setting, counters: this.#counters, quotas: this.#quotas };
   }
@@ -80,9 +79,8 @@ export class SideReader {
       if (next.value.kind === "tree" || next.value.kind === "acl") {
         yield next.value;
       } else if (next.value.kind !== "changeLog") {
-        throw new UnsortedTreeError("DECANT_E_TREE_ORDER", `There is a section (${next.value.kind}) behind the trees`, {
-          hint: "Dumps of decant and juicefs end with the trees",
-        });
+        const problem = `There is a section (${next.value.kind}) behind the trees`;
+        throw new UnsortedTreeError("DECANT_E_TREE_ORDER", problem, this.#side);
       }
     }
   }

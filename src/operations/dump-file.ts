@@ -24,6 +24,8 @@ export interface DumpFile {
   readonly format: DumpFormat;
   /** How it was stored. */
   readonly description: Input["description"];
+  /** Size of the file as it is stored; undefined for what can be read only once. */
+  readonly totalBytes: number | undefined;
   /** The document, decrypted and decompressed. To be iterated once; a piece is valid until the next is asked for. */
   readonly bytes: AsyncIterable<Buffer>;
   /** Bytes taken from the file or stream so far. */
@@ -51,6 +53,7 @@ export async function openDumpFile(
       name,
       format,
       description: input.description,
+      totalBytes: input.totalBytes,
       bytes: counted(bytes, input, name, progress),
       readBytes: input.readBytes,
       close: input.close,
@@ -104,9 +107,12 @@ async function* counted(
   progress: Progress,
 ): AsyncGenerator<Buffer> {
   const phase = progress.begin(`Reading ${name}`, input.totalBytes === undefined ? {} : { bytes: input.totalBytes });
-  for await (const piece of bytes) {
-    phase.bytes = input.readBytes();
-    yield piece;
+  try {
+    for await (const piece of bytes) {
+      phase.bytes = input.readBytes();
+      yield piece;
+    }
+  } finally {
+    progress.end(phase);
   }
-  progress.end(phase);
 }

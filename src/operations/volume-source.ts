@@ -1,7 +1,9 @@
+import { stat } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import { NotFoundError, UsageError } from "../base/errors.ts";
 import type { Consistency, MetadataStore, Snapshot } from "../engines/engine.ts";
 import { openStore } from "../engines/registry.ts";
+import { sortTree } from "../tree/sort-tree.ts";
 import { subtree, withoutTrash } from "../tree/subtree.ts";
 import { FileType } from "../volume/file-type.ts";
 import { FindingList } from "../volume/findings.ts";
@@ -20,6 +22,8 @@ export interface VolumeSourceOptions {
   /** Names of the directory to read; none = the whole volume. */
   readonly subdir: readonly Buffer[];
   readonly withTrash: boolean;
+  /** The entries of a JSON dump are known to come in another order than that of their names: sort them. */
+  readonly isUnsorted?: boolean;
 }
 
 /** A volume, wherever it is: in a database or in a dump file. Close it in any case. */
@@ -28,6 +32,8 @@ export interface VolumeSource {
   readonly name: string;
   /** It comes in no order, and is sorted in memory of the size that `records` is given. */
   readonly hasIndex: boolean;
+  /** A JSON dump that is taken to be in the order of its names, and that can be read again if it is not. */
+  readonly canBeSorted: boolean;
   /** What was noticed; complete when the records have ended. */
   readonly findings: FindingList;
   /** How far a database was one instant; undefined for files. */
@@ -40,6 +46,14 @@ export interface VolumeSource {
 /** Whether an argument names a database: it has a scheme. Everything else is a file. */
 export function isMetaUrl(argument: string): boolean {
   return /^[a-z][a-z0-9+.-]*:\/\//i.test(argument);
+}
+
+/** Whether a source can be read only once: a stream, or a file that is one. What cannot be looked at is left to who opens it. */
+export async function canReadOnce(source: string | { readonly stream: Readable }): Promise<boolean> {
+  if (typeof source !== "string") return true;
+  if (isMetaUrl(source)) return false;
+  const found = await stat(source).catch(() => undefined);
+  return found !== undefined && !found.isFile();
 }
 
 /**
@@ -60,21 +74,24 @@ async function openDump(
   options: VolumeSourceOptions,
   context: OperationContext,
 ): Promise<VolumeSource> {
-  const { subdir, withTrash } = options;
+  const { subdir, withTrash, isUnsorted = false } = options;
   const dump = await openDumpFile(source, options.decryption, context);
   const findings = new FindingList();
+  const { signal, progress } = context;
+  const isBinary = dump.format === "binary";
   return {
     name: dump.name,
-    hasIndex: dump.format === "binary",
+    hasIndex: isBinary || isUnsorted,
+    canBeSorted: !isBinary && !isUnsorted && dump.totalBytes !== undefined,
     findings,
     consistency: undefined,
     records: (maxBytes) => {
-      const decoded = decodeDump(dump.format, dump.bytes, findings, context.signal);
+      const decoded = decodeDump(dump.format, dump.bytes, findings, signal);
       const memory = { ...context.memory, maxBytes };
-      const tree =
-        dump.format === "binary" ? flatTree(decoded, { ...context, memory }, { withTrash: true, findings }) : decoded;
-      if (subdir.length > 0) return subtree(tree, subdir);
-      return withTrash ? tree : withoutTrash(tree);
+      const whole = isBinary ? flatTree(decoded, { ...context, memory }, { withTrash: true, findings }) : decoded;
+      const tree = subdir.length > 0 ? subtree(whole, subdir) : withTrash ? whole : withoutTrash(whole);
+      if (!isUnsorted) return tree;
+      return sortTree(tree, { ...memory, signal, beginSorting: () => progress.begin("Sorting into tree order") });
     },
     close: dump.close,
   };
@@ -111,6 +128,7 @@ function databaseSource(
   return {
     name: store.address,
     hasIndex: true,
+    canBeSorted: false,
     findings,
     consistency: snapshot.consistency,
     records: async function* (maxBytes) {

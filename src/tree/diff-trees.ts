@@ -57,7 +57,7 @@ export async function* diffTrees(
   options: DiffTreesOptions,
   result: DiffTreesResult,
 ): AsyncGenerator<void> {
-  const cursors: Cursors = [new TreeCursor(oldTree), new TreeCursor(newTree)];
+  const cursors: Cursors = [new TreeCursor(oldTree, OLD_SIDE), new TreeCursor(newTree, NEW_SIDE)];
   const merge = new TreeMerge(cursors, options);
   try {
     for (;;) {

@@ -28,9 +28,21 @@ import {
 } from "../volume/tree-item.ts";
 import { ChunkDigest } from "./chunk-digest.ts";
 import type { EntrySource } from "./entry-facts.ts";
+import type { Side } from "./tree-changes.ts";
 
 /** A tree whose entries do not come in the one order in which two trees can be compared. */
-export class UnsortedTreeError extends DataError {}
+export class UnsortedTreeError extends DataError {
+  readonly side: Side;
+
+  constructor(code: string, message: string, side: Side, options: { readonly path?: string } = {}) {
+    super(code, message, { hint: HINT, ...(options.path === undefined ? {} : { location: { path: options.path } }) });
+    this.side = side;
+  }
+}
+
+const HINT =
+  "Two volumes are compared in the order of their names, which dumps of decant and juicefs have. A file of another order is " +
+  "sorted first, but a stream can be read only once: give the dump as a file";
 
 const EMPTY = Buffer.alloc(0);
 
@@ -55,6 +67,7 @@ export class TreeCursor implements EntrySource {
   at = 0;
   digest: ChunkDigest | undefined;
   readonly #source: AsyncIterator<RecordBatch>;
+  readonly #side: Side;
   #batch: Buffer = EMPTY;
   #batchView: DataView = viewOf(EMPTY);
   /** The item that is read next. */
@@ -73,8 +86,9 @@ export class TreeCursor implements EntrySource {
   /** Where clients see the tree at hand. */
   #top = "";
 
-  constructor(source: RecordStream) {
+  constructor(source: RecordStream, side: Side) {
     this.#source = source[Symbol.asyncIterator]();
+    this.#side = side;
   }
 
   /** Makes an item known; false when `fill` must be called first. */
@@ -228,7 +242,7 @@ export class TreeCursor implements EntrySource {
       const flags = batch[at + ENTRY_FLAGS]!;
       const isTrash = (flags & ENTRY_TRASH_ROOT) !== 0 || batch.readBigUInt64BE(at + ENTRY_INODE) === TRASH_INODE;
       if ((flags & ENTRY_ROOT) === 0 || this.#roots++ > (isTrash ? 1 : 0)) {
-        throw new UnsortedTreeError("DECANT_E_TREE_ORDER", "The trash stands before the tree of files", { hint: HINT });
+        throw new UnsortedTreeError("DECANT_E_TREE_ORDER", "The trash stands before the tree of files", this.#side);
       }
       return;
     }
@@ -243,13 +257,23 @@ export class TreeCursor implements EntrySource {
 
   #unsorted(problem: string): UnsortedTreeError {
     const path = `${this.#top}/${this.#open.slice(1).map(printableName).join("/")}`;
-    return new UnsortedTreeError("DECANT_E_TREE_ORDER", `The directory ${path} ${problem}`, {
-      hint: HINT,
-      location: { path },
-    });
+    return new UnsortedTreeError("DECANT_E_TREE_ORDER", `The directory ${path} ${problem}`, this.#side, { path });
   }
 }
 
-const HINT =
-  "Two volumes are compared in the order of their names, which dumps of decant and juicefs have; " +
-  "make a binary dump of this one with `decant convert`, and compare that";
+/** Reads a tree to its end. Throws `UnsortedTreeError` where it is not in order. */
+export async function assertTreeOrder(tree: RecordStream, side: Side, signal: AbortSignal): Promise<void> {
+  const cursor = new TreeCursor(tree, side);
+  try {
+    for (;;) {
+      while (cursor.ready()) {
+        if (cursor.state === "end") return;
+        cursor.advance();
+      }
+      await cursor.fill();
+      signal.throwIfAborted();
+    }
+  } finally {
+    await cursor.close();
+  }
+}

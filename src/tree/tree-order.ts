@@ -27,7 +27,7 @@ import {
 import { BlockStore } from "./block-store.ts";
 import { type DirectoryBlock, DirectoryIndex } from "./directory-index.ts";
 import { DirectorySort } from "./directory-sort.ts";
-import { InodeJoin } from "./inode-join.ts";
+import { InodeJoin, type JoinedSink } from "./inode-join.ts";
 import { InodeKeys } from "./inode-key.ts";
 import type { InodeObserver } from "./inode-observer.ts";
 import { MemoryBudget, PAGE_BYTES } from "./memory-budget.ts";
@@ -93,7 +93,8 @@ interface Frame {
   windowEnd: number;
 }
 
-class RecordIndex {
+/** The stores of one tree on its way into order: fill, `build`, `walk`, and `close` in any case. */
+export class RecordIndex {
   static takes(batch: RecordBatch): boolean {
     return INDEXED.has(batch.kind);
   }
@@ -101,7 +102,7 @@ class RecordIndex {
   readonly #options: TreeOrderOptions;
   readonly #budget: MemoryBudget;
   readonly #spill: SpillFile;
-  readonly #keys: InodeKeys = new InodeKeys();
+  readonly keys: InodeKeys = new InodeKeys();
   readonly #blocks: BlockStore;
   readonly #index: DirectoryIndex;
   readonly #join: InodeJoin;
@@ -125,7 +126,7 @@ class RecordIndex {
     const shared = { partitions: this.#partitions, budget, spill, pieceBytes, findings, observer };
     this.#sort = new DirectorySort({
       ...shared,
-      keys: this.#keys,
+      keys: this.keys,
       blocks: this.#blocks,
       index: this.#index,
     });
@@ -145,6 +146,16 @@ class RecordIndex {
 
   add(batch: RecordBatch): void {
     this.#join.add(batch);
+  }
+
+  /** For entries that come with all that belongs to their inodes: they need no join. */
+  get entries(): JoinedSink {
+    return this.#sort;
+  }
+
+  /** Where long lists of chunks stand; to be filled before `build`. */
+  get overflow(): BlockStore {
+    return this.#blocks;
   }
 
   close(): void {
@@ -213,7 +224,7 @@ class RecordIndex {
     const inode = Buffer.alloc(8);
     for (const needsDirectory of [false, true]) {
       for (const block of this.#index.unvisited()) {
-        inode.writeBigUInt64BE(this.#keys.inodeOf(block.key));
+        inode.writeBigUInt64BE(this.keys.inodeOf(block.key));
         if (observer.isDirectory(inode) !== needsDirectory) continue;
         observer.notMet(inode, this.#countEntries(block));
         if (!needsDirectory) this.#visitBelow(this.#findBytes(inode, 0));
@@ -383,7 +394,7 @@ class RecordIndex {
   }
 
   #findBytes(bytes: Buffer, at: number): DirectoryBlock | undefined {
-    return this.#index.find(this.#keys.read(bytes, at), bytes[at + 7]! & (this.#partitions - 1));
+    return this.#index.find(this.keys.read(bytes, at), bytes[at + 7]! & (this.#partitions - 1));
   }
 
   #takeBatch(): RecordBatch {
@@ -394,7 +405,7 @@ class RecordIndex {
 
   #reportUnreachable(): void {
     for (const block of this.#index.unvisited()) {
-      this.#options.findings.unreachable(this.#keys.inodeOf(block.key), this.#countEntries(block));
+      this.#options.findings.unreachable(this.keys.inodeOf(block.key), this.#countEntries(block));
     }
   }
 

@@ -1,10 +1,11 @@
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Difference } from "../../src/operations/diff.ts";
 import { diff, isTreeChange } from "../../src/operations/diff.ts";
 import { differences } from "../support/compare-volumes.ts";
+import { type OtherOrder, reorderDump } from "../support/reorder-dump.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { quietContext } from "../support/volume-files.ts";
 import { volumeRecords } from "../support/volume-model.ts";
@@ -69,7 +70,6 @@ async function treeChanges(from: string, to: string, renames: boolean): Promise<
 
 describe("two volumes of any content", () => {
   test("differ by path where a plain reading of their dumps does", async () => {
-    const { readFileSync } = await import("node:fs");
     const read = (file: string): string => readFileSync(file, "latin1");
     await fc.assert(
       fc.asyncProperty(pairs, async ([one, two]) => {
@@ -104,6 +104,20 @@ describe("two volumes of any content", () => {
         expect(added + renamed + changed + equal).toBeLessThanOrEqual(large.report.to.entries);
         expect(removed + renamed + changed + equal).toBeLessThanOrEqual(large.report.from.entries);
         expect((await differences(from, from)).lines).toEqual([]);
+      }),
+      runsOf(40),
+    );
+  });
+
+  test("have the same differences where their dumps are in another order", async () => {
+    await fc.assert(
+      fc.asyncProperty(pairs, fc.constantFrom<OtherOrder>("sorted", "reversed"), async ([one, two], order) => {
+        const [from, to] = [await dumpFile(one, "a.json"), await dumpFile(two, "b.json")];
+        const other = join(temporaryDirectory(), "other.json");
+        writeFileSync(other, reorderDump(readFileSync(to), order));
+        const memory = { maxBytes: 512 * 1024, tmpDir: temporaryDirectory() };
+        expect((await differences(to, other, {}, quietContext({ memory }))).lines).toEqual([]);
+        expect((await differences(from, other)).lines).toEqual((await differences(from, to)).lines);
       }),
       runsOf(40),
     );
