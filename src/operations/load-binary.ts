@@ -1,23 +1,36 @@
+import { DataError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import { DuplicateCheck } from "../tree/duplicate-check.ts";
 import { ReferenceCheck } from "../tree/reference-check.ts";
+import { UnnamedValues } from "../tree/unnamed-values.ts";
 import { leaveOutUnsupportedFlat } from "../tree/unsupported-flat.ts";
 import type { FindingList } from "../volume/findings.ts";
 import { packBatch, type RecordBatch, type RecordStream, unpackBatch } from "../volume/records.ts";
 import { KindProgress } from "./kind-progress.ts";
 import { beginLoad, counterValues, type LoadedVolume, type LoadVolumeOptions } from "./load-volume.ts";
 
+export interface LoadFlatOptions extends LoadVolumeOptions {
+  /** Gives the records of the source once more; undefined for a stream, which is gone. */
+  readonly readAgain?: (() => RecordStream) | undefined;
+}
+
 /**
  * Writes flat records into an empty target exactly as they are, the setting last (docs/spec/binary-dump.md §7). Counters are
  * kept until all has passed: those that are below a number in use are raised, else new files would get numbers of old ones.
  * Whatever goes wrong, the target is then as it was.
  */
-export async function loadFlatVolume(source: RecordStream, options: LoadVolumeOptions): Promise<LoadedVolume> {
-  const { context, findings } = options;
-  const { head, loader, records, unsupported } = await beginLoad(
-    source,
-    options,
-    "exceptions",
-    leaveOutUnsupportedFlat,
-  );
+export async function loadFlatVolume(source: RecordStream, options: LoadFlatOptions): Promise<LoadedVolume> {
+  const { context, findings, readAgain } = options;
+  const { maxBytes, tmpDir } = context.memory;
+  const duplicates = new DuplicateCheck({ maxBytes: maxBytes / 2, tmpDir });
+  const share = { maxBytes: maxBytes / 4, tmpDir };
+  const { head, loader, records, unsupported } = await beginLoad(duplicates.watch(source), options, "exceptions", {
+    stage: (flat, limits, onValue) => leaveOutUnsupportedFlat(flat, limits, onValue, share),
+    unnamed: {
+      values: new UnnamedValues({ ...share, signal: context.signal }),
+      readAgain: () => readAgain?.() ?? warnOfInodes(context.logger),
+    },
+  });
   const counts = new Map<string, number>();
   const check = new ReferenceCheck();
   const counters = new Counters();
@@ -36,6 +49,7 @@ export async function loadFlatVolume(source: RecordStream, options: LoadVolumeOp
         await loader.write(batch);
       }
     }
+    await duplicates.end(readAgain);
     check.end(findings);
     const setting = head.require();
     await loader.write(counters.raised(check, findings));
@@ -54,7 +68,15 @@ export async function loadFlatVolume(source: RecordStream, options: LoadVolumeOp
   } catch (error) {
     await loader.abort();
     throw error;
+  } finally {
+    duplicates.close();
   }
+}
+
+function warnOfInodes(logger: Logger): undefined {
+  logger.warn(
+    "What cannot be held is named by inode: the dump came as a stream, which cannot be read twice for the paths",
+  );
 }
 
 /** Largest number that a counter may be raised to: what is above comes from no volume. */
@@ -65,7 +87,15 @@ class Counters {
   readonly loaded: Map<string, bigint> = new Map();
 
   add(batch: RecordBatch): void {
-    for (const { name, value } of unpackBatch("counter", batch)) this.source.set(name, value);
+    for (const { name, value } of unpackBatch("counter", batch)) {
+      if (this.source.has(name)) {
+        throw new DataError("DECANT_E_DUPLICATE", `The dump has the counter ${JSON.stringify(name)} twice`, {
+          location: { key: name },
+          hint: "Only one of the two would be stored: take another dump of the volume",
+        });
+      }
+      this.source.set(name, value);
+    }
   }
 
   /** All counters, in the order in which they came. */

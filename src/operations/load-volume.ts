@@ -1,7 +1,7 @@
 import { ConflictError, DataError, UsageError } from "../base/errors.ts";
 import type { Loader, LoaderOptions, MetadataStore } from "../engines/engine.ts";
 import { type Consolidated, consolidate } from "../tree/consolidate.ts";
-import { leaveOutUnsupported, type UnsupportedStage } from "../tree/unsupported-values.ts";
+import { leaveOutUnsupported } from "../tree/unsupported-values.ts";
 import type { FindingList } from "../volume/findings.ts";
 import { type RecordBatch, type RecordStream, unpackBatch } from "../volume/records.ts";
 import { formatSetting, parseSetting, type Setting } from "../volume/setting.ts";
@@ -11,7 +11,12 @@ import { checkClientVersion } from "../volume/version.ts";
 import type { OperationContext } from "./context.ts";
 import { KindProgress } from "./kind-progress.ts";
 import type { CounterValues, RecordCounts } from "./report.ts";
-import { type UnsupportedOptions, type UnsupportedReport, UnsupportedValues } from "./unsupported-values.ts";
+import {
+  type UnsupportedOptions,
+  type UnsupportedReport,
+  type UnsupportedSearch,
+  UnsupportedValues,
+} from "./unsupported-values.ts";
 
 export interface LoadVolumeOptions {
   readonly target: MetadataStore;
@@ -60,12 +65,12 @@ export interface BegunLoad {
   unsupported(): UnsupportedReport;
 }
 
-/** Opens the target. `stage` leaves out what it cannot hold from records of the source's shape. */
+/** Opens the target. `search` is for records of the source's shape. */
 export async function beginLoad(
   source: RecordStream,
   { target, context, findings, dryRun, expectedNodes, ...options }: LoadVolumeOptions,
   sliceRefs: LoaderOptions["sliceRefs"],
-  stage: UnsupportedStage,
+  search: UnsupportedSearch,
 ): Promise<BegunLoad> {
   const { signal, logger } = context;
   const limits = target.valueLimits(signal);
@@ -86,7 +91,7 @@ export async function beginLoad(
     head,
     loader,
     // What was written is taken back at once; the rest is only read to name all that cannot be held.
-    records: values.filter(head.records(), () => loader.abort(), stage),
+    records: values.filter(head.records(), () => loader.abort(), search),
     unsupported: () => values.report,
   };
 }
@@ -97,7 +102,9 @@ export async function beginLoad(
  */
 export async function loadVolume(source: RecordStream, options: LoadVolumeOptions): Promise<LoadedVolume> {
   const { context, findings } = options;
-  const { head, loader, records, unsupported } = await beginLoad(source, options, "complete", leaveOutUnsupported);
+  const { head, loader, records, unsupported } = await beginLoad(source, options, "complete", {
+    stage: leaveOutUnsupported,
+  });
   const result: Consolidated = { source: new Map(), loaded: new Map(), entries: 0, directories: 0, roots: 0 };
   const counts = new Map<string, number>();
   const writing = new KindProgress(context.progress, "Writing");

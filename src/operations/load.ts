@@ -5,6 +5,7 @@ import { readFooterOfFile } from "../formats/binary/read-parts.ts";
 import { type Input, openInput } from "../formats/container/input.ts";
 import { type DetectedDump, type DumpFormat, detectDumpFormat } from "../formats/dump-format.ts";
 import { FindingList } from "../volume/findings.ts";
+import type { RecordStream } from "../volume/records.ts";
 import type { OperationContext } from "./context.ts";
 import { decodeDump } from "./dump-file.ts";
 import { loadFlatVolume } from "./load-binary.ts";
@@ -74,6 +75,7 @@ export async function load(request: LoadRequest, context: OperationContext): Pro
           ? await loadFlatVolume(records, {
               ...options,
               ...(footer === undefined ? {} : { expectedNodes: footer.segments.get("node")?.records ?? 0 }),
+              readAgain: "file" in request.source ? () => readBinaryAgain(request, context) : undefined,
             })
           : await loadVolume(records, options);
       context.progress.end(reading);
@@ -106,6 +108,19 @@ export async function load(request: LoadRequest, context: OperationContext): Pro
 async function footerAhead(request: LoadRequest, dump: DetectedDump, input: Input): Promise<Footer | undefined> {
   const isPlain = dump.format === "binary" && input.description === "plain" && input.totalBytes !== undefined;
   return isPlain && "file" in request.source ? readFooterOfFile(request.source.file) : undefined;
+}
+
+/** The records of a binary dump in a file once more, for what only shows at its end. */
+async function* readBinaryAgain({ source, decryption }: LoadRequest, context: OperationContext): RecordStream {
+  const { signal, env, progress } = context;
+  const phase = progress.begin("Looking up names");
+  const input = await openInput(source, { signal, env, ...(decryption === undefined ? {} : { decryption }) });
+  try {
+    yield* decodeDump("binary", input.bytes, new FindingList(), signal);
+  } finally {
+    await input.close();
+    progress.end(phase);
+  }
 }
 
 async function* counted<T>(stream: AsyncIterable<T>, onItem: () => void): AsyncGenerator<T> {

@@ -3,6 +3,7 @@ import { recycle } from "../base/bytes.ts";
 import { DataError, FileError, fileReason } from "../base/errors.ts";
 import { formatJsonLine, type JsonValue } from "../base/json-text.ts";
 import { formatCount } from "../base/units.ts";
+import type { UnnamedValues } from "../tree/unnamed-values.ts";
 import type { UnsupportedStage } from "../tree/unsupported-values.ts";
 import type { FindingList } from "../volume/findings.ts";
 import { printableName } from "../volume/path.ts";
@@ -18,6 +19,13 @@ export interface UnsupportedOptions {
 }
 
 export const STOP_ON_UNSUPPORTED: UnsupportedOptions = { action: "stop" };
+
+/** What finds the values in records of one shape. */
+export interface UnsupportedSearch {
+  readonly stage: UnsupportedStage;
+  /** Where the stage gives no paths: values wait there until the records are read once more, where that is possible. */
+  readonly unnamed?: { readonly values: UnnamedValues; readAgain(): RecordStream | undefined };
+}
 
 /** Values that the target could not hold. */
 export interface UnsupportedReport {
@@ -42,7 +50,7 @@ const FINDINGS: Readonly<Record<UnsupportedKind, readonly [kind: string, text: s
   chunk: ["unsupported-chunk", "cannot hold the slices of a chunk: the file reads as zeros there"],
 };
 
-/** Collects what a target cannot hold while a tree passes, and keeps it from it. */
+/** Collects what a target cannot hold while records pass, and keeps it from it. */
 export class UnsupportedValues {
   readonly #options: UnsupportedOptions;
   readonly #limits: ValueLimits;
@@ -63,15 +71,25 @@ export class UnsupportedValues {
 
   /**
    * The records without what the target cannot hold. To be stopped by the first such value, it calls `beforeStop`, gives nothing more, and
-   * when all is read throws a `DataError` that names every one. `leaveOut` is for the shape of the records: a tree, or flat.
+   * when all is read throws a `DataError` that names every one.
    */
-  async *filter(records: RecordStream, beforeStop: () => Promise<void>, leaveOut: UnsupportedStage): RecordStream {
+  async *filter(
+    records: RecordStream,
+    beforeStop: () => Promise<void>,
+    { stage, unnamed }: UnsupportedSearch,
+  ): RecordStream {
     const { action, reportFile } = this.#options;
+    let found = 0;
+    const onValue = (value: UnsupportedValue): void => {
+      found++;
+      if (unnamed === undefined) this.#add(value);
+      else unnamed.values.add(value);
+    };
     if (reportFile !== undefined) this.#file = new LineFile(reportFile);
     try {
       let isStopping = false;
-      for await (const batch of leaveOut(records, this.#limits, (value) => this.#add(value))) {
-        if (action === "skip" || this.#count === 0) {
+      for await (const batch of stage(records, this.#limits, onValue)) {
+        if (action === "skip" || found === 0) {
           yield batch;
           continue;
         }
@@ -79,9 +97,13 @@ export class UnsupportedValues {
         isStopping = true;
         recycle(batch.bytes);
       }
+      if (unnamed !== undefined && found > 0) {
+        for await (const value of unnamed.values.named(unnamed.readAgain())) this.#add(value);
+      }
       this.#file?.flush();
     } finally {
       this.#file?.close();
+      unnamed?.values.close();
     }
     if (action === "stop" && this.#count > 0) throw this.#error();
   }

@@ -1,16 +1,21 @@
 import { viewOf } from "../base/bytes.ts";
-import { ATTR_GID, ATTR_RDEV, ATTR_TYPE_MODE, ATTR_UID } from "../volume/attribute.ts";
+import { ATTR_TYPE_MODE } from "../volume/attribute.ts";
 import { FileType } from "../volume/file-type.ts";
 import type { RecordBatch, RecordStream } from "../volume/records.ts";
-import { SLICE_BYTES } from "../volume/slices.ts";
-import { OVERFLOW_OWNER, type UnsupportedValue, type ValueLimits } from "../volume/value-limits.ts";
+import type { UnsupportedValue, ValueLimits } from "../volume/value-limits.ts";
+import { KindOrder } from "./kind-order.ts";
+import { type FoundValue, UnsupportedRules } from "./unsupported-rules.ts";
 
-const SET_USER_ID = 0o4000;
-const SET_GROUP_ID = 0o2000;
 const NODE_HEADER = 10;
 const CHUNK_HEADER = 16;
 const SYMLINK_HEADER = 12;
 const XATTR_HEADER = 14;
+
+/** What the sorting of extended attributes may take. */
+export interface FlatStageMemory {
+  readonly maxBytes: number;
+  readonly tmpDir: string;
+}
 
 /**
  * The stage of tree/unsupported-values.ts for flat records, which have no paths: values are named by their inode.
@@ -19,26 +24,41 @@ const XATTR_HEADER = 14;
  *   symlink             the link stays without its target
  *   extended attribute, chunk
  *                       left out
+ *
+ * A name is judged beside the others of its inode, wherever in the source they stand: extended attributes come last, sorted.
  */
 export async function* leaveOutUnsupportedFlat(
   records: RecordStream,
   limits: ValueLimits,
   onValue: (value: UnsupportedValue) => void,
+  memory: FlatStageMemory,
 ): RecordStream {
   const filter = new FlatFilter(limits, onValue);
-  for await (const batch of records) yield await filter.apply(batch);
+  const xattrs = new KindOrder({ kinds: ["xattr"], ...memory });
+  try {
+    for await (const batch of records) {
+      if (batch.kind === "xattr") xattrs.add(batch);
+      else yield filter.apply(batch);
+    }
+    for (const batch of xattrs.drain()) yield await filter.applyToXattrs(batch);
+  } finally {
+    xattrs.close();
+  }
 }
 
 class FlatFilter {
-  readonly #limits: ValueLimits;
+  readonly #rules: UnsupportedRules;
   readonly #onValue: (value: UnsupportedValue) => void;
+  /** The last inode with extended attributes, and all their names so far: the next batch may go on with it. */
+  #inode = 0n;
+  #names: Buffer[] = [];
 
   constructor(limits: ValueLimits, onValue: (value: UnsupportedValue) => void) {
-    this.#limits = limits;
+    this.#rules = new UnsupportedRules(limits);
     this.#onValue = onValue;
   }
 
-  async apply(batch: RecordBatch): Promise<RecordBatch> {
+  apply(batch: RecordBatch): RecordBatch {
     switch (batch.kind) {
       case "node":
         this.#nodes(batch);
@@ -47,39 +67,48 @@ class FlatFilter {
         return this.#keep(batch, (at) => this.#symlink(batch.bytes, at));
       case "chunk":
         return this.#keep(batch, (at) => this.#chunk(batch.bytes, at));
-      case "xattr":
-        return this.#xattrs(batch);
       default:
         return batch;
     }
   }
 
-  #nodes({ bytes, count }: RecordBatch): void {
-    const { maxNumber } = this.#limits;
-    const view = viewOf(bytes);
-    let at = 0;
-    for (let i = 0; i < count; i++) {
-      const attributes = at + NODE_HEADER;
-      const uid = view.getUint32(attributes + ATTR_UID);
-      const gid = view.getUint32(attributes + ATTR_GID);
-      const rdev = view.getUint32(attributes + ATTR_RDEV);
-      if (uid > maxNumber) this.#owner(view, at, "uid", uid, ATTR_UID, SET_USER_ID);
-      if (gid > maxNumber) this.#owner(view, at, "gid", gid, ATTR_GID, SET_GROUP_ID);
-      if (rdev > maxNumber) {
-        this.#found(bytes, at, { kind: "rdev", value: rdev, reason: `the largest number is ${maxNumber}` });
-        view.setUint32(attributes + ATTR_RDEV, 0);
+  /** Batches of extended attributes must come in order of inodes and names. */
+  async applyToXattrs(batch: RecordBatch): Promise<RecordBatch> {
+    const { bytes } = batch;
+    const lists = [this.#names];
+    const places: (readonly [list: number, index: number])[] = [];
+    for (let i = 0, at = 0; i < batch.count; i++) {
+      const name = at + XATTR_HEADER;
+      const value = name + bytes.readUInt16BE(at + 8);
+      const inode = bytes.readBigUInt64BE(at);
+      if (inode !== this.#inode) {
+        this.#inode = inode;
+        this.#names = [];
+        lists.push(this.#names);
       }
-      at = attributes + view.getUint16(at + 8);
+      places.push([lists.length - 1, this.#names.length]);
+      this.#names.push(Buffer.from(bytes.subarray(name, value)));
+      at = value + bytes.readUInt32BE(at + 10);
     }
+    await this.#rules.learnNames(lists);
+    const problems = lists.map((names) => this.#rules.nameProblems(names));
+    let i = 0;
+    return this.#keep(batch, (at) => {
+      const [list, index] = places[i++]!;
+      return this.#xattr(bytes, at, problems[list]?.get(index));
+    });
   }
 
-  #owner(view: DataView, at: number, kind: "uid" | "gid", value: number, offset: number, bit: number): void {
-    const attributes = at + NODE_HEADER;
-    const reason = `the largest number is ${this.#limits.maxNumber}`;
-    this.#onValue({ ...placeOf(view.getBigUint64(at)), kind, value, reason });
-    view.setUint32(attributes + offset, OVERFLOW_OWNER);
-    const typeMode = view.getUint16(attributes + ATTR_TYPE_MODE);
-    if (typeMode >> 12 !== FileType.directory) view.setUint16(attributes + ATTR_TYPE_MODE, typeMode & ~bit);
+  #nodes({ bytes, count }: RecordBatch): void {
+    const view = viewOf(bytes);
+    let start = 0;
+    const onFound = (value: FoundValue): void => this.#found(bytes, start, value);
+    for (let i = 0; i < count; i++) {
+      const attributes = start + NODE_HEADER;
+      const isDirectory = view.getUint16(attributes + ATTR_TYPE_MODE) >> 12 === FileType.directory;
+      this.#rules.replaceNumbers(view, attributes, isDirectory, onFound);
+      start = attributes + view.getUint16(start + 8);
+    }
   }
 
   /** Keeps the records for which `judge` says so; it returns where the record ends, negative when it is left out. */
@@ -104,9 +133,9 @@ class FlatFilter {
   #symlink(bytes: Buffer, at: number): number {
     const size = bytes.readUInt32BE(at + 8);
     const end = at + SYMLINK_HEADER + size;
-    if (size <= this.#limits.maxSymlinkBytes) return end;
+    const reason = this.#rules.symlink(size);
+    if (reason === undefined) return end;
     const value = Buffer.from(bytes.subarray(at + SYMLINK_HEADER, end));
-    const reason = `it has ${size} bytes, ${this.#limits.maxSymlinkBytes} are possible`;
     this.#found(bytes, at, { kind: "symlink", value, reason });
     return -end;
   }
@@ -114,57 +143,26 @@ class FlatFilter {
   #chunk(bytes: Buffer, at: number): number {
     const size = bytes.readUInt32BE(at + 12);
     const end = at + CHUNK_HEADER + size;
-    const { maxSlicesBytes } = this.#limits;
-    if (size <= maxSlicesBytes) return end;
-    const reason = `it has ${size / SLICE_BYTES} slices, ${Math.floor(maxSlicesBytes / SLICE_BYTES)} are possible`;
+    const reason = this.#rules.slices(size);
+    if (reason === undefined) return end;
     const value = Buffer.from(bytes.subarray(at + CHUNK_HEADER, end));
     this.#found(bytes, at, { kind: "chunk", index: bytes.readUInt32BE(at + 8), value, reason });
     return -end;
-  }
-
-  /** Asks about the names of neighbours of one inode together, once for a whole batch. */
-  async #xattrs(batch: RecordBatch): Promise<RecordBatch> {
-    const { bytes } = batch;
-    const lists: Buffer[][] = [];
-    const places: (readonly [list: number, index: number])[] = [];
-    let inode = -1n;
-    for (let i = 0, at = 0; i < batch.count; i++) {
-      const name = at + XATTR_HEADER;
-      const value = name + bytes.readUInt16BE(at + 8);
-      const of = bytes.readBigUInt64BE(at);
-      if (of !== inode) lists.push([]);
-      inode = of;
-      const list = lists[lists.length - 1]!;
-      places.push([lists.length - 1, list.length]);
-      list.push(bytes.subarray(name, value));
-      at = value + bytes.readUInt32BE(at + 10);
-    }
-    const problems = await this.#limits.xattrNameProblems(lists);
-    let i = 0;
-    return this.#keep(batch, (at) => {
-      const [list, index] = places[i++]!;
-      return this.#xattr(bytes, at, problems[list]?.get(index));
-    });
   }
 
   #xattr(bytes: Buffer, at: number, nameProblem: string | undefined): number {
     const value = at + XATTR_HEADER + bytes.readUInt16BE(at + 8);
     const size = bytes.readUInt32BE(at + 10);
     const end = value + size;
-    const { maxXattrValueBytes } = this.#limits;
-    const tooLong = size > maxXattrValueBytes ? `it has ${size} bytes, ${maxXattrValueBytes} are possible` : undefined;
-    const reason = nameProblem ?? tooLong;
+    const reason = nameProblem ?? this.#rules.xattrValue(size);
     if (reason === undefined) return end;
     const name = Buffer.from(bytes.subarray(at + XATTR_HEADER, value));
     this.#found(bytes, at, { kind: "xattr", name, value: Buffer.from(bytes.subarray(value, end)), reason });
     return -end;
   }
 
-  #found(bytes: Buffer, at: number, value: Omit<UnsupportedValue, "path" | "inode">): void {
-    this.#onValue({ ...placeOf(bytes.readBigUInt64BE(at)), ...value });
+  #found(bytes: Buffer, at: number, value: FoundValue): void {
+    const inode = bytes.readBigUInt64BE(at);
+    this.#onValue({ path: `inode ${inode}`, inode, ...value });
   }
-}
-
-function placeOf(inode: bigint): Pick<UnsupportedValue, "path" | "inode"> {
-  return { path: `inode ${inode}`, inode };
 }

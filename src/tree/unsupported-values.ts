@@ -1,10 +1,8 @@
 import { viewOf } from "../base/bytes.ts";
-import { ATTR_GID, ATTR_RDEV, ATTR_TYPE_MODE, ATTR_UID } from "../volume/attribute.ts";
 import { FileType } from "../volume/file-type.ts";
 import { isTrashInode } from "../volume/inode.ts";
 import { printablePath } from "../volume/path.ts";
 import type { RecordBatch, RecordStream } from "../volume/records.ts";
-import { SLICE_BYTES } from "../volume/slices.ts";
 import {
   attributeOffset,
   CHUNKS_LIST,
@@ -27,23 +25,17 @@ import {
   TREE_ENTRY,
   xattrsOffset,
 } from "../volume/tree-item.ts";
-import { OVERFLOW_OWNER, type UnsupportedValue, type ValueLimits } from "../volume/value-limits.ts";
+import type { UnsupportedValue, ValueLimits } from "../volume/value-limits.ts";
+import { type FoundValue, UnsupportedRules } from "./unsupported-rules.ts";
 
-/** Answers about lists of names are kept: most inodes of a volume have the same few. */
-const MAX_KNOWN_LISTS = 10_000;
-const SET_USER_ID = 0o4000;
-const SET_GROUP_ID = 0o2000;
 /** u16 nameSize, u32 valueSize */
 const XATTR_HEAD_BYTES = 6;
 /** u32 index, u32 slicesSize */
 const CHUNK_HEAD_BYTES = 8;
 const TRASH_NAME = Buffer.from(".trash");
 
-type NameProblems = ReadonlyMap<number, string>;
-type Found = Omit<UnsupportedValue, "path" | "inode">;
-
 /** An open directory, or a file whose chunks go on. */
-interface Place {
+export interface Place {
   /** Undefined for the root. */
   readonly name: Buffer | undefined;
   readonly inode: bigint;
@@ -84,23 +76,21 @@ export async function* leaveOutUnsupported(
 }
 
 class UnsupportedFilter {
-  readonly #limits: ValueLimits;
+  readonly #rules: UnsupportedRules;
   readonly #onValue: (value: UnsupportedValue) => void;
-  /** By the names of one inode. */
-  readonly #knownLists = new Map<string, NameProblems>();
   readonly #directories: Place[] = [];
   #openFile: Place | undefined;
   /** Where the next bytes that are kept go. */
   #to = 0;
 
   constructor(limits: ValueLimits, onValue: (value: UnsupportedValue) => void) {
-    this.#limits = limits;
+    this.#rules = new UnsupportedRules(limits);
     this.#onValue = onValue;
   }
 
   /** Finds out about all lists of names in a batch of which nothing is known yet, with one question. */
   async askForNames(bytes: Buffer): Promise<void> {
-    const unknown = new Map<string, Buffer[]>();
+    const lists: Buffer[][] = [];
     const view = viewOf(bytes);
     for (let at = 0; at < bytes.length; at += view.getUint32(at)) {
       const tag = view.getUint8(at + ITEM_TAG);
@@ -109,15 +99,9 @@ class UnsupportedFilter {
       const size = isEntry ? view.getUint32(at + ENTRY_XATTRS_SIZE) : view.getUint32(at) - LEAVE_XATTRS;
       if (size === 0) continue;
       const start = isEntry ? xattrsOffset(bytes, at) : at + LEAVE_XATTRS;
-      const names = xattrNames(bytes, view, start, start + size);
-      const key = keyOf(names);
-      if (!this.#knownLists.has(key)) unknown.set(key, names);
+      lists.push(xattrNames(bytes, view, start, start + size));
     }
-    if (unknown.size === 0) return;
-    const problems = await this.#limits.xattrNameProblems([...unknown.values()]);
-    if (this.#knownLists.size > MAX_KNOWN_LISTS) this.#knownLists.clear();
-    let i = 0;
-    for (const key of unknown.keys()) this.#knownLists.set(key, problems[i++]!);
+    await this.#rules.learnNames(lists);
   }
 
   apply(batch: RecordBatch): RecordBatch {
@@ -145,7 +129,8 @@ class UnsupportedFilter {
     const attributeSize = view.getUint16(at + ENTRY_ATTRIBUTE_SIZE);
     if (attributeSize > 0 && !this.#owners(bytes, view, attributes, at, type)) return;
     const targetSize = view.getUint32(at + ENTRY_SYMLINK_SIZE);
-    if (targetSize > this.#limits.maxSymlinkBytes) return this.#symlink(bytes, at);
+    const tooLong = this.#rules.symlink(targetSize);
+    if (tooLong !== undefined) return this.#symlink(bytes, at, tooLong);
     const xattrsSize = view.getUint32(at + ENTRY_XATTRS_SIZE);
     const contents = attributes + attributeSize + targetSize;
     const to = this.#to;
@@ -181,45 +166,26 @@ class UnsupportedFilter {
 
   /** Uid, gid and device number; false when the entry is left out. */
   #owners(bytes: Buffer, view: DataView, attributes: number, at: number, type: number): boolean {
-    const { maxNumber } = this.#limits;
-    const uid = view.getUint32(attributes + ATTR_UID);
-    const gid = view.getUint32(attributes + ATTR_GID);
-    const rdev = view.getUint32(attributes + ATTR_RDEV);
-    if (uid <= maxNumber && gid <= maxNumber && rdev <= maxNumber) return true;
-    const reason = `the largest number is ${maxNumber}`;
     const isDirectory = type === FileType.directory;
-    if (uid > maxNumber) {
-      this.#found(bytes, at, { kind: "uid", value: uid, reason });
-      view.setUint32(attributes + ATTR_UID, OVERFLOW_OWNER);
-      if (!isDirectory) clearMode(view, attributes, SET_USER_ID);
-    }
-    if (gid > maxNumber) {
-      this.#found(bytes, at, { kind: "gid", value: gid, reason });
-      view.setUint32(attributes + ATTR_GID, OVERFLOW_OWNER);
-      if (!isDirectory) clearMode(view, attributes, SET_GROUP_ID);
-    }
-    if (rdev <= maxNumber) return true;
-    this.#found(bytes, at, { kind: "rdev", value: rdev, reason });
-    view.setUint32(attributes + ATTR_RDEV, 0);
-    return type !== FileType.blockdev && type !== FileType.chardev;
+    const noDevice = this.#rules.replaceNumbers(view, attributes, isDirectory, (value) =>
+      this.#found(bytes, at, value),
+    );
+    return !noDevice || (type !== FileType.blockdev && type !== FileType.chardev);
   }
 
-  #symlink(bytes: Buffer, at: number): void {
+  #symlink(bytes: Buffer, at: number, reason: string): void {
     const value = Buffer.from(bytes.subarray(symlinkOffset(bytes, at), xattrsOffset(bytes, at)));
-    const reason = `it has ${value.length} bytes, ${this.#limits.maxSymlinkBytes} are possible`;
     this.#found(bytes, at, { kind: "symlink", value, reason });
   }
 
   /** `entry`: where the item at hand is kept; without one the list is that of the innermost open directory. */
   #xattrs(bytes: Buffer, view: DataView, start: number, end: number, entry: number | undefined): void {
-    const { maxXattrValueBytes } = this.#limits;
-    const problems = this.#knownLists.get(keyOf(xattrNames(bytes, view, start, end)));
+    const problems = this.#rules.nameProblems(xattrNames(bytes, view, start, end));
     for (let at = start, i = 0; at < end; i++) {
       const value = at + XATTR_HEAD_BYTES + view.getUint16(at);
       const size = view.getUint32(at + 2);
       const next = value + size;
-      const tooLong = `it has ${size} bytes, ${maxXattrValueBytes} are possible`;
-      const reason = problems?.get(i) ?? (size > maxXattrValueBytes ? tooLong : undefined);
+      const reason = problems?.get(i) ?? this.#rules.xattrValue(size);
       if (reason === undefined) {
         this.#keep(bytes, at, next);
       } else {
@@ -231,15 +197,14 @@ class UnsupportedFilter {
   }
 
   #chunks(bytes: Buffer, view: DataView, start: number, end: number, entry: number | undefined): void {
-    const { maxSlicesBytes } = this.#limits;
     for (let at = start; at < end; ) {
       const slices = at + CHUNK_HEAD_BYTES;
       const size = view.getUint32(at + 4);
       const next = slices + size;
-      if (size <= maxSlicesBytes) {
+      const reason = this.#rules.slices(size);
+      if (reason === undefined) {
         this.#keep(bytes, at, next);
       } else {
-        const reason = `it has ${size / SLICE_BYTES} slices, ${Math.floor(maxSlicesBytes / SLICE_BYTES)} are possible`;
         const value = Buffer.from(bytes.subarray(slices, next));
         this.#found(bytes, entry, { kind: "chunk", index: view.getUint32(at), value, reason });
       }
@@ -254,22 +219,26 @@ class UnsupportedFilter {
   }
 
   /** `entry`: where the item at hand stands, when it is no open directory. */
-  #found(bytes: Buffer, entry: number | undefined, value: Found): void {
+  #found(bytes: Buffer, entry: number | undefined, value: FoundValue): void {
     const open = this.#directories;
     const own = entry === undefined ? this.#openFile : placeOf(bytes, entry);
-    const names = [...open, ...(own === undefined ? [] : [own])].map(({ name }) => name);
     const { inode } = own ?? open[open.length - 1]!;
-    this.#onValue({ path: printablePath(names.filter((name) => name !== undefined)), inode, ...value });
+    this.#onValue({ path: pathOf(own === undefined ? open : [...open, own]), inode, ...value });
   }
 }
 
 /** Copies: what they came from moves on. */
-function placeOf(bytes: Buffer, at: number): Place {
+export function placeOf(bytes: Buffer, at: number): Place {
   const flags = bytes[at + ENTRY_FLAGS]!;
   const name = Buffer.from(bytes.subarray(at + ENTRY_NAME, attributeOffset(bytes, at)));
   const inode = bytes.readBigUInt64BE(at + ENTRY_INODE);
   const inTrash = (flags & ENTRY_TRASH_ROOT) !== 0 || isTrashInode(inode);
   return { name: (flags & ENTRY_ROOT) === 0 ? name : inTrash ? TRASH_NAME : undefined, inode };
+}
+
+/** The printable path of the innermost of nested places. */
+export function pathOf(places: readonly Place[]): string {
+  return printablePath(places.map(({ name }) => name).filter((name) => name !== undefined));
 }
 
 /** Copies of the names in a list of extended attributes. */
@@ -281,13 +250,4 @@ function xattrNames(bytes: Buffer, view: DataView, start: number, end: number): 
     at = value + view.getUint32(at + 2);
   }
   return names;
-}
-
-/** Names may have any byte, so each is preceded by its length. */
-function keyOf(names: readonly Buffer[]): string {
-  return names.map((name) => `${name.length}:${name.toString("latin1")}`).join("");
-}
-
-function clearMode(view: DataView, attributes: number, bit: number): void {
-  view.setUint16(attributes + ATTR_TYPE_MODE, view.getUint16(attributes + ATTR_TYPE_MODE) & ~bit);
 }
