@@ -1,6 +1,6 @@
 import { DataError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
-import { DuplicateCheck } from "../tree/duplicate-check.ts";
+import { refuseDuplicates } from "../tree/duplicate-check.ts";
 import { ReferenceCheck } from "../tree/reference-check.ts";
 import { UnnamedValues } from "../tree/unnamed-values.ts";
 import { leaveOutUnsupportedFlat } from "../tree/unsupported-flat.ts";
@@ -22,9 +22,9 @@ export interface LoadFlatOptions extends LoadVolumeOptions {
 export async function loadFlatVolume(source: RecordStream, options: LoadFlatOptions): Promise<LoadedVolume> {
   const { context, findings, readAgain } = options;
   const { maxBytes, tmpDir } = context.memory;
-  const duplicates = new DuplicateCheck({ maxBytes: maxBytes / 2, tmpDir });
   const share = { maxBytes: maxBytes / 4, tmpDir };
-  const { head, loader, records, unsupported } = await beginLoad(duplicates.watch(source), options, "exceptions", {
+  const single = refuseDuplicates(source, { maxBytes: maxBytes / 2, tmpDir }, readAgain);
+  const { head, loader, records, unsupported } = await beginLoad(single, options, "exceptions", {
     stage: (flat, limits, onValue) => leaveOutUnsupportedFlat(flat, limits, onValue, share),
     unnamed: {
       values: new UnnamedValues({ ...share, signal: context.signal }),
@@ -49,7 +49,6 @@ export async function loadFlatVolume(source: RecordStream, options: LoadFlatOpti
         await loader.write(batch);
       }
     }
-    await duplicates.end(readAgain);
     check.end(findings);
     const setting = head.require();
     await loader.write(counters.raised(check, findings));
@@ -68,8 +67,6 @@ export async function loadFlatVolume(source: RecordStream, options: LoadFlatOpti
   } catch (error) {
     await loader.abort();
     throw error;
-  } finally {
-    duplicates.close();
   }
 }
 

@@ -37,16 +37,36 @@ interface HashedKind {
 
 const HASH_BYTES = 8;
 const MAX_PARTITIONS = 256;
-/** So many equal hashes are looked at: of one per billion of records by chance, or of any number of true duplicates. */
+/** Equal hashes that are looked at: chance gives none or one in any volume, so where there are more, these say enough. */
 const MAX_SUSPECTS = 1000;
 const MAX_LISTED = 100;
 
 /**
- * Finds records of which a volume has only one, but the source two: an engine would keep the last of them, or stop with an
- * error of its own. Exact, and in memory below the ceiling: one bit per inode for what an inode has once, eight bytes of hash for every
- * name and chunk beside the first. Equal hashes are then compared in a second reading of the source.
+ * Passes records on in which nothing is there twice of which a volume has only one: an engine would keep the last of two, or stop
+ * with an error of its own. Exact, and in memory below the ceiling: one bit per inode for what an inode has once, eight bytes of
+ * hash for every name and every chunk but the first. Records of equal hashes are compared in a second reading.
+ *
+ * Throws `DataError` at the second record of an inode, else when all have passed. It names what is there twice; of a stream, which
+ * is gone (`readAgain` is undefined), it may only be able to say that something is.
  */
-export class DuplicateCheck {
+export async function* refuseDuplicates(
+  records: RecordStream,
+  options: DuplicateCheckOptions,
+  readAgain: (() => RecordStream) | undefined,
+): RecordStream {
+  const check = new DuplicateCheck(options);
+  try {
+    for await (const batch of records) {
+      check.look(batch);
+      yield batch;
+    }
+    await check.end(readAgain);
+  } finally {
+    check.close();
+  }
+}
+
+class DuplicateCheck {
   readonly #budget: MemoryBudget;
   readonly #spill: SpillFile;
   readonly #hashes: PartitionStore;
@@ -65,18 +85,13 @@ export class DuplicateCheck {
     this.#seen = new Map(ONE_PER_INODE.map((kind) => [kind, new InodeSet(this.#keys)]));
   }
 
-  /** Looks at records in passing. Throws `DataError` for a second one of an inode. */
-  async *watch(records: RecordStream): RecordStream {
-    for await (const batch of records) {
-      this.#look(batch);
-      yield batch;
-    }
+  look(batch: RecordBatch): void {
+    const set = this.#seen.get(batch.kind);
+    if (set !== undefined) return this.#lookAtInodes(batch, set);
+    const hashed = HASHED_KINDS.get(batch.kind);
+    if (hashed !== undefined) this.#lookAtKeys(batch, hashed);
   }
 
-  /**
-   * To be called once, when all records have passed. Throws `DataError` that names what is there twice, which needs the records once
-   * more: of a stream that is gone it can only say that something is.
-   */
   async end(readAgain: (() => RecordStream) | undefined): Promise<void> {
     const suspects = await this.#suspects();
     if (suspects.size === 0) return;
@@ -88,19 +103,12 @@ export class DuplicateCheck {
       );
     }
     const found = await new DuplicateSearch(suspects).run(readAgain());
-    if (found.count > 0) throw duplicateError(found.names, found.count);
+    if (found.count > 0) throw duplicateError(found.names, found.count, suspects.size >= MAX_SUSPECTS);
   }
 
   close(): void {
     this.#spill.close();
     this.#budget.close();
-  }
-
-  #look(batch: RecordBatch): void {
-    const set = this.#seen.get(batch.kind);
-    if (set !== undefined) return this.#lookAtInodes(batch, set);
-    const hashed = HASHED_KINDS.get(batch.kind);
-    if (hashed !== undefined) this.#lookAtKeys(batch, hashed);
   }
 
   #lookAtInodes({ kind, bytes, count }: RecordBatch, set: InodeSet): void {
@@ -282,10 +290,10 @@ function describe(kind: RecordKind, bytes: Buffer, at: number): string {
   }
 }
 
-/** `count`: how often something came again; more than are listed when there are many. */
-function duplicateError(names: readonly string[], count: number): DataError {
+/** `count`: how often something came again, or a part of it; more than are listed when there are many. */
+function duplicateError(names: readonly string[], count: number, isPart: boolean = false): DataError {
   const [first] = names;
-  const more = count === 1 ? "" : `, and ${count - 1} more`;
+  const more = count === 1 ? "" : `, and ${isPart ? "at least " : ""}${count - 1} more`;
   const unlisted = count - names.length;
   return new DataError("DECANT_E_DUPLICATE", `The dump has the ${first} twice${more}`, {
     details: count === 1 ? [] : [...names, ...(unlisted > 0 ? [`and ${unlisted} more`] : [])],

@@ -76,7 +76,7 @@ export class UnnamedValues {
       if (bytes[start + RANK] === PATH) {
         path = { inode, text: rest.toString() };
       } else {
-        const value = deserialize(rest) as UnsupportedValue;
+        const value = deserialize(Buffer.from(rest)) as UnsupportedValue; // its buffers are views of what is given
         yield path?.inode === inode ? { ...value, path: path.text } : value;
       }
     }

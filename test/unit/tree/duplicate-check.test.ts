@@ -1,7 +1,7 @@
 import { tmpdir } from "node:os";
 import { describe, expect, test } from "vitest";
 import { DataError } from "../../../src/base/errors.ts";
-import { DuplicateCheck } from "../../../src/tree/duplicate-check.ts";
+import { refuseDuplicates } from "../../../src/tree/duplicate-check.ts";
 import { encodeAttribute, newDirectoryAttribute } from "../../../src/volume/attribute.ts";
 import { TRASH_INODE } from "../../../src/volume/inode.ts";
 import { packBatch, type RecordBatch, type RecordTypes } from "../../../src/volume/records.ts";
@@ -13,19 +13,14 @@ interface Shape {
 }
 
 async function check(batches: readonly RecordBatch[], { isStream = false, maxBytes = 1 << 24 }: Shape = {}) {
-  const duplicates = new DuplicateCheck({ maxBytes, tmpDir: tmpdir() });
   let readings = 0;
   const again = (): ReturnType<typeof streamOf> => {
     readings++;
     return streamOf(batches);
   };
-  try {
-    for await (const _ of duplicates.watch(streamOf(batches)));
-    await duplicates.end(isStream ? undefined : again);
-    return readings;
-  } finally {
-    duplicates.close();
-  }
+  const options = { maxBytes, tmpDir: tmpdir() };
+  for await (const _ of refuseDuplicates(streamOf(batches), options, isStream ? undefined : again));
+  return readings;
 }
 
 async function errorOf(batches: readonly RecordBatch[], shape: Shape = {}): Promise<DataError> {
@@ -99,6 +94,12 @@ describe("records of which a volume has only one", () => {
     expect(message).toBe("The dump has the entry name-0 of directory 1 twice, and 149 more");
     expect(details).toHaveLength(101);
     expect(details.at(-1)).toBe("and 50 more");
+  });
+
+  test("are counted up to a thousand", async () => {
+    const edges = Array.from({ length: 1500 }, (_, i) => edge(1n, `name-${i}`));
+    const { message } = await errorOf([packBatch("edge", edges), packBatch("edge", edges)]);
+    expect(message).toMatch(/^The dump has the entry name-\d+ of directory 1 twice, and at least 999 more$/);
   });
 
   test("are found when their hashes do not fit into the memory", async () => {
