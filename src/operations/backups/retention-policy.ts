@@ -35,7 +35,7 @@ const RULE = /^([a-z]+)=(?:(\d{1,6})(h|d|w|mo|y)|(forever))$/;
  */
 export function parsePolicy(text: string): RetentionPolicy {
   const bad = (reason: string) =>
-    new UsageError("DECANT_E_OPTION", `Cannot understand the retention policy "${text}": ${reason}`, {
+    new UsageError("DECANT_E_OPTION_VALUE", `Cannot understand the retention policy "${text}": ${reason}`, {
       hint: `One rule per period, such as ${DEFAULT_POLICY_TEXT}; periods: ${PERIODS.join(", ")}; spans: h, d, w, mo, y or forever`,
     });
   const rules: KeepRule[] = [];
