@@ -1,5 +1,5 @@
 import { UsageError } from "../base/errors.ts";
-import { formatDuration, parseDurationSeconds } from "../base/go-duration.ts";
+import { formatGoDuration, parseDurationSeconds } from "../base/go-duration.ts";
 
 /** The shortest period that the reference allows (docs/spec/auto-backup.md §2). */
 export const MINIMUM_INTERVAL_MS: number = 5 * 60_000;
@@ -23,7 +23,7 @@ export function parseBackupInterval(text: string, env: Readonly<Record<string, s
   if (ms > 0 && ms < MINIMUM_INTERVAL_MS && env.SKIP_BACKUP_META_CHECK !== "true") {
     throw new UsageError(
       "DECANT_E_OPTION_VALUE",
-      `backup-meta should not be less than 5 minutes: ${formatDuration(ms)}`,
+      `backup-meta should not be less than 5 minutes: ${formatGoDuration(ms)}`,
       {
         hint: "Give 5m or more; 0 makes no backups",
       },

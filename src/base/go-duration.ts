@@ -21,7 +21,7 @@ export function parseDurationSeconds(text: string): number | undefined {
 }
 
 /** Milliseconds as `1h0m0s`, `4m59s`, `1.5s`, `250ms`, `0s`. */
-export function formatDuration(ms: number): string {
+export function formatGoDuration(ms: number): string {
   if (ms < 1000) return ms === 0 ? "0s" : `${trimmed(ms)}ms`;
   const hours = Math.floor(ms / 3_600_000);
   const minutes = Math.floor((ms % 3_600_000) / 60_000);

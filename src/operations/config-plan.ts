@@ -1,5 +1,5 @@
 import { ConflictError, UsageError } from "../base/errors.ts";
-import { formatDuration } from "../base/go-duration.ts";
+import { formatGoDuration } from "../base/go-duration.ts";
 import { formatBytes, formatCount } from "../base/units.ts";
 import { effectiveTiers, type Setting, type Tier } from "../volume/setting.ts";
 import { compareVersions, parseVersion, raiseVersion } from "../volume/version.ts";
@@ -128,7 +128,7 @@ class ConfigPlanner {
     }
     const suffix = age === undefined || !isDefault ? "" : " (default)";
     this.number("changelog-max-age", "changeLogMaxAge", age, (seconds) => {
-      return formatDuration(Number(seconds) * 1000) + (seconds === age ? suffix : "");
+      return formatGoDuration(Number(seconds) * 1000) + (seconds === age ? suffix : "");
     });
     const lines = flags.changeLogMaxLines;
     if (lines !== undefined && lines < 0n) {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { formatDuration, parseDurationSeconds } from "../../../src/base/go-duration.ts";
+import { formatGoDuration, parseDurationSeconds } from "../../../src/base/go-duration.ts";
 import { formatRfc3339 } from "../../../src/base/rfc3339.ts";
 import { formatBytes, formatCount, formatDuration, parseMbps, parseSize } from "../../../src/base/units.ts";
 
@@ -75,7 +75,7 @@ test("durations are read and written as the reference does", () => {
     7200, 5405, 0, 0.5, 90, -1,
   ]);
   expect(["90", "1d", "", "h", "1h-5m"].map(parseDurationSeconds)).toEqual(Array(5).fill(undefined));
-  expect([0, 59_000, 90_000, 7_200_000, 864_000_000, 250, 1500].map(formatDuration)).toEqual([
+  expect([0, 59_000, 90_000, 7_200_000, 864_000_000, 250, 1500].map(formatGoDuration)).toEqual([
     "0s",
     "59s",
     "1m30s",
