@@ -148,7 +148,8 @@ class DuplicateCheck {
 }
 
 const HINT =
-  'Only one of the two would be stored: take another dump of the volume; "decant verify FILE" names all that is wrong in this one';
+  'Only one of the two would be stored. Take another dump of the volume; "decant verify FILE" names all that is wrong in this one, ' +
+  'and "decant convert FILE OUT.json" keeps the first of each, for a load of what can be had';
 
 interface Hashed extends HashedKind {
   readonly seed: number;
