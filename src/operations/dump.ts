@@ -3,21 +3,19 @@ import { recycle } from "../base/bytes.ts";
 import { NotFoundError, UsageError } from "../base/errors.ts";
 import type { Snapshot } from "../engines/engine.ts";
 import { openStore } from "../engines/registry.ts";
-import { type CompressionName, openOutput } from "../formats/container/output.ts";
+import { type Output, openOutput } from "../formats/container/output.ts";
 import type { DumpFormat } from "../formats/dump-format.ts";
-import { type EncodeResult, encodeJsonDump } from "../formats/json/encode.ts";
 import { FileType } from "../volume/file-type.ts";
 import { FindingList } from "../volume/findings.ts";
 import { ROOT_INODE } from "../volume/inode.ts";
 import { parsePath, printablePath } from "../volume/path.ts";
-import { formatSetting, parseSetting, type Setting } from "../volume/setting.ts";
+import { parseSetting, type Setting } from "../volume/setting.ts";
 import { REMOVED, removeSecrets } from "../volume/setting-secrets.ts";
 import { checkClientVersion } from "../volume/version.ts";
 import type { OperationContext } from "./context.ts";
-import { type BinaryDocumentResult, binaryDocument } from "./dump-binary.ts";
+import { dumpDocument } from "./dump-document.ts";
 import { checkManifestTarget, removeStaleManifest, writeManifest } from "./manifest.ts";
-import type { DumpReport, RecordCounts } from "./report.ts";
-import { snapshotTree } from "./snapshot-tree.ts";
+import type { DumpReport } from "./report.ts";
 
 export interface DumpRequest {
   /** META-URL of the volume. */
@@ -57,20 +55,20 @@ export async function dump(request: DumpRequest, context: OperationContext): Pro
       const root = await findRoot(snapshot, request.subdir);
       const findings = new FindingList();
       const setting = settingToDump(stored, request, context);
-      const write = request.format === "binary" ? writeBinary : writeJson;
-      const { sha256, contents, ...written } = await write({
-        snapshot,
-        root,
-        stored,
-        setting,
-        request,
-        context,
-        findings,
-      });
+      const { format = "json" } = request;
+      const withTrash = root === undefined && request.skipTrash !== true;
+      const rawXattrNames = request.rawXattrNames ?? false;
+      const options = { format, root, withTrash, stored, setting, rawXattrNames, findings };
+      const document = dumpDocument(snapshot, options, context);
+      const { compression, writtenBytes, sha256 } = await writeDocument(document.pieces, request, context);
+      const { counts, contents, bytes } = document.result();
       const about = {
         volume: { name: stored.name, uuid: stored.uuid },
-        format: request.format ?? "json",
-        ...written,
+        format,
+        counts,
+        compression,
+        documentBytes: bytes,
+        writtenBytes,
         consistency: {
           pointInTime: snapshot.consistency.pointInTime,
           method: snapshot.consistency.method,
@@ -78,12 +76,11 @@ export async function dump(request: DumpRequest, context: OperationContext): Pro
         },
       };
       const file = "file" in request.target ? request.target.file : undefined;
-      const whole = root === undefined && request.skipTrash !== true;
       const manifest = await keepManifest(file, sha256, context, {
         ...about,
-        counts: { ...written.counts, ...contents },
+        counts: { ...counts, ...contents },
         source: { engine: store.engineName, address: store.address },
-        whole,
+        whole: withTrash,
       });
       return {
         operation: "dump",
@@ -158,85 +155,13 @@ async function findRoot(snapshot: Snapshot, subdir: string | Uint8Array | undefi
   return inode;
 }
 
-/** What both formats need. */
-interface Writing {
-  readonly snapshot: Snapshot;
-  readonly root: bigint | undefined;
-  /** The setting as it is stored, and as it shall be dumped. */
-  readonly stored: Setting;
-  readonly setting: Setting;
-  readonly request: DumpRequest;
-  readonly context: OperationContext;
-  readonly findings: FindingList;
-}
-
-interface Written {
-  readonly counts: RecordCounts;
-  readonly compression: CompressionName;
-  readonly documentBytes: number;
-  readonly writtenBytes: number;
-  /** Of the file, when a manifest is wanted. */
-  readonly sha256: string | undefined;
-  /** What the entries of a JSON dump have; a binary dump has it in `counts`. */
-  readonly contents: RecordCounts | undefined;
-}
-
-async function writeJson(writing: Writing): Promise<Written> {
-  const { snapshot, root, setting, request, context, findings } = writing;
-  const result: EncodeResult = { entries: 0, directories: 0, bytes: 0 };
-  const phase = { begun: undefined as ReturnType<typeof context.progress.begin> | undefined };
-  const withTrash = root === undefined && request.skipTrash !== true;
-  const tree = snapshotTree(snapshot, context, {
-    ...(root === undefined ? {} : { root }),
-    withTrash,
-    findings,
-  });
-  const document = encodeJsonDump(
-    tree,
-    {
-      setting,
-      partial: root !== undefined,
-      unlimitedDirQuotas: snapshot.unlimitedDirQuotas ?? "dump",
-      onFinding: (kind, path) => findings.add(kind, path),
-      onProgress: (entries, bytes) => {
-        phase.begun ??= context.progress.begin("Writing entries");
-        phase.begun.records = entries;
-        phase.begun.bytes = bytes;
-      },
-    },
-    result,
-  );
-  const output = await writeDocument(document, request, context);
-  if (phase.begun !== undefined) context.progress.end(phase.begun);
-  return {
-    counts: { directory: result.directories, file: result.entries - result.directories },
-    documentBytes: result.bytes,
-    contents: result.contents,
-    ...output,
-  };
-}
-
-async function writeBinary(writing: Writing): Promise<Written> {
-  const { snapshot, root, stored, setting, request, context, findings } = writing;
-  const result: BinaryDocumentResult = { counts: {}, bytes: 0 };
-  const options = {
-    root,
-    withTrash: root === undefined && request.skipTrash !== true,
-    // Byte by byte as it is stored where nothing was taken out of it.
-    setting: setting === stored ? snapshot.setting : Buffer.from(formatSetting(setting, { form: "stored" })),
-    trashDays: stored.trashDays,
-    rawXattrNames: request.rawXattrNames ?? false,
-    findings,
-  };
-  const output = await writeDocument(binaryDocument(snapshot, options, context, result), request, context);
-  return { counts: result.counts, documentBytes: result.bytes, contents: undefined, ...output };
-}
+type WrittenOutput = Pick<Output, "compression" | "writtenBytes" | "sha256">;
 
 async function writeDocument(
   document: AsyncIterable<Buffer>,
   request: DumpRequest,
   context: OperationContext,
-): Promise<Pick<Written, "compression" | "writtenBytes" | "sha256">> {
+): Promise<WrittenOutput> {
   const output = await openOutput(request.target, { signal: context.signal, hash: request.manifest === true });
   try {
     for await (const piece of document) {

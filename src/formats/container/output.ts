@@ -3,11 +3,12 @@ import { constants } from "node:fs";
 import { type FileHandle, open, readlink, realpath, rename, rm, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import type { Writable } from "node:stream";
-import { createGzip, createZstdCompress, type Gzip, type ZstdCompress, constants as zlib } from "node:zlib";
+import type { Gzip, ZstdCompress } from "node:zlib";
 import { cipherOf } from "../../base/decrypt-object.ts";
 import { Encryptor } from "../../base/encrypt-object.ts";
 import { FileError } from "../../base/errors.ts";
 import { fileError } from "../../base/file-error.ts";
+import { createCompressor } from "./compress.ts";
 import type { CompressionName } from "./decompress.ts";
 import { openNamedPipeForWriting } from "./named-pipe.ts";
 import { readPrivateKey } from "./private-key.ts";
@@ -189,17 +190,7 @@ class SinkOutput implements Output {
   }
 }
 
-const CHUNK_BYTES = 256 * 1024;
 const MAX_QUEUED_BYTES = 4 * 1024 * 1024;
-
-/** Level 1 as the reference; zlib works on another thread, so it costs time only where it is slower than the source. */
-function createCompressor(compression: "gzip" | "zstd"): Gzip | ZstdCompress {
-  if (compression === "gzip") return createGzip({ level: 1, chunkSize: CHUNK_BYTES });
-  return createZstdCompress({
-    chunkSize: CHUNK_BYTES,
-    params: { [zlib.ZSTD_c_compressionLevel]: 1, [zlib.ZSTD_c_checksumFlag]: 1 },
-  });
-}
 
 const NEW_FILE_MODE = 0o644;
 
