@@ -65,6 +65,26 @@ export interface MetadataStore {
    */
   updateSetting(change: (stored: Buffer | undefined) => SettingChange, signal: AbortSignal): Promise<void>;
 
+  /**
+   * Extended attributes of the root inode (1), as of one moment; those that are absent are not in the map. Throws
+   * `NotFoundError` when the database holds no volume, as `swapRootXattrs` does.
+   */
+  readRootXattrs(names: readonly string[], signal: AbortSignal): Promise<ReadonlyMap<string, Buffer>>;
+
+  /**
+   * Compare and set: when every `expected` attribute of the root inode has exactly those bytes, stores `values` and returns
+   * true; else changes nothing and returns false. One transaction, which no other writer comes between, real clients
+   * included, and which leaves rows and keys as `setxattr` and `removexattr` of the reference do.
+   *
+   * Whoever gets an error knows nothing, unless it says that nothing was changed: with `DECANT_E_OUTCOME_UNKNOWN`, and when the
+   * signal fires, the change may be stored or may yet be stored by the server. To settle that, swap again: of two swaps that
+   * expect the same bytes and store others, one at most succeeds.
+   */
+  swapRootXattrs(swap: RootXattrSwap, signal: AbortSignal): Promise<boolean>;
+
+  /** The clock of the server; undefined where there is no server. */
+  serverTime(signal: AbortSignal): Promise<Date | undefined>;
+
   /** Replaces the stored usage of users and groups by that of `userQuota` and `groupQuota` batches; stored limits stay. */
   replaceUserGroupUsage(usage: readonly RecordBatch[], signal: AbortSignal): Promise<void>;
 
@@ -194,6 +214,12 @@ export interface NewVolume {
   readonly root: Buffer;
   /** Undefined when the trash is off. */
   readonly trashRoot: Buffer | undefined;
+}
+
+/** What `swapRootXattrs` compares and stores: attributes by name, undefined = absent. */
+export interface RootXattrSwap {
+  readonly expected: ReadonlyMap<string, Buffer | undefined>;
+  readonly values: ReadonlyMap<string, Buffer | undefined>;
 }
 
 export interface SettingChange {

@@ -3,6 +3,7 @@ import { DUMP_ORDER } from "../formats/binary/segment-types.ts";
 import { type Consolidated, consolidate } from "../tree/consolidate.ts";
 import { KindOrder } from "../tree/kind-order.ts";
 import { ATTR_ATIME, ATTR_NLINK, ATTR_TYPE_MODE } from "../volume/attribute.ts";
+import { withoutBackupLease } from "../volume/backup-xattrs.ts";
 import { FileType } from "../volume/file-type.ts";
 import type { FindingList } from "../volume/findings.ts";
 import { TRASH_INODE, TRASH_INODE_HIGH, TRASH_INODE_LOW } from "../volume/inode.ts";
@@ -67,7 +68,7 @@ export async function* binaryDocument(
 
 async function* wholeRecords(snapshot: Snapshot, findings: FindingList, context: OperationContext): RecordStream {
   const reading = new KindProgress(context.progress, "Reading", snapshot.estimates);
-  for await (const batch of snapshot.records({ kinds: new Set(DUMP_ORDER) })) {
+  for await (const batch of withoutBackupLease(snapshot.records({ kinds: new Set(DUMP_ORDER) }))) {
     reading.count(batch);
     yield batch;
   }

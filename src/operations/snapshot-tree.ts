@@ -1,6 +1,7 @@
 import type { Snapshot } from "../engines/engine.ts";
 import { TreeFindings } from "../tree/tree-findings.ts";
 import { treeOrder } from "../tree/tree-order.ts";
+import { withoutBackupLease } from "../volume/backup-xattrs.ts";
 import { FileType } from "../volume/file-type.ts";
 import type { FindingList } from "../volume/findings.ts";
 import { ROOT_INODE, TRASH_INODE } from "../volume/inode.ts";
@@ -43,7 +44,7 @@ export async function* snapshotTree(
     ...(root === undefined ? {} : { root }),
   });
   const reading = new KindProgress(context.progress, "Reading", snapshot.estimates);
-  yield* flatTree(counted(records, reading), context, { ...options, onEnd: () => reading.end() });
+  yield* flatTree(counted(withoutBackupLease(records), reading), context, { ...options, onEnd: () => reading.end() });
   for (const note of snapshot.notes) findings.addOther("reader", note.text, note.loss, undefined, note.count);
 }
 

@@ -1,5 +1,6 @@
 import type { ByteWriter } from "../base/bytes.ts";
 import { ATTR_LENGTH, ATTR_MIN_BYTES, ATTR_NLINK, ATTR_TYPE_MODE, readAttributeTail } from "../volume/attribute.ts";
+import { withoutLeaseInList } from "../volume/backup-xattrs.ts";
 import { FileType } from "../volume/file-type.ts";
 import {
   attributeOffset,
@@ -60,7 +61,9 @@ export function writeFacts(out: ByteWriter, entry: EntrySource): void {
   const tail = isMissing ? { accessAclId: 0, defaultAclId: 0, tier: 0 } : readAttributeTail(bytes, attribute, symlink);
   const access = rules.get(tail.accessAclId) ?? NO_RULE;
   const inherited = rules.get(tail.defaultAclId) ?? NO_RULE;
-  const sortedXattrs = sortXattrs(bytes.subarray(xattrs, chunks));
+  const stored = bytes.subarray(xattrs, chunks);
+  // Dumps of the reference have it, those of decant do not: no difference between volumes.
+  const sortedXattrs = sortXattrs(isRoot(bytes, at) ? withoutLeaseInList(stored) : stored);
   const target = type === FileType.symlink ? bytes.subarray(symlink, xattrs) : NO_RULE;
   const digest = chunkDigest(entry, type, isMissing, attribute, chunks);
   const chunkBytes = digest.finish();
@@ -82,6 +85,10 @@ export function writeFacts(out: ByteWriter, entry: EntrySource): void {
   buffer[start + FACT_DIGEST_SIZE] = chunkBytes.length;
   out.length = start + FACT_PARTS;
   for (const part of [access, inherited, target, sortedXattrs, chunkBytes]) out.writeBytes(part);
+}
+
+function isRoot(bytes: Buffer, at: number): boolean {
+  return bytes.readUInt32BE(at + ENTRY_INODE + 4) === 1 && bytes.readUInt32BE(at + ENTRY_INODE) === 0;
 }
 
 /** An inode without a record, as a dump shows it: all 0, and the link count that the reference assumes. */

@@ -5,6 +5,7 @@ import type {
   LoaderOptions,
   MetadataStore,
   NewVolume,
+  RootXattrSwap,
   SessionDetail,
   SessionSummary,
   SettingChange,
@@ -20,6 +21,7 @@ import { readSettingRow } from "./mysql-schema.ts";
 import { type MysqlSession, withSession } from "./mysql-session.ts";
 import { MysqlSnapshot } from "./mysql-snapshot.ts";
 import { removeRemains } from "./remove-remains.ts";
+import { readRootXattrs, serverTime, swapRootXattrs } from "./root-xattrs.ts";
 import { TextRowReader } from "./text-row-reader.ts";
 import { mysqlLimits } from "./value-limits.ts";
 import { changeSetting, createVolume, storeUserGroupUsage } from "./volume-changes.ts";
@@ -105,6 +107,18 @@ export class MysqlStore implements MetadataStore {
       const usage = await readUsageCounters(session);
       return more ? { ...usage, ...(await readPendingUsage(session, () => delayedSlices(session))) } : usage;
     });
+  }
+
+  readRootXattrs(names: readonly string[], signal: AbortSignal): Promise<ReadonlyMap<string, Buffer>> {
+    return this.#with(signal, (session) => readRootXattrs(session, this.#address, names));
+  }
+
+  swapRootXattrs(swap: RootXattrSwap, signal: AbortSignal): Promise<boolean> {
+    return this.#with(signal, (session) => swapRootXattrs(session, this.#address, swap, signal));
+  }
+
+  serverTime(signal: AbortSignal): Promise<Date> {
+    return this.#with(signal, serverTime);
   }
 
   async close(): Promise<void> {

@@ -27,7 +27,7 @@ const LIMIT_WAITING = "SET innodb_lock_wait_timeout = 30, lock_wait_timeout = 30
 const CLEANUP_TIMEOUT_MS = 30_000;
 
 /** Runs `work` in a transaction, again when it collided with another writer: nothing of it was stored then. */
-async function inTransaction<T>(session: MysqlSession, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+export async function inTransaction<T>(session: MysqlSession, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
   await session.run(LIMIT_WAITING);
   for (let attempt = 0; ; attempt++) {
     try {

@@ -4,6 +4,7 @@ import type {
   LoaderOptions,
   MetadataStore,
   NewVolume,
+  RootXattrSwap,
   SessionDetail,
   SessionSummary,
   SettingChange,
@@ -18,6 +19,7 @@ import { type PostgresConnection, withConnection } from "./postgres-connection.t
 import { PostgresLoader } from "./postgres-loader.ts";
 import { readSettingRow } from "./postgres-schema.ts";
 import { PostgresSnapshot } from "./postgres-snapshot.ts";
+import { readRootXattrs, serverTime, swapRootXattrs } from "./root-xattrs.ts";
 import { inspectTarget } from "./target-state.ts";
 import { POSTGRES_LIMITS } from "./value-limits.ts";
 import { changeSetting, createVolumeRows, storeUserGroupUsage } from "./volume-changes.ts";
@@ -87,6 +89,18 @@ export class PostgresStore implements MetadataStore {
       if (!options.more) return usage;
       return { ...usage, ...(await readPendingUsage(connection, () => delayedSlices(connection))) };
     });
+  }
+
+  readRootXattrs(names: readonly string[], signal: AbortSignal): Promise<ReadonlyMap<string, Buffer>> {
+    return this.#reading(signal, (connection) => readRootXattrs(connection, names));
+  }
+
+  swapRootXattrs(swap: RootXattrSwap, signal: AbortSignal): Promise<boolean> {
+    return withConnection(this.#address, signal, (connection) => swapRootXattrs(connection, swap, signal));
+  }
+
+  serverTime(signal: AbortSignal): Promise<Date> {
+    return withConnection(this.#address, signal, serverTime);
   }
 
   async close(): Promise<void> {

@@ -21,11 +21,11 @@ const COLLISIONS: ReadonlySet<string | undefined> = new Set(["40001", "40P01"]);
 const MAX_ATTEMPTS = 50;
 
 /** Runs `work` in a transaction, again when it collided with another writer. */
-async function inTransaction(
+export async function inTransaction<T>(
   connection: PostgresConnection,
   signal: AbortSignal,
-  work: () => Promise<void>,
-): Promise<void> {
+  work: () => Promise<T>,
+): Promise<T> {
   for (let attempt = 0; ; attempt++) {
     try {
       return await connection.transaction(BEGIN, work);

@@ -5,6 +5,7 @@ import type {
   LoaderOptions,
   MetadataStore,
   NewVolume,
+  RootXattrSwap,
   SessionDetail,
   SessionSummary,
   SettingChange,
@@ -21,6 +22,7 @@ import { RedisSnapshot } from "./redis-snapshot.ts";
 import { readVolumeUsage } from "./redis-usage.ts";
 import { removeVolume } from "./remove-volume.ts";
 import type { RespConnection } from "./resp-connection.ts";
+import { readRootXattrs, serverTime, swapRootXattrs } from "./root-xattrs.ts";
 import { runTransaction, type TransactionBody } from "./transaction.ts";
 import { usageCommands } from "./usage-commands.ts";
 
@@ -161,6 +163,18 @@ export class RedisStore implements MetadataStore {
 
   readUsage({ more, signal }: { more: boolean; signal: AbortSignal }): Promise<VolumeUsage> {
     return this.#with(signal, (connection) => readVolumeUsage(connection, this.#server.prefix, more));
+  }
+
+  readRootXattrs(names: readonly string[], signal: AbortSignal): Promise<ReadonlyMap<string, Buffer>> {
+    return this.#with(signal, (connection) => readRootXattrs(connection, (name) => this.#key(name), names));
+  }
+
+  swapRootXattrs(swap: RootXattrSwap, signal: AbortSignal): Promise<boolean> {
+    return this.#with(signal, (connection) => swapRootXattrs(connection, (name) => this.#key(name), swap, signal));
+  }
+
+  serverTime(signal: AbortSignal): Promise<Date> {
+    return this.#with(signal, serverTime);
   }
 
   /** Nothing is kept open between operations. */

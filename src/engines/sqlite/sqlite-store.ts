@@ -5,6 +5,7 @@ import type {
   LoaderOptions,
   MetadataStore,
   NewVolume,
+  RootXattrSwap,
   SessionDetail,
   SessionSummary,
   SettingChange,
@@ -21,6 +22,7 @@ import {
   resolveTarget,
   temporaryName,
 } from "./publish-database.ts";
+import { readRootXattrs, swapRootXattrs } from "./root-xattrs.ts";
 import type { SqliteAddress } from "./sqlite-address.ts";
 import { assertDatabaseFile, type Connection, openWriter, withReader, withWriter } from "./sqlite-connection.ts";
 import { toEngineError } from "./sqlite-errors.ts";
@@ -143,6 +145,18 @@ export class SqliteStore implements MetadataStore {
       return options.more ? { ...usage, ...readPendingUsage(db, catalog) } : usage;
     });
   }
+
+  readRootXattrs(names: readonly string[], signal: AbortSignal): Promise<ReadonlyMap<string, Buffer>> {
+    return readRootXattrs(this.#address, names, signal);
+  }
+
+  async swapRootXattrs(swap: RootXattrSwap, signal: AbortSignal): Promise<boolean> {
+    assertDatabaseFile(this.#address.path);
+    return swapRootXattrs(this.#address, swap, signal);
+  }
+
+  /** There is no server. */
+  async serverTime(): Promise<undefined> {}
 
   async close(): Promise<void> {
     // No connection is kept.
