@@ -22,12 +22,13 @@ export interface LoadFlatOptions extends LoadVolumeOptions {
 export async function loadFlatVolume(source: RecordStream, options: LoadFlatOptions): Promise<LoadedVolume> {
   const { context, findings, readAgain } = options;
   const { maxBytes, tmpDir } = context.memory;
-  const share = { maxBytes: maxBytes / 4, tmpDir };
   const single = refuseDuplicates(source, { maxBytes: maxBytes / 2, tmpDir }, readAgain);
   const { head, loader, records, unsupported } = await beginLoad(single, options, "exceptions", {
-    stage: (flat, limits, onValue) => leaveOutUnsupportedFlat(flat, limits, onValue, share),
+    stage: (flat, limits, onValue) =>
+      leaveOutUnsupportedFlat(flat, limits, onValue, { maxBytes: maxBytes / 4, tmpDir }),
     unnamed: {
-      values: new UnnamedValues({ ...share, signal: context.signal }),
+      // Looks up paths when all else is done, so that the rest of its half is free then.
+      values: new UnnamedValues({ maxBytes: maxBytes / 2, tmpDir, signal: context.signal }),
       readAgain: () => readAgain?.() ?? warnOfInodes(context.logger),
     },
   });

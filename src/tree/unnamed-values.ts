@@ -25,6 +25,8 @@ const INODE = 4;
 const RANK = 12;
 const NUMBER = 13;
 const REST = 17;
+/** Smaller pieces would make more runs than can be merged at once. */
+const MIN_PIECE_BYTES = 1024 * 1024;
 const PATH = 0;
 const VALUE = 1;
 
@@ -43,11 +45,8 @@ export class UnnamedValues {
     const maxBytes = Math.floor(options.maxBytes / 4);
     this.#budget = new MemoryBudget(maxBytes);
     this.#spill = new SpillFile(options.tmpDir);
-    this.#records = new RecordSorter({
-      budget: this.#budget,
-      spill: this.#spill,
-      pieceBytes: Math.floor(maxBytes / 2),
-    });
+    const pieceBytes = Math.max(MIN_PIECE_BYTES, Math.floor(maxBytes / 2));
+    this.#records = new RecordSorter({ budget: this.#budget, spill: this.#spill, pieceBytes });
   }
 
   get count(): number {
