@@ -219,9 +219,31 @@ describe("unusual rows", () => {
     expect(acl?.rule.toString("hex")).toBe(`00060004ffff0000${"00".repeat(8)}`);
   });
 
-  test("a value that is no integer is an error that names the table", async () => {
+  test("columns that are nearly always 0 keep their values, and give none to the rows behind", async () => {
     const { path, url } = copySqliteFixture(NATIVE);
-    change(path, "UPDATE jfs_node SET length = 'abc' WHERE inode = 1");
+    const insert = (inode: number, columns: string): string =>
+      `INSERT INTO jfs_node (inode, type, flags, mode, uid, gid, atime, mtime, ctime, nlink, length, rdev, parent,
+         access_acl_id, default_acl_id, tier_id) VALUES (${inode}, 1, ${columns.replace(" ", ", 420, 0, 0, 0, 0, 0, 1, 0, ")})`;
+    const rows = ["1 2, 1, 3, 4, 2", "0 0, 1, 0, 0, 0", "0 0, 1, 0, 0, NULL", "0 0, 1, 0, 0, 3", "0 0, 1, 0, 7, 0"];
+    change(path, rows.map((columns, i) => insert(90_001 + i, columns)).join(";"));
+    const { records } = await readAll(url);
+    const found = list(records, "node").filter(({ inode }) => inode > 90_000n && inode < 90_010n);
+    const values = found.map(({ attribute }) => {
+      const { flags, rdev, accessAclId, defaultAclId, tier } = decodeAttribute(attribute);
+      return [flags, rdev, accessAclId, defaultAclId, tier];
+    });
+    expect(values).toEqual([
+      [1, 2, 3, 4, 2],
+      [0, 0, 0, 0, 0],
+      [0, 0, 0, 0, 0],
+      [0, 0, 0, 0, 3],
+      [0, 0, 0, 7, 0],
+    ]);
+  });
+
+  test.each(["length", "rdev"])("a value that is no integer is an error that names the table: %s", async (column) => {
+    const { path, url } = copySqliteFixture(NATIVE);
+    change(path, `UPDATE jfs_node SET ${column} = 'abc' WHERE inode = 1`);
     await expect(readAll(url)).rejects.toMatchObject({
       name: "DataError",
       message: "Cannot read a row of jfs_node: a value in it is not of the column's type",

@@ -93,6 +93,7 @@ export class PackedRowReader extends DecimalRowReader implements RowReader {
   readInt64(): void {
     const bytes = this.bytes;
     let at = this.at;
+    if (bytes[at + 1] === 0x20 && this.#readDigit(bytes[at]!)) return;
     const negative = bytes[at] === 0x2d;
     if (negative) at++;
     const start = at;
@@ -111,6 +112,16 @@ export class PackedRowReader extends DecimalRowReader implements RowReader {
     if (at === start || (at < bytes.length && bytes[at] !== 0x20)) this.fail();
     this.at = at + 1;
     this.setInteger(value, negative, start, at);
+  }
+
+  /** The commonest numbers have one digit: no loop for them. False when it is something else. */
+  #readDigit(byte: number): boolean {
+    const digit = byte - 0x30;
+    if (digit < 0 || digit > 9) return false;
+    this.high = 0;
+    this.low = digit;
+    this.at += 2;
+    return true;
   }
 
   /** Reads an integer that must be from 0 to 2^53. */

@@ -1,7 +1,7 @@
 import { copyBytes } from "../../base/bytes.ts";
 import { BatchBuilder, type FlatKind, packBatch, type RecordBatch, type RecordTypes } from "../../volume/records.ts";
 import { SLICE_BYTES } from "../../volume/slices.ts";
-import { newNodeRow, packNodeRow } from "./node-row.ts";
+import { type NodeRow, newNodeRow, packNodeRow } from "./node-row.ts";
 import type { NoteList } from "./note-list.ts";
 import type { RowReader } from "./row-reader.ts";
 import { NODE_COLUMNS } from "./schema.ts";
@@ -69,11 +69,16 @@ export function nodeDecoder(): RowDecoder {
       columns[i] = row.high;
       columns[i + 1] = row.low;
     }
-    if (packNodeRow(columns, out.builder.writer)) {
-      out.notes.add("Inodes with mode bits above 07777 or an unknown type above 15, which were cut", "loss");
-    }
-    out.commit();
+    putNode(columns, out);
   };
+}
+
+/** Appends the record of a row of the node table. */
+export function putNode(columns: NodeRow, out: BatchQueue): void {
+  if (packNodeRow(columns, out.builder.writer)) {
+    out.notes.add("Inodes with mode bits above 07777 or an unknown type above 15, which were cut", "loss");
+  }
+  out.commit();
 }
 
 /** parent, inode, type, size of name, name. */

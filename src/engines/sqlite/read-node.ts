@@ -1,9 +1,10 @@
 import { PackedRowReader } from "../sql/decimal.ts";
 import { NoteList } from "../sql/note-list.ts";
-import { BatchQueue, nodeDecoder } from "../sql/record-decoders.ts";
+import { BatchQueue } from "../sql/record-decoders.ts";
+import { nodeScan, packedNodeDecoder } from "./packed-node.ts";
 import type { Connection } from "./sqlite-connection.ts";
 import type { Catalog } from "./sqlite-schema.ts";
-import { nodeScan, packedRow } from "./table-scans.ts";
+import { packedRow } from "./table-scans.ts";
 
 /** Size of the head of a packed `node` record: u64 inode, u16 size. */
 const NODE_HEAD_BYTES = 10;
@@ -12,7 +13,7 @@ const NODE_HEAD_BYTES = 10;
 export function nodeReader(db: Connection, catalog: Catalog): (inode: bigint) => Buffer | undefined {
   const query = `SELECT CAST(${packedRow(nodeScan(catalog))} AS BLOB) FROM ${catalog.table("node")} t WHERE t.inode = ?`;
   const select = db.prepare(query).pluck();
-  const decode = nodeDecoder();
+  const decode = packedNodeDecoder();
   const row = new PackedRowReader("node");
   const out = new BatchQueue("node", new NoteList(), () => Buffer.alloc(0));
   return (inode) => {

@@ -67,14 +67,16 @@ export class ScanThread {
     }
   }
 
-  /** The pages of a `pageQuery`. One query at a time, each read to its end. */
+  /** The pages of a `pageQuery`, each valid until the next is asked for. One query at a time, each read to its end. */
   async *pages(query: string): AsyncGenerator<PackedPage> {
     this.#send({ query });
     for (;;) {
       const answer = await this.#next();
       if (answer.type !== "page") return;
       const { bytes, rows } = answer;
-      yield { bytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), rows };
+      const memory = bytes.buffer as ArrayBuffer & { transfer(bytes: number): unknown };
+      yield { bytes: Buffer.from(memory, bytes.byteOffset, bytes.byteLength), rows };
+      memory.transfer(0); // the collector, which does not see how much hangs on a page, would take its time
       Atomics.sub(this.#pending, 0, 1);
       Atomics.notify(this.#pending, 0);
     }

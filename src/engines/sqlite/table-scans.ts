@@ -8,10 +8,9 @@ import {
   decodeSliceRef,
   decodeSymlink,
   decodeXattr,
-  nodeDecoder,
   type RowDecoder,
 } from "../sql/record-decoders.ts";
-import { NODE_COLUMNS } from "../sql/schema.ts";
+import { nodeScan } from "./packed-node.ts";
 import { type Catalog, quote } from "./sqlite-schema.ts";
 
 /**
@@ -24,6 +23,8 @@ export interface TableScan {
   readonly table: string;
   /** Expressions over alias `t`, packed in this order. */
   readonly fields: readonly string[];
+  /** Numbers that are nearly always 0: a 0 follows the fields where all of them are, else a 1 and then they. */
+  readonly rareFields?: readonly string[];
   readonly newDecoder: () => RowDecoder;
   /** Column that numbers the rows: pages of many rows by this key. Undefined: row by row. */
   readonly key?: string;
@@ -48,18 +49,6 @@ const NAME_LIMIT = 65535;
 export function tableScans(catalog: Catalog): TableScan[] {
   const scans = [nodeScan(catalog), ...inodeScans(), aclScan(catalog), ...otherScans()];
   return scans.filter((scan) => catalog.has(scan.table));
-}
-
-/** The attributes of inodes, in the order of `NODE_COLUMNS`. */
-export function nodeScan(catalog: Catalog): TableScan {
-  return {
-    kind: "node",
-    table: "node",
-    fields: NODE_COLUMNS.map((column) => (column === "inode" ? "t.inode" : catalog.integer("node", column, "t"))),
-    newDecoder: nodeDecoder,
-    key: "inode",
-    inode: "inode",
-  };
 }
 
 /** What else belongs to an inode. */
@@ -160,6 +149,9 @@ function userGroupScan(kind: "userQuota" | "groupQuota", type: number): TableSca
 }
 
 /** The row as one text; the caller casts it to BLOB, so that the library hands its bytes over as they are. */
-export function packedRow(scan: TableScan): string {
-  return `concat_ws(' ', ${scan.fields.join(", ")})`;
+export function packedRow({ fields, rareFields }: TableScan): string {
+  const common = fields.join(", ");
+  if (rareFields === undefined) return `concat_ws(' ', ${common})`;
+  const isCommon = rareFields.map((field) => `${field} = 0`).join(" AND ");
+  return `iif(${isCommon}, concat_ws(' ', ${common}, 0), concat_ws(' ', ${common}, 1, ${rareFields.join(", ")}))`;
 }
