@@ -129,6 +129,6 @@ describe("encrypted objects", () => {
 
 test("types that cannot be reached and types that do not exist are told apart", async () => {
   const opening = (storage: string) => openStorage(volume({ storage }), OPEN);
-  await expect(opening("sftp")).rejects.toThrow("cannot probe object storage of type sftp");
+  await expect(opening("sftp")).rejects.toThrow("cannot reach object storage of type sftp");
   await expect(opening("foo")).rejects.toThrow("object storage: invalid storage: foo");
 });
