@@ -53,8 +53,7 @@ export class DirectoryReader {
 
   #sort(keys: KeyList, at: number, size: number): void {
     const target = size > WHOLE_ENTRIES ? this.#large : this.#waiting;
-    target.args.writeSlice(keys.args.buffer, keys.argStart(at), keys.ends[at]!);
-    target.add(keys.hi[at]!, keys.lo[at]!, 0);
+    target.addFrom(keys, at);
     if (target === this.#waiting) this.#waitingSizes.push(size);
   }
 
@@ -65,8 +64,7 @@ export class DirectoryReader {
     let at = this.#waitingFrom;
     for (; at < this.#waiting.count && entries < ENTRIES_IN_FLIGHT; at++) {
       entries += this.#waitingSizes[at]! + 1;
-      this.#asked.args.writeSlice(this.#waiting.args.buffer, this.#waiting.argStart(at), this.#waiting.ends[at]!);
-      this.#asked.add(this.#waiting.hi[at]!, this.#waiting.lo[at]!, 0);
+      this.#asked.addFrom(this.#waiting, at);
     }
     this.#waitingFrom = at;
     if (at === this.#waiting.count) {

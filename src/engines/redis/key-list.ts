@@ -1,4 +1,4 @@
-import { ByteWriter } from "../../base/bytes.ts";
+import { ByteWriter, copyBytes } from "../../base/bytes.ts";
 
 /**
  * Keys of one family, as numbers and as command arguments. The arguments are the bytes `$<size>\r\n<key>\r\n` of the SCAN
@@ -14,6 +14,7 @@ export class KeyList {
   /** End of each key's argument in `args`. */
   ends: Uint32Array<ArrayBuffer> = new Uint32Array(1024);
 
+  /** Adds a key whose argument was just written to `args`. */
   add(hi: number, lo: number, index: number): void {
     const at = this.count++;
     if (at === this.hi.length) this.#grow();
@@ -21,6 +22,21 @@ export class KeyList {
     this.lo[at] = lo;
     this.index[at] = index;
     this.ends[at] = this.args.length;
+  }
+
+  /** Adds a key whose argument is `source[start..end)`. */
+  addArgument(source: DataView, start: number, end: number, hi: number, lo: number, index: number): void {
+    const { args } = this;
+    const to = args.reserve(end - start);
+    copyBytes(source, start, end, args.view, to);
+    args.length = to + end - start;
+    this.add(hi, lo, index);
+  }
+
+  /** Adds key `at` of another list. */
+  addFrom(other: KeyList, at: number): void {
+    const { view } = other.args;
+    this.addArgument(view, other.argStart(at), other.ends[at]!, other.hi[at]!, other.lo[at]!, other.index[at]!);
   }
 
   /** Offset in `args` where the argument of key `at` begins. */

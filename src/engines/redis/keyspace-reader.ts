@@ -1,4 +1,3 @@
-import { ByteWriter } from "../../base/bytes.ts";
 import { encodeCommand } from "./command-writer.ts";
 import { DirectoryReader } from "./directory-reader.ts";
 import type { Notes } from "./notes.ts";
@@ -27,7 +26,6 @@ export async function* readKeyspace(
 ): AsyncGenerator<RawValues> {
   const history = new ScanHistory(hardLinks);
   const directories = new DirectoryReader(connection, hardLinks);
-  const writer = new ByteWriter(262_144);
   let page = new ScanPage();
   let next = new ScanPage();
   connection.send(scanCommand("0", prefix));
@@ -36,7 +34,7 @@ export async function* readKeyspace(
     [page, next] = [next, page];
     const more = page.cursor !== "0";
     if (more) connection.send(scanCommand(page.cursor, prefix));
-    connection.send(valueCommands(writer, page));
+    connection.send(valueCommands(page));
     directories.askSizes(page.list(FAMILY_DIRECTORY));
     const asked = directories.askEntries();
     if (more) next.fill(await readScan(connection), prefix.length, wanted, history, notes, only);
@@ -60,11 +58,10 @@ async function readScan(connection: RespConnection): Promise<ReplyBlock> {
   return block;
 }
 
-/** The commands for all keys of a page but directories. `writer` is empty again after it. */
-function valueCommands(writer: ByteWriter, page: ScanPage): Buffer {
-  for (const family of VALUE_FAMILIES) writeReads(writer, family, page.list(family));
-  // A copy of the right size: the writer's own buffer stays.
-  const commands = Buffer.from(writer.written());
-  writer.length = 0;
-  return commands;
+/** The commands for all keys of a page but directories, in the page's own buffer: they are answered before its next use. */
+function valueCommands(page: ScanPage): Buffer {
+  const { commands } = page;
+  commands.length = 0;
+  for (const family of VALUE_FAMILIES) writeReads(commands, family, page.list(family));
+  return commands.written();
 }

@@ -5,7 +5,7 @@ import { BatchBuilder, type RecordBatch, type RecordKind } from "../../volume/re
 import { SLICE_BYTES } from "../../volume/slices.ts";
 import { parseSigned, parseUnsigned, toBigInt, type U64 } from "./decimal.ts";
 import { type Notes, printableKey } from "./notes.ts";
-import type { DirectoryPage, RawValues } from "./raw-values.ts";
+import type { RawValues } from "./raw-values.ts";
 import { replyError } from "./redis-errors.ts";
 import {
   FAMILY_CHUNK,
@@ -20,6 +20,14 @@ import type { SeenSet } from "./seen-set.ts";
 
 const MAX_U16 = 0xffff;
 const EDGE_VALUE_BYTES = 9;
+
+/** What the families are that hold lists and hashes. */
+const KIND_OF_FAMILY: ReadonlyMap<number, RecordKind> = new Map([
+  [FAMILY_CHUNK, "chunk"],
+  [FAMILY_XATTR, "xattr"],
+  [FAMILY_DIRECTORY, "edge"],
+  [FAMILY_PARENT, "parent"],
+]);
 
 export const NODE_NOTE = "Attribute records that are damaged were left out";
 export const EDGE_NOTE = "Directory entries that are damaged were left out";
@@ -121,6 +129,7 @@ export class RecordMapper {
   /** Array replies, one per key. */
   #mapAggregates(raw: RawValues): void {
     const { tokens, bytes } = raw.block;
+    const builder = this.#builder(KIND_OF_FAMILY.get(raw.family)!);
     let at = 0;
     for (let i = 0; i < raw.count; i++) {
       const key = raw.first + i;
@@ -133,21 +142,21 @@ export class RecordMapper {
       // HSCAN: array of cursor and array.
       if (raw.page !== undefined) at += 2 * TOKEN_STRIDE;
       const elements = tokens[at + 2]!;
-      this.#mapArray(raw, key, at + TOKEN_STRIDE, elements);
+      this.#mapArray(raw, builder, key, at + TOKEN_STRIDE, elements);
       at += (1 + Math.max(0, elements)) * TOKEN_STRIDE;
     }
   }
 
-  #mapArray(raw: RawValues, key: number, at: number, elements: number): void {
+  #mapArray(raw: RawValues, builder: BatchBuilder, key: number, at: number, elements: number): void {
     switch (raw.family) {
       case FAMILY_CHUNK:
-        return this.#mapChunk(raw, key, at, elements);
+        return this.#mapChunk(raw, builder, key, at, elements);
       case FAMILY_XATTR:
-        return this.#mapXattrs(raw, key, at, elements);
+        return this.#mapXattrs(raw, builder, key, at, elements);
       case FAMILY_DIRECTORY:
-        return this.#mapEdges(raw, key, at, elements, raw.page);
+        return this.#mapEdges(raw, builder, key, at, elements);
       case FAMILY_PARENT:
-        return this.#mapParents(raw, key, at, elements);
+        return this.#mapParents(raw, builder, key, at, elements);
     }
   }
 
@@ -158,14 +167,13 @@ export class RecordMapper {
   }
 
   /** An element that is not 24 bytes long spoils the whole chunk, as in the reference (docs/spec/json-dump.md §6). */
-  #mapChunk(raw: RawValues, key: number, from: number, elements: number): void {
+  #mapChunk(raw: RawValues, builder: BatchBuilder, key: number, from: number, elements: number): void {
     if (elements === 0) return;
     const { view, tokens } = raw.block;
     let good = true;
     for (let i = 0, at = from; i < elements; i++, at += TOKEN_STRIDE) good = good && tokens[at + 2] === SLICE_BYTES;
     if (!good) this.#notes.loss(CHUNK_NOTE, this.#name(raw, key));
     const size = good ? elements * SLICE_BYTES : 0;
-    const builder = this.#builder("chunk");
     const writer = builder.writer;
     let to = writer.reserve(16 + size);
     const out = writer.view;
@@ -182,9 +190,8 @@ export class RecordMapper {
     if (builder.commit()) this.#keep(builder.take());
   }
 
-  #mapXattrs(raw: RawValues, key: number, from: number, elements: number): void {
+  #mapXattrs(raw: RawValues, builder: BatchBuilder, key: number, from: number, elements: number): void {
     const { view, tokens } = raw.block;
-    const builder = this.#builder("xattr");
     for (let i = 0, at = from; i + 1 < elements; i += 2, at += 2 * TOKEN_STRIDE) {
       const nameSize = tokens[at + 2]!;
       const valueSize = tokens[at + TOKEN_STRIDE + 2]!;
@@ -208,9 +215,9 @@ export class RecordMapper {
     }
   }
 
-  #mapEdges(raw: RawValues, key: number, from: number, elements: number, page: DirectoryPage | undefined): void {
+  #mapEdges(raw: RawValues, builder: BatchBuilder, key: number, from: number, elements: number): void {
+    const { page } = raw;
     const { bytes, view, tokens } = raw.block;
-    const builder = this.#builder("edge");
     const hi = raw.keys.hi[key]!;
     const lo = raw.keys.lo[key]!;
     for (let i = 0, at = from; i + 1 < elements; i += 2, at += 2 * TOKEN_STRIDE) {
@@ -232,7 +239,7 @@ export class RecordMapper {
     }
   }
 
-  #mapParents(raw: RawValues, key: number, from: number, elements: number): void {
+  #mapParents(raw: RawValues, builder: BatchBuilder, key: number, from: number, elements: number): void {
     const { bytes, tokens } = raw.block;
     const number = this.#number;
     for (let i = 0, at = from; i + 1 < elements; i += 2, at += 2 * TOKEN_STRIDE) {
@@ -249,7 +256,6 @@ export class RecordMapper {
         this.#notes.loss(PARENT_NOTE, `${this.#name(raw, key)} ${printableKey(bytes, field, fieldEnd)}`);
         continue;
       }
-      const builder = this.#builder("parent");
       const writer = builder.writer;
       let to = writer.reserve(24);
       to = putInode(writer.view, to, raw.keys.hi[key]!, raw.keys.lo[key]!);

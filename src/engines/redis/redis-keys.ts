@@ -80,8 +80,9 @@ export function classifyKey(bytes: Buffer, start: number, end: number, out: KeyI
       if (parseUnsigned(bytes, start + 1, end, out)) return letter;
       break;
     case FAMILY_CHUNK: {
-      const separator = bytes.indexOf(0x5f, start + 1);
-      if (separator > start && separator < end && parseUnsigned(bytes, start + 1, separator, out)) {
+      let separator = start + 1;
+      while (separator < end && bytes[separator] !== 0x5f) separator++;
+      if (parseUnsigned(bytes, start + 1, separator, out)) {
         if (parseUnsigned(bytes, separator + 1, end, SECOND) && SECOND.hi === 0) {
           out.index = SECOND.lo;
           return letter;

@@ -38,6 +38,12 @@ const MAX_BULK_BYTES = 512 * 1024 * 1024;
  */
 export class RespParser {
   #buffer: Buffer;
+  /** A buffer that was left for another one, to be filled again. */
+  #spare: Buffer | undefined;
+  /** The same, but the block handed out last stands in it. */
+  #lent: Buffer | undefined;
+  /** A block is in use: until `begin`, its bytes must stay where they are. */
+  #isLent = false;
   /** Start of the block that is being made; everything before it belongs to blocks handed out. */
   #blockStart = 0;
   #at = 0;
@@ -65,23 +71,38 @@ export class RespParser {
     this.#end += chunk.length;
   }
 
-  /** A block handed out may still be in use, so bytes are never moved inside the buffer: what is unread goes to a new one. */
+  /**
+   * Moves what is unread to the front of the buffer, or to that of another one while a block in this one is in use. Two buffers
+   * take turns: new ones for all that is received would keep the garbage collector busy.
+   */
   #makeRoom(size: number): void {
-    const kept = this.#end - this.#blockStart;
-    const wanted = Math.max(kept + size, this.#needed - this.#blockStart);
+    if (this.#isLent) this.#blockStart = this.#at;
+    const from = this.#blockStart;
+    const kept = this.#end - from;
+    const wanted = Math.max(kept + size, this.#needed - from);
     let capacity = this.#buffer.length;
     while (capacity < wanted * 2) capacity *= 2;
-    const fresh = Buffer.allocUnsafeSlow(capacity);
-    this.#buffer.copy(fresh, 0, this.#blockStart, this.#end);
-    this.#buffer = fresh;
-    this.#at -= this.#blockStart;
-    this.#needed -= this.#blockStart;
+    if (!this.#isLent && capacity === this.#buffer.length) {
+      this.#buffer.copyWithin(0, from, this.#end);
+    } else {
+      const next = this.#spare?.length === capacity ? this.#spare : Buffer.allocUnsafeSlow(capacity);
+      this.#buffer.copy(next, 0, from, this.#end);
+      this.#spare = undefined;
+      if (this.#isLent) this.#lent ??= this.#buffer;
+      else this.#spare = this.#buffer;
+      this.#buffer = next;
+    }
+    this.#at -= from;
+    this.#needed -= from;
     this.#end = kept;
     this.#blockStart = 0;
   }
 
   /** Starts a new block; the last one must not be used any more. */
   begin(): void {
+    this.#isLent = false;
+    this.#spare = this.#lent ?? this.#spare;
+    this.#lent = undefined;
     this.#tokenCount = 0;
     this.#replies = 0;
     this.#open = 0;
@@ -106,6 +127,7 @@ export class RespParser {
       }
     }
     const bytes = this.#buffer.subarray(this.#blockStart, this.#at);
+    this.#isLent = true;
     return {
       bytes,
       view: viewOf(bytes),

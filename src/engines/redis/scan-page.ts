@@ -1,3 +1,4 @@
+import { ByteWriter } from "../../base/bytes.ts";
 import { KeyList } from "./key-list.ts";
 import type { Notes } from "./notes.ts";
 import { printableKey } from "./notes.ts";
@@ -35,8 +36,8 @@ export interface InodeFilter {
 
 /** Which keys were seen so far, by family. Lives as long as the scan. */
 export class ScanHistory {
-  readonly families: ReadonlyMap<number, SeenSet> = new Map(FAMILIES.map((family) => [family, new SeenSet()]));
-  /** Chunks of index 1 and above; those of index 0 are in `families`. */
+  readonly #families: readonly (SeenSet | undefined)[] = byFamily(() => new SeenSet());
+  /** Chunks of index 1 and above; those of index 0 are in `#families`. */
   readonly #laterChunks = new SeenSet();
   readonly #hardLinks: SeenSet;
 
@@ -49,7 +50,7 @@ export class ScanHistory {
   add(family: number, key: KeyInfo): boolean {
     if (family === FAMILY_PARENT) this.#hardLinks.add(key.hi, key.lo);
     if (key.index > 0) return this.#laterChunks.addChunk(key.hi, key.lo, key.index);
-    return this.families.get(family)!.add(key.hi, key.lo);
+    return this.#families[family]!.add(key.hi, key.lo);
   }
 }
 
@@ -58,6 +59,8 @@ export class ScanPage {
   /** Decimal text of the next cursor; "0" ends the scan. */
   cursor = "0";
   readonly lists: ReadonlyMap<number, KeyList>;
+  /** For the commands that read the values of these keys. */
+  readonly commands: ByteWriter = new ByteWriter(524_288);
 
   constructor() {
     this.lists = new Map(FAMILIES.map((family) => [family, new KeyList()]));
@@ -77,16 +80,14 @@ export class ScanPage {
     only?: InodeFilter,
   ): void {
     for (const list of this.lists.values()) list.clear();
-    const { bytes, tokens } = block;
+    const { bytes, view, tokens } = block;
     // Tokens: array of 2, cursor, array of n, n keys.
     const cursorAt = TOKEN_STRIDE;
     this.cursor = bytes.toString("latin1", tokens[cursorAt + 1]!, tokens[cursorAt + 1]! + tokens[cursorAt + 2]!);
     const listAt = 2 * TOKEN_STRIDE;
     const count = tokens[listAt] === TOKEN_ARRAY ? tokens[listAt + 2]! : 0;
     const key: KeyInfo = { hi: 0, lo: 0, index: 0 };
-    const single = [...this.lists].filter(([family]) => wanted.has(family));
-    const byFamily: (KeyList | undefined)[] = new Array(256);
-    for (const [family, list] of single) byFamily[family] = list;
+    const lists = byFamily((family) => (wanted.has(family) ? this.list(family) : undefined));
     for (let i = 0, at = listAt + TOKEN_STRIDE; i < count; i++, at += TOKEN_STRIDE) {
       const start = tokens[at + 1]!;
       const end = start + tokens[at + 2]!;
@@ -97,12 +98,18 @@ export class ScanPage {
         continue;
       }
       if (!history.add(family, key)) continue;
-      const list = byFamily[family];
+      const list = lists[family];
       if (list === undefined || (only !== undefined && !only.has(key.hi, key.lo))) continue;
-      list.args.writeSlice(bytes, argumentStart(start, end - start), end + 2);
-      list.add(key.hi, key.lo, key.index);
+      list.addArgument(view, argumentStart(start, end - start), end + 2, key.hi, key.lo, key.index);
     }
   }
+}
+
+/** A table by letter, since a look-up in a map for every key would be felt. */
+function byFamily<T>(entryOf: (family: number) => T): readonly (T | undefined)[] {
+  const table: (T | undefined)[] = new Array(256).fill(undefined);
+  for (const family of FAMILIES) table[family] = entryOf(family);
+  return table;
 }
 
 /** Where `$<size>\r\n` in front of a key begins. */

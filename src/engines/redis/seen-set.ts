@@ -1,16 +1,21 @@
+/** Pages of small numbers, those of the first 67 million inodes, are found in a table, others by hash. */
+const TABLE_PAGES = 131_072;
+
 /**
  * Which numbers were met already, exactly, in little memory: SCAN and HSCAN may return a key or field more than once
  * while a table is resized (docs/spec/redis.md §12.2). Bits live in pages of 64 bytes that are made when they are first
  * needed; inodes are handed out in blocks, so a page is mostly full and a set of n inodes takes about n / 8 bytes.
  */
 export class SeenSet {
-  /** Page number + 1 by hash, 0 = free. */
+  /** Page + 1 by its number, 0 = none. */
+  #table = new Uint32Array(1024);
+  /** The same by hash, 0 = free. */
   #slots = new Int32Array(1024);
   /** Three words of page key per page. */
   #keys = new Uint32Array(3 * 512);
   #bits = new Uint32Array(16 * 512);
   #pages = 0;
-  #lastPage = -1;
+  #hashed = 0;
 
   /** Adds an inode; false when it was there. */
   add(hi: number, lo: number): boolean {
@@ -33,7 +38,6 @@ export class SeenSet {
   #set(a: number, b: number, c: number, bit: number): boolean {
     let page = this.#find(a, b, c);
     if (page < 0) page = this.#append(a, b, c);
-    this.#lastPage = page;
     const word = page * 16 + (bit >>> 5);
     const mask = 1 << (bit & 31);
     const old = this.#bits[word]!;
@@ -43,9 +47,8 @@ export class SeenSet {
   }
 
   #find(a: number, b: number, c: number): number {
+    if (isInTable(a, b, c)) return b < this.#table.length ? this.#table[b]! - 1 : -1;
     const keys = this.#keys;
-    const last = this.#lastPage;
-    if (last >= 0 && keys[last * 3 + 1] === b && keys[last * 3] === a && keys[last * 3 + 2] === c) return last;
     const mask = this.#slots.length - 1;
     let slot = hash(a, b, c) & mask;
     for (;;) {
@@ -63,7 +66,13 @@ export class SeenSet {
       this.#bits = grow(this.#bits);
     }
     this.#keys.set([a, b, c], page * 3);
-    if (this.#pages * 2 > this.#slots.length) {
+    if (isInTable(a, b, c)) {
+      while (b >= this.#table.length) this.#table = grow(this.#table);
+      this.#table[b] = page + 1;
+      return page;
+    }
+    this.#hashed++;
+    if (this.#hashed * 2 > this.#slots.length) {
       this.#slots = new Int32Array(this.#slots.length * 2);
       for (let i = 0; i < page; i++) this.#link(i);
     }
@@ -72,12 +81,17 @@ export class SeenSet {
   }
 
   #link(page: number): void {
-    const keys = this.#keys;
+    const [a, b, c] = [this.#keys[page * 3]!, this.#keys[page * 3 + 1]!, this.#keys[page * 3 + 2]!];
+    if (isInTable(a, b, c)) return;
     const mask = this.#slots.length - 1;
-    let slot = hash(keys[page * 3]!, keys[page * 3 + 1]!, keys[page * 3 + 2]!) & mask;
+    let slot = hash(a, b, c) & mask;
     while (this.#slots[slot] !== 0) slot = (slot + 1) & mask;
     this.#slots[slot] = page + 1;
   }
+}
+
+function isInTable(a: number, b: number, c: number): boolean {
+  return a === 0 && c === 0 && b < TABLE_PAGES;
 }
 
 function hash(a: number, b: number, c: number): number {

@@ -1,4 +1,4 @@
-import type { ByteWriter } from "../../base/bytes.ts";
+import { type ByteWriter, copyBytes, viewOf } from "../../base/bytes.ts";
 import { commandName, writeCommandHead } from "./command-writer.ts";
 import type { KeyList } from "./key-list.ts";
 import type { RawValues } from "./raw-values.ts";
@@ -12,6 +12,7 @@ export const BLOCK_BYTES: number = 512 * 1024;
 
 const MGET = commandName("MGET");
 const LRANGE_HEAD: Buffer = Buffer.from("*4\r\n$6\r\nLRANGE\r\n");
+const NOTHING: Buffer = Buffer.alloc(0);
 const LRANGE_TAIL: Buffer = Buffer.from("$1\r\n0\r\n$2\r\n-1\r\n");
 export const HGETALL_HEAD: Buffer = Buffer.from("*2\r\n$7\r\nHGETALL\r\n");
 export const HLEN_HEAD: Buffer = Buffer.from("*2\r\n$4\r\nHLEN\r\n");
@@ -61,17 +62,20 @@ function writeMget(writer: ByteWriter, keys: KeyList, perCall: number): void {
 }
 
 /** One command for each key of the list. */
-export function writePerKey(writer: ByteWriter, keys: KeyList, head: Buffer, tail?: Buffer): void {
+export function writePerKey(writer: ByteWriter, keys: KeyList, head: Buffer, tail: Buffer = NOTHING): void {
+  const around = head.length + tail.length;
+  const [headView, tailView, source] = [viewOf(head), viewOf(tail), keys.args.view];
+  let at = writer.reserve(keys.args.length + keys.count * around);
+  const out = writer.view;
   for (let i = 0; i < keys.count; i++) {
     const start = keys.argStart(i);
     const end = keys.ends[i]!;
-    let at = writer.reserve(head.length + end - start + (tail?.length ?? 0));
-    const bytes = writer.buffer;
-    at += head.copy(bytes, at);
-    at += keys.args.buffer.copy(bytes, at, start, end);
-    if (tail !== undefined) at += tail.copy(bytes, at);
-    writer.length = at;
+    copyBytes(headView, 0, head.length, out, at);
+    copyBytes(source, start, end, out, at + head.length);
+    copyBytes(tailView, 0, tail.length, out, at + head.length + end - start);
+    at += around + end - start;
   }
+  writer.length = at;
 }
 
 async function* readMget(

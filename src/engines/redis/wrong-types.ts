@@ -12,10 +12,7 @@ const KEYS_PER_CALL = 5000;
 
 /** Remembers the keys for which MGET said nil: it does not tell a key that is gone from one of a wrong type. */
 export function keepMissing(raw: RawValues, missing: KeyList): void {
-  for (const at of missingStrings(raw)) {
-    missing.args.writeSlice(raw.keys.args.buffer, raw.keys.argStart(at), raw.keys.ends[at]!);
-    missing.add(raw.keys.hi[at]!, raw.keys.lo[at]!, 0);
-  }
+  for (const at of missingStrings(raw)) missing.addFrom(raw.keys, at);
 }
 
 /** Notes those of the keys that exist with another type. */

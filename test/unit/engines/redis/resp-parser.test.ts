@@ -64,6 +64,37 @@ describe("Redis replies", () => {
     expect(parser.parse(100, 1)).toMatchObject({ replies: 1, tokenCount: 1 });
   });
 
+  test("in use stay as they are, however much comes in behind them", () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.integer({ min: 0, max: 200 }), { minLength: 1, maxLength: 40 }),
+        fc.array(fc.integer({ min: 1, max: 300 }), { minLength: 1, maxLength: 20 }),
+        fc.integer({ min: 1, max: 64 }),
+        (sizes, cuts, capacity) => {
+          const texts = sizes.map((size, i) => Buffer.alloc(size, i + 1));
+          const wire = Buffer.concat(texts.map((text) => encodeCommand([text])));
+          const parser = new RespParser(capacity);
+          let sent = 0;
+          const push = (turn: number): void => {
+            const end = Math.min(wire.length, sent + cuts[turn % cuts.length]!);
+            parser.push(wire.subarray(sent, end));
+            sent = end;
+          };
+          for (const [i, text] of texts.entries()) {
+            parser.begin();
+            let block = parser.parse(1, Number.POSITIVE_INFINITY);
+            for (let turn = i; block === undefined; turn++) {
+              push(turn);
+              block = parser.parse(1, Number.POSITIVE_INFINITY);
+            }
+            for (let turn = 0; turn < 5; turn++) push(i + turn);
+            expect(decodeReply(new TokenCursor(block))).toEqual([text]);
+          }
+        },
+      ),
+    );
+  });
+
   test("of another protocol are an error that says so", () => {
     for (const wire of ["HTTP/1.1 400", "\x15\x03\x01\x00\x02\x02", "$5x\r\nhello\r\n\r\n"]) {
       const parser = new RespParser();
