@@ -1,9 +1,11 @@
-import { recycle, tryRecycle } from "../base/bytes.ts";
+import { viewOf } from "../base/bytes.ts";
 import { InternalError } from "../base/errors.ts";
-import { BATCH_BYTES, BatchBuilder, type FlatKind, type RecordBatch, type RecordStream } from "../volume/records.ts";
-import { BatchSorter, isOrdered, sortingBytes } from "./batch-sorter.ts";
+import { BatchBuilder, type FlatKind, type RecordBatch, type RecordStream } from "../volume/records.ts";
 import type { NodeRepair } from "./link-table.ts";
+import { discard, OrderedBatches } from "./ordered-batches.ts";
 import { compareRecords, RECORD_LAYOUTS, type RecordLayout } from "./record-layout.ts";
+import { RecordPartitions } from "./record-partitions.ts";
+import { SlabPool } from "./record-slab.ts";
 import { RunMerger, type RunPlace, RunWriter } from "./run-merger.ts";
 import { SpillFile } from "./spill-file.ts";
 
@@ -17,8 +19,9 @@ export interface KindOrderOptions {
 
 /**
  * Brings flat records that come in any order into one order: kind after kind, and within each by the numbers that records
- * belong to, then by name (record-layout.ts). The same records always come out in the same order. Memory stays below the
- * ceiling: batches are held as they came and sorted where they stand, or in runs that are merged.
+ * belong to, then by name (record-layout.ts). The same records always come out in the same order. Batches that come in order
+ * are held and handed on as they are, others parted by those numbers and sorted part by part. Memory stays below the ceiling:
+ * what it cannot hold is written out as runs that are merged.
  */
 export class KindOrder {
   readonly #kinds: readonly FlatKind[];
@@ -34,8 +37,9 @@ export class KindOrder {
     // The batches that the records are copied into need the rest.
     this.#heldLimit = Math.floor(options.maxBytes * 0.875);
     this.#spill = new SpillFile(options.tmpDir);
-    for (const kind of options.kinds) this.#sorters.set(kind, new KindSorter(kind, this.#spill));
-    this.#replaced = new KindSorter("node", this.#spill);
+    const pool = new SlabPool(options.maxBytes);
+    for (const kind of options.kinds) this.#sorters.set(kind, new KindSorter(kind, this.#spill, pool));
+    this.#replaced = new KindSorter("node", this.#spill, pool);
     this.#all = [...this.#sorters.values(), this.#replaced];
   }
 
@@ -106,71 +110,80 @@ export async function* kindOrder(records: RecordStream, options: KindOrderOption
   }
 }
 
-/** Records of one kind: batches held in memory, and sorted runs in the spill file. */
+/** Records of one kind: in memory, and in sorted runs in the spill file. */
 class KindSorter {
   readonly layout: RecordLayout;
-  heldBytes = 0;
   readonly #kind: FlatKind;
   readonly #spill: SpillFile;
+  readonly #pool: SlabPool;
   readonly #runs: RunPlace[] = [];
-  #held: RecordBatch[] = [];
-  #heldCount = 0;
+  /** Batches, as long as they come in order. */
+  readonly #ordered: OrderedBatches;
+  /** What came since they do not, and before. */
+  #parted: RecordPartitions | undefined;
 
-  constructor(kind: FlatKind, spill: SpillFile) {
+  constructor(kind: FlatKind, spill: SpillFile, pool: SlabPool) {
     this.#kind = kind;
     this.#spill = spill;
+    this.#pool = pool;
     this.layout = RECORD_LAYOUTS[kind as keyof typeof RECORD_LAYOUTS];
+    this.#ordered = new OrderedBatches(this.layout);
+  }
+
+  get heldBytes(): number {
+    return this.#parted?.heldBytes ?? this.#ordered.heldBytes;
   }
 
   /** What sorting takes beside the records held. */
   get sortingBytes(): number {
-    return sortingBytes(this.layout, this.#heldCount);
+    return this.#parted?.sortingBytes ?? 0;
   }
 
   get isUsed(): boolean {
-    return this.#held.length + this.#runs.length > 0;
+    return this.#runs.length > 0 || this.#parted !== undefined || this.#ordered.list.length > 0;
   }
 
   add(batch: RecordBatch): void {
-    // A few records in a large buffer are not worth holding it.
-    const { bytes } = batch;
-    const isSparse = bytes.length * 2 < bytes.buffer.byteLength;
-    const kept = isSparse ? { ...batch, bytes: copyOf(bytes) } : batch;
-    if (isSparse) recycle(bytes);
-    this.#held.push(kept);
-    this.#heldCount += kept.count;
-    this.heldBytes += kept.bytes.length; // what a buffer has beyond that was never touched
+    if (this.#parted === undefined) {
+      if (this.#ordered.add(batch)) return;
+      this.#parted = new RecordPartitions(this.layout, this.#pool);
+      for (const held of this.#ordered.take()) this.#part(held);
+    }
+    this.#part(batch);
   }
 
-  /** Sorts what is held and writes it out as a run. */
+  #part(batch: RecordBatch): void {
+    this.#parted!.add(batch);
+    discard(batch.bytes);
+  }
+
+  /** Writes out what is held as a run. */
   spillHeld(): void {
-    if (this.#held.length === 0) return;
-    const held = this.#held;
+    if (this.heldBytes === 0) return;
     const writer = new RunWriter(this.#spill);
-    new BatchSorter(this.layout, held).visit((batch, start, end) => {
-      writer.add(held[batch]!.bytes, start, end);
-    });
+    const write = (bytes: Buffer, start: number, end: number): void => writer.add(bytes, start, end);
+    if (this.#parted === undefined) {
+      for (const batch of this.#ordered.take()) {
+        visitRecords(this.layout, batch, write);
+        discard(batch.bytes);
+      }
+    } else {
+      this.#parted.visit(write);
+      this.#pool.give(this.#parted.slabs);
+      this.#parted = undefined;
+    }
     this.#runs.push(writer.end());
-    for (const { bytes } of held) discard(bytes);
-    this.#held = [];
-    this.#heldCount = 0;
-    this.heldBytes = 0;
   }
 
   *drain(): Generator<RecordBatch> {
-    if (!this.isUsed) return;
     if (this.#runs.length > 0) {
       yield* this.#drainRuns();
-      return;
+    } else if (this.#parted !== undefined) {
+      yield* this.#parted.batches(this.#kind);
+      this.#parted = undefined;
+    } else {
+      yield* this.#ordered.take();
     }
-    const held = this.#held;
-    this.#held = [];
-    if (isOrdered(this.layout, held)) {
-      while (held.length > 0) yield held.shift()!;
-      return;
-    }
-    yield* new BatchSorter(this.layout, held).batches();
-    for (const { bytes } of held) discard(bytes);
   }
 
   /** A merger of all records so far, which are written out for it; it takes nothing away. */
@@ -247,19 +260,15 @@ function inodeAt({ bytes, start }: RunMerger): bigint {
   return bytes.readBigUInt64BE(start + 4);
 }
 
-function copyOf(bytes: Buffer): Buffer {
-  const copy = Buffer.allocUnsafeSlow(bytes.length);
-  bytes.copy(copy);
-  return copy;
-}
-
-/** What batches are made in, by whoever makes many. */
-const BATCH_CAPACITY = BATCH_BYTES + 65536;
-
-/** Gives memory back at once: the collector, which does not see how much hangs on a buffer, would take its time. */
-function discard(bytes: Buffer): void {
-  const { buffer } = bytes;
-  if (buffer.byteLength === BATCH_CAPACITY && tryRecycle(bytes)) return;
-  const isOwn = bytes.byteOffset === 0 && buffer.byteLength >= BATCH_BYTES; // a small one may be of a shared pool
-  if (isOwn) (buffer as unknown as { transfer(bytes: number): unknown }).transfer(0);
+function visitRecords(
+  { size }: RecordLayout,
+  { bytes, count }: RecordBatch,
+  onRecord: (bytes: Buffer, start: number, end: number) => void,
+): void {
+  const view = viewOf(bytes);
+  for (let i = 0, at = 0; i < count; i++) {
+    const next = at + size(view, at);
+    onRecord(bytes, at, next);
+    at = next;
+  }
 }

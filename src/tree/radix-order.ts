@@ -30,49 +30,53 @@ export class OrderKeys {
 }
 
 /**
- * Sorts ordinals by their keys, those of equal keys staying as they stand in `order`, and returns the array in which they
- * then are: `order` or `spare`, which is of the same size. Only bits in which keys differ are looked at: twenty of them for
+ * Sorts the first `count` ordinals in `order`, which are those below `count`, by their keys, those of equal keys staying as they stand in `order`, and returns the array in which they
+ * then are: `order` or `spare`, which has room for as many. Only bits in which keys differ are looked at: twenty of them for
  * a million inodes.
  */
-export function sortByKeys(keys: OrderKeys, order: Uint32Array, spare: Uint32Array): Uint32Array {
+export function sortByKeys(keys: OrderKeys, count: number, order: Uint32Array, spare: Uint32Array): Uint32Array {
   const { low, high } = keys;
   let [from, to] = [order, spare];
-  const lowBits = 32 - Math.clz32(varyingBits(low));
+  const lowBits = 32 - Math.clz32(varyingBits(low, count));
   const passes = Math.ceil(lowBits / MAX_DIGIT_BITS);
   const digitBits = Math.ceil(lowBits / Math.max(1, passes));
   for (let pass = 0; pass < passes; pass++) {
-    distribute(low, pass * digitBits, digitBits, from, to);
+    distribute(low, count, pass * digitBits, digitBits, from, to);
     [from, to] = [to, from];
   }
-  if (varyingBits(high) !== 0) {
-    distribute(high, 0, 8, from, to);
+  if (varyingBits(high, count) !== 0) {
+    distribute(high, count, 0, 8, from, to);
     [from, to] = [to, from];
   }
   return from;
 }
 
-function varyingBits(keys: Uint32Array | Uint8Array): number {
+function varyingBits(keys: Uint32Array | Uint8Array, count: number): number {
   let all = 0xffff_ffff;
   let any = 0;
-  for (let i = 0; i < keys.length; i++) {
+  for (let i = 0; i < count; i++) {
     all &= keys[i]!;
     any |= keys[i]!;
   }
   return any & ~all;
 }
 
+const COUNTERS = new Uint32Array((1 << MAX_DIGIT_BITS) + 1);
+
 function distribute(
   keys: Uint32Array | Uint8Array,
+  count: number,
   shift: number,
   bits: number,
   from: Uint32Array,
   to: Uint32Array,
 ): void {
   const mask = (1 << bits) - 1;
-  const next = new Uint32Array(mask + 2);
-  for (let i = 0; i < keys.length; i++) next[((keys[i]! >>> shift) & mask) + 1]!++;
+  const next = COUNTERS;
+  next.fill(0, 0, mask + 2);
+  for (let i = 0; i < count; i++) next[((keys[i]! >>> shift) & mask) + 1]!++;
   for (let digit = 1; digit <= mask; digit++) next[digit]! += next[digit - 1]!;
-  for (let i = 0; i < from.length; i++) {
+  for (let i = 0; i < count; i++) {
     const ordinal = from[i]!;
     to[next[(keys[ordinal]! >>> shift) & mask]!++] = ordinal;
   }

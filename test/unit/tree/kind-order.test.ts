@@ -128,6 +128,35 @@ describe("the order of kinds", () => {
     expect((await bytes(batches.toReversed(), 5_000)).equals(inMemory)).toBe(true);
   });
 
+  test("holds records of any size, and inodes as far from each other as can be", () => {
+    const random = randomNumbers(3);
+    const symlinks: RecordTypes["symlink"][] = [];
+    for (let i = 0; i < 300; i++) {
+      const size = i === 7 ? 1_200_000 : random(4000);
+      symlinks.push({
+        inode: (BigInt(random(2 ** 32)) << 32n) | BigInt(random(2 ** 32)),
+        target: Buffer.alloc(size, i),
+      });
+    }
+    const order = new KindOrder({ kinds: ["symlink"], maxBytes: 1 << 28, tmpDir: "/nonexistent" });
+    for (const symlink of symlinks) order.add(packBatch("symlink", [symlink]));
+    const found = [...order.drain()].flatMap((batch) => [...unpackBatch("symlink", batch)]);
+    expect(found).toEqual(symlinks.toSorted((a, b) => (a.inode < b.inode ? -1 : 1)));
+    order.close();
+  });
+
+  test("sorts all that came in order before something came that does not", () => {
+    const node = (inode: bigint): RecordTypes["node"] => ({ inode, attribute: Buffer.alloc(72, Number(inode % 251n)) });
+    const order = new KindOrder({ kinds: ["node"], maxBytes: 1 << 28, tmpDir: "/nonexistent" });
+    const inodes = Array.from({ length: 5000 }, (_, i) => BigInt(i * 3 + 2));
+    for (let i = 0; i < 5000; i += 500) order.add(packBatch("node", inodes.slice(i, i + 500).map(node)));
+    order.add(packBatch("node", [node(10_000n), node(1n)]));
+    const found = [...order.drain()].flatMap((batch) => [...unpackBatch("node", batch)]);
+    const expected = [1n, ...inodes, 10_000n].toSorted((a, b) => Number(a - b));
+    expect(found).toEqual(expected.map(node));
+    order.close();
+  });
+
   test("hands on what stands in order already without copying it", async () => {
     const nodes = [1n, 2n, 3n].map((inode) => packBatch("node", [{ inode, attribute: Buffer.alloc(4000) }]));
     const order = new KindOrder({ kinds: ["node"], maxBytes: 1 << 28, tmpDir: tmpdir() });
@@ -157,6 +186,16 @@ describe("the ceiling of memory", () => {
     expect(add).toThrow(/Cannot write a temporary file in \/nonexistent/);
     held.close();
   });
+});
+
+test("the ceiling counts what is set aside for inodes that are far from each other", () => {
+  const order = new KindOrder({ kinds: ["delFile"], maxBytes: 1_000_000, tmpDir: "/nonexistent" });
+  const add = (): void => {
+    // 24 bytes each, but none shares its neighbourhood with another
+    for (let i = 4000n; i > 0n; i--) order.add(packBatch("delFile", [{ inode: i << 20n, length: 0n, expire: 0n }]));
+  };
+  expect(add).toThrow(/Cannot write a temporary file in \/nonexistent/);
+  order.close();
 });
 
 test("node records that were replaced come once, in their place, as they are now", async () => {

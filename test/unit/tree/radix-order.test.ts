@@ -4,7 +4,7 @@ import { OrderKeys, sortByKeys } from "../../../src/tree/radix-order.ts";
 function sorted(keys: readonly number[], order: readonly number[] = keys.map((_, i) => i)): number[] {
   const held = new OrderKeys(keys.length);
   for (const [ordinal, key] of keys.entries()) held.set(ordinal, key);
-  return [...sortByKeys(held, Uint32Array.from(order), new Uint32Array(keys.length))];
+  return [...sortByKeys(held, keys.length, Uint32Array.from(order), new Uint32Array(keys.length))];
 }
 
 /** The same numbers in every run, of up to `bits` bits, with some that occur often. */
