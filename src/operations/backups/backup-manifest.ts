@@ -20,6 +20,8 @@ export interface BackupFacts {
   readonly by: Author;
   /** The counters of the volume when the backup was begun. */
   readonly usage: { readonly inodes: bigint; readonly usedSpace: bigint };
+  /** Directories and files in it, at every place of a file that has several in a JSON dump. */
+  readonly entries: number;
   /** What of the volume could not be written. */
   readonly losses: readonly { readonly kind: string; readonly text: string; readonly count: number }[];
   /** Why it looks as if something was lost since the backup that it was compared with; empty when nothing does. */
@@ -60,6 +62,7 @@ export function parseBackupManifest(value: PlainObject, key: string): BackupMani
     [facts?.startedAt, "string"],
     [facts?.verifiedAt, "string"],
     [facts?.by?.host, "string"],
+    [facts?.entries, "number"],
   ];
   const isWhole =
     expected.every(([member, type]) => typeof member === type && member !== null) &&

@@ -50,11 +50,19 @@ export interface Catalogue {
   /** Objects in the folders of backups that are none. */
   readonly foreign: number;
   /** Keys of what belongs to backups that are not there, at most `MAX_ORPHANS`. */
-  readonly orphans: readonly { readonly key: string; readonly modified: Date }[];
+  readonly orphans: readonly Orphan[];
   /** The last runs, newest first. */
   readonly runs: readonly RunStatus[];
   /** The newest backup that looks as if something was lost: nothing is cleaned up until somebody has confirmed it. */
   readonly frozenBy: CatalogueEntry | undefined;
+}
+
+/** What was kept of a backup that is not there. */
+export interface Orphan {
+  readonly key: string;
+  /** Where its backup would be. */
+  readonly backupKey: string;
+  readonly modified: Date;
 }
 
 export const MAX_ORPHANS = 1000;
@@ -108,13 +116,14 @@ export async function readCatalogue(storage: ObjectStorage, signal: AbortSignal)
 }
 
 /** The newest good backup that does not look as if something was lost: what the next one is compared with. */
-export function lastGood(entries: readonly CatalogueEntry[], before: Date): CatalogueEntry | undefined {
+export function lastGood(entries: readonly CatalogueEntry[], next: BackupName): CatalogueEntry | undefined {
   return entries.find(
     ({ backup, quality, manifest, suspicious }) =>
       quality === "good" &&
       manifest !== undefined &&
       suspicious.length === 0 &&
-      backup.time.getTime() < before.getTime(),
+      backup.name !== next.name &&
+      backup.time.getTime() <= next.time.getTime(),
   );
 }
 
@@ -123,22 +132,24 @@ async function findSidecars(
   storage: ObjectStorage,
   drafts: ReadonlyMap<string, Draft>,
   signal: AbortSignal,
-): Promise<{ key: string; modified: Date }[]> {
-  const orphans: { key: string; modified: Date }[] = [];
+): Promise<Orphan[]> {
+  const orphans: Orphan[] = [];
   for (const kind of SIDECAR_KINDS) {
     for await (const { key, modified } of storage.list(SIDECAR_FOLDERS[kind], { signal })) {
       const name = sidecarName(kind, key);
       if (name === undefined) continue;
       const draft = drafts.get(name);
+      const backupKey = backupKeyOf(name);
       if (draft !== undefined) draft.sidecars.add(kind);
-      else if (isBackupName(name) && orphans.length < MAX_ORPHANS) orphans.push({ key, modified });
+      else if (backupKey !== undefined && orphans.length < MAX_ORPHANS) orphans.push({ key, backupKey, modified });
     }
   }
   return orphans;
 }
 
-function isBackupName(name: string): boolean {
-  return BACKUP_FOLDERS.some((folder) => parseBackupKey(folder + name) !== undefined);
+/** The key of the backup of that name, whose ending tells the folder; undefined for what is no name of one. */
+function backupKeyOf(name: string): string | undefined {
+  return BACKUP_FOLDERS.map((folder) => folder + name).find((key) => parseBackupKey(key) !== undefined);
 }
 
 async function readSidecars(storage: ObjectStorage, draft: Draft, signal: AbortSignal): Promise<void> {

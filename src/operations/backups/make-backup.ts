@@ -12,6 +12,7 @@ import { checkClientVersion } from "../../volume/version.ts";
 import type { OperationContext } from "../context.ts";
 import { type DumpDocument, dumpDocument } from "../dump-document.ts";
 import { decantVersion } from "../own-version.ts";
+import type { RecordCounts } from "../report.ts";
 import { type BackupManifest, manifestJson } from "./backup-manifest.ts";
 import { type BackupName, backupName } from "./backup-name.ts";
 import { lastGood, readCatalogue } from "./catalogue.ts";
@@ -101,10 +102,11 @@ export async function makeBackup(request: MakeBackupRequest, context: OperationC
       source: { engine: store.engineName, address: store.address },
       consistency: consistencyOf(snapshot),
       whole: request.skipTrash !== true,
-      counts: { ...counts, ...contents },
+      counts: backup.format === "binary" ? recordsOnly(counts) : { ...counts, ...contents },
     };
     const measured = { inodes: usage.totalInodes, usedSpace: usage.usedSpace };
-    const guard = await compareWithLast({ ...about, ...measured, entries: entriesOf(counts) }, request, signal);
+    const entries = (counts.directory ?? 0) + (counts.file ?? 0);
+    const guard = await compareWithLast({ ...about, ...measured, entries }, request, signal);
     const manifest: BackupManifest = {
       ...about,
       backup: {
@@ -115,6 +117,7 @@ export async function makeBackup(request: MakeBackupRequest, context: OperationC
         durationMs: Math.round(performance.now() - startedAt),
         by: thisAuthor(),
         usage: measured,
+        entries,
         losses: findings.all.filter(({ loss }) => loss).map(({ kind, text, count }) => ({ kind, text, count })),
         ...guard,
       },
@@ -211,17 +214,18 @@ async function compareWithLast(
   signal: AbortSignal,
 ): Promise<{ suspicious: readonly string[]; comparedWith: string | undefined }> {
   const { entries } = await readCatalogue(storage, signal);
-  const previous = lastGood(entries, backup.time)?.manifest;
+  const previous = lastGood(entries, backup)?.manifest;
   if (previous === undefined) return { suspicious: [], comparedWith: undefined };
-  const measure = { ...previous, ...previous.backup.usage, entries: entriesOf(previous.counts) };
+  const measure = { ...previous, ...previous.backup.usage, entries: previous.backup.entries };
   return {
     suspicious: shrinkage(measure, current, maxShrink ?? DEFAULT_MAX_SHRINK),
     comparedWith: previous.file,
   };
 }
 
-function entriesOf({ directory = 0, file = 0 }: { readonly directory?: number; readonly file?: number }): number {
-  return directory + file;
+/** Entries are no records: how many can be reached is not what a binary dump says. */
+function recordsOnly({ directory: _directory, file: _file, ...records }: RecordCounts): RecordCounts {
+  return records;
 }
 
 function consistencyOf({ consistency }: Snapshot): BackupManifest["consistency"] {

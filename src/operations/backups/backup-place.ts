@@ -1,0 +1,195 @@
+import { readFile } from "node:fs/promises";
+import { ConflictError, DataError, UsageError } from "../../base/errors.ts";
+import { fileError } from "../../base/file-error.ts";
+import type { MetadataStore } from "../../engines/engine.ts";
+import { openStore } from "../../engines/registry.ts";
+import type { ObjectStorage } from "../../storage/object-storage.ts";
+import { openStorage } from "../../storage/open-storage.ts";
+import { EMPTY_SETTING, type Setting } from "../../volume/setting.ts";
+import { decryptSecrets, REMOVED, SECRET_NAMES, type SecretMember } from "../../volume/setting-secrets.ts";
+import { normalizeBucket } from "../bucket-address.ts";
+import type { OperationContext } from "../context.ts";
+import { readVolumeSetting } from "../volume-setting.ts";
+
+/** Where a volume keeps its backups. */
+export interface BackupPlaceRequest {
+  /** The volume by its META-URL, or by its bucket, for when the database is gone. */
+  readonly volume: string | BucketAddress;
+  /** Private key of an encrypted volume: a PEM file; pass phrase in `JFS_RSA_PASSPHRASE`. Default: the key in the setting. */
+  readonly encryptKeyFile?: string;
+  /** `aes256gcm-rsa` (default), `chacha20-rsa`, `sm4gcm`; that of the setting where there is one. */
+  readonly encryptAlgorithm?: string;
+}
+
+/** Keys come from `ACCESS_KEY`, `SECRET_KEY` and `SESSION_TOKEN` in the environment. */
+export interface BucketAddress {
+  readonly storage: string;
+  readonly bucket: string;
+  /** Name of the volume. */
+  readonly name: string;
+  readonly shards?: number;
+}
+
+/** An opened place. Close it in any case. */
+export interface BackupPlace {
+  readonly storage: ObjectStorage;
+  /** Undefined where the place was given by its bucket. */
+  readonly store: MetadataStore | undefined;
+  /** UUID: empty where nothing tells it. */
+  readonly volume: { readonly name: string; readonly uuid: string };
+  /** Never throws. */
+  close(): Promise<void>;
+}
+
+type Env = OperationContext["env"];
+
+/**
+ * Opens the object storage of a volume, and its database when it was given by that. Throws `ConflictError` when the bucket belongs to
+ * another volume, `DataError` when a secret is missing, and what opening the two throws.
+ */
+export async function openBackupPlace(request: BackupPlaceRequest, context: OperationContext): Promise<BackupPlace> {
+  const { signal, logger, env } = context;
+  if (typeof request.volume !== "string") return openBucket(request, request.volume, context);
+  const store = await openStore(request.volume, { logger, signal, env });
+  try {
+    const setting = await readVolumeSetting(store, signal);
+    const storage = await openVolumeStorage(setting, context, await givenKey(request, setting.encryptAlgo, context));
+    return {
+      storage,
+      store,
+      volume: { name: setting.name, uuid: setting.uuid },
+      close: async () => {
+        await storage.close();
+        await store.close();
+      },
+    };
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+/** A private key that stands in for that of the setting. */
+export interface GivenKey {
+  readonly pem: string;
+  readonly algorithm: string;
+}
+
+/** The object storage of a volume by its setting as it is stored. Throws as `openBackupPlace` does. */
+export async function openVolumeStorage(
+  setting: Setting,
+  context: OperationContext,
+  key?: GivenKey,
+): Promise<ObjectStorage> {
+  const storage = await openStorage(usableSecrets(setting, context.env, key), context);
+  try {
+    await checkOwner(storage, setting.uuid, context);
+    return storage;
+  } catch (error) {
+    await storage.close();
+    throw error;
+  }
+}
+
+async function openBucket(
+  request: BackupPlaceRequest,
+  { storage: type, bucket, name, shards }: BucketAddress,
+  context: OperationContext,
+): Promise<BackupPlace> {
+  const { env } = context;
+  const storageType = type.toLowerCase();
+  const setting: Setting = {
+    ...EMPTY_SETTING,
+    name,
+    storage: storageType,
+    bucket: normalizeBucket(storageType, bucket),
+    accessKey: env.ACCESS_KEY ?? "",
+    secretKey: env.SECRET_KEY ?? "",
+    sessionToken: env.SESSION_TOKEN ?? "",
+    shards: BigInt(shards ?? 0),
+  };
+  const key = await givenKey(request, "", context);
+  const storage = await openStorage(usableSecrets(setting, env, key), context);
+  try {
+    const uuid = await readOwner(storage, context);
+    return { storage, store: undefined, volume: { name, uuid: uuid ?? "" }, close: () => storage.close() };
+  } catch (error) {
+    await storage.close();
+    throw error;
+  }
+}
+
+async function givenKey(
+  { encryptKeyFile: file, encryptAlgorithm }: BackupPlaceRequest,
+  algorithm: string,
+  { signal }: OperationContext,
+): Promise<GivenKey | undefined> {
+  if (file === undefined) return undefined;
+  const pem = await readFile(file, { encoding: "latin1", signal }).catch((error: unknown) => {
+    throw fileError("read the key file", file, error);
+  });
+  return { pem, algorithm: encryptAlgorithm ?? (algorithm || "aes256gcm-rsa") };
+}
+
+/** Where a secret that a dump has removed can be given instead. */
+const VARIABLES: Readonly<Partial<Record<SecretMember, string>>> = {
+  secretKey: "SECRET_KEY",
+  sessionToken: "SESSION_TOKEN",
+};
+
+/** Secrets in clear. A directory needs none of those of a server. */
+function usableSecrets(stored: Setting, env: Env, key: GivenKey | undefined): Setting {
+  const { setting, problems } = decryptSecrets(stored);
+  const isServer = setting.storage.toLowerCase() !== "file";
+  let usable = key === undefined ? setting : { ...setting, encryptKey: key.pem, encryptAlgo: key.algorithm };
+  for (const member of ["secretKey", "sessionToken", "encryptKey"] as const) {
+    if (member === "encryptKey" && key !== undefined) continue;
+    const problem = problems.find((each) => each.member === member);
+    const isRemoved = setting[member] === REMOVED;
+    if (!isRemoved && problem === undefined) continue;
+    const variable = VARIABLES[member];
+    const value = variable === undefined ? undefined : env[variable];
+    if (value !== undefined && value !== "") usable = { ...usable, [member]: value };
+    else if (member !== "encryptKey" && !isServer) usable = { ...usable, [member]: "" };
+    else throw secretError(stored, member, isRemoved ? "was removed by a dump" : `is damaged: ${problem?.message}`);
+  }
+  return usable;
+}
+
+function secretError({ name }: Setting, member: SecretMember, reason: string): DataError {
+  const variable = VARIABLES[member];
+  const flag = member === "secretKey" ? "--secret-key" : "--session-token";
+  return new DataError("DECANT_E_SECRET", `${SECRET_NAMES[member]} of volume ${name} ${reason}`, {
+    hint:
+      variable === undefined
+        ? "Give the volume's private key with --encrypt-rsa-key"
+        : `Store it again with decant config ${flag}, or set the environment variable ${variable}`,
+  });
+}
+
+/** Where clients keep the UUID of the volume (docs/spec/object-storage.md §2). */
+const OWNER_KEY = "juicefs_uuid";
+
+async function readOwner(storage: ObjectStorage, { signal }: OperationContext): Promise<string | undefined> {
+  if ((await storage.head(OWNER_KEY, signal)) === undefined) return undefined;
+  return (await storage.get(OWNER_KEY, signal)).toString("utf8").trim();
+}
+
+/** Cleaning up among the backups of another volume would be the end of them. */
+async function checkOwner(storage: ObjectStorage, uuid: string, context: OperationContext): Promise<void> {
+  const owner = await readOwner(storage, context);
+  if (owner === undefined || owner === uuid) return;
+  throw new ConflictError(
+    "DECANT_E_OTHER_VOLUME",
+    `Object storage ${storage.displayName} belongs to volume ${owner}, not to ${uuid}`,
+    { hint: "Two volumes of one name must not share a bucket: check bucket and name in the setting (decant config)" },
+  );
+}
+
+/** The database of a place. Throws `UsageError` where there is none. */
+export function storeOf(place: BackupPlace): MetadataStore {
+  if (place.store !== undefined) return place.store;
+  throw new UsageError("DECANT_E_NO_META_URL", "This needs the database of the volume, not its bucket alone", {
+    hint: "Give the META-URL instead of --bucket",
+  });
+}
