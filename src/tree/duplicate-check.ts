@@ -43,11 +43,11 @@ const MAX_LISTED = 100;
 
 /**
  * Passes records on in which nothing is there twice of which a volume has only one: an engine would keep the last of two, or stop
- * with an error of its own. Exact, and in memory below the ceiling: one bit per inode for what an inode has once, eight bytes of
+ * with an error of its own. Memory stays below the ceiling: one bit per inode for what an inode has once, eight bytes of
  * hash for every name and every chunk but the first. Records of equal hashes are compared in a second reading.
  *
- * Throws `DataError` at the second record of an inode, else when all have passed. It names what is there twice; of a stream, which
- * is gone (`readAgain` is undefined), it may only be able to say that something is.
+ * Throws `DataError` at the second record of an inode, else when all have passed, and names what is there twice. Of a stream, which
+ * is gone (`readAgain` is undefined), equal hashes are taken for that, and cannot be named.
  */
 export async function* refuseDuplicates(
   records: RecordStream,
