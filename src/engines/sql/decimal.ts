@@ -1,5 +1,4 @@
 import { viewOf } from "../../base/bytes.ts";
-import { fourDigits } from "../../base/digits.ts";
 import { DataError } from "../../base/errors.ts";
 import type { RowReader } from "./row-reader.ts";
 
@@ -77,6 +76,14 @@ export abstract class DecimalRowReader {
   }
 }
 
+const TENS = [1, 10, 100, 1000, 10_000];
+
+/** The number whose four decimal digits are the bytes of `four`: pairs first, both pairs at once. */
+function digitsOf(four: number): number {
+  const pairs = (Math.imul(four >>> 8, 10) + four) & 0x00ff_00ff;
+  return (pairs >>> 16) * 100 + (pairs & 0xff);
+}
+
 /**
  * Reads what a SQL query packed into one byte string: decimal integers and byte strings, each followed by one separator
  * byte (the last may end with the bytes).
@@ -91,37 +98,31 @@ export class PackedRowReader extends DecimalRowReader implements RowReader {
 
   /** Reads an integer of any size into `high` and `low`. Throws `DataError` for anything but an integer of 64 bits. */
   readInt64(): void {
-    const bytes = this.bytes;
+    const { bytes, view } = this;
     let at = this.at;
-    if (bytes[at + 1] === 0x20 && this.#readDigit(bytes[at]!)) return;
     const negative = bytes[at] === 0x2d;
     if (negative) at++;
     const start = at;
     let value = 0;
-    while (at + 4 <= bytes.length) {
-      const four = fourDigits(this.view, at);
-      if (four < 0) break;
-      value = value * 10_000 + four;
-      at += 4;
+    let digits = 4;
+    while (digits === 4 && at + 4 <= bytes.length) {
+      const four = view.getUint32(at) ^ 0x3030_3030;
+      // The highest bit of each byte that is no digit. A carry can mark a digit too, but not where a separator follows it.
+      const others = (four | (four + 0x7676_7676)) & 0x8080_8080;
+      digits = others === 0 ? 4 : Math.clz32(others) >>> 3;
+      if (digits === 0) break;
+      value = value * TENS[digits]! + digitsOf(four >>> (32 - 8 * digits));
+      at += digits;
     }
-    let digit = bytes[at]! - 0x30;
-    while (digit >= 0 && digit <= 9) {
-      value = value * 10 + digit;
-      digit = bytes[++at]! - 0x30;
+    if (digits === 4) {
+      for (let digit = bytes[at]! - 0x30; digit >= 0 && digit <= 9; digit = bytes[at]! - 0x30) {
+        value = value * 10 + digit;
+        at++;
+      }
     }
     if (at === start || (at < bytes.length && bytes[at] !== 0x20)) this.fail();
     this.at = at + 1;
     this.setInteger(value, negative, start, at);
-  }
-
-  /** The commonest numbers have one digit: no loop for them. False when it is something else. */
-  #readDigit(byte: number): boolean {
-    const digit = byte - 0x30;
-    if (digit < 0 || digit > 9) return false;
-    this.high = 0;
-    this.low = digit;
-    this.at += 2;
-    return true;
   }
 
   /** Reads an integer that must be from 0 to 2^53. */

@@ -100,8 +100,13 @@ function putTime(view: DataView, at: number, row: NodeRow, column: number, restC
     return;
   }
   const micros = high * 0x1_0000_0000 + (low(row, column) >>> 0);
-  const fraction = micros % 1_000_000;
-  const seconds = (micros - fraction) / 1_000_000;
+  // The quotient may be rounded to the next whole number; a remainder of doubles would take several times as long.
+  let seconds = Math.trunc(micros / 1_000_000);
+  let fraction = micros - seconds * 1_000_000;
+  if (micros >= 0 ? fraction < 0 : fraction > 0) {
+    seconds -= Math.sign(micros);
+    fraction += Math.sign(micros) * 1_000_000;
+  }
   view.setInt32(at, Math.floor(seconds / 0x1_0000_0000));
   view.setUint32(at + 4, seconds);
   view.setUint32(at + 8, fraction * 1000 + rest);

@@ -17,6 +17,7 @@ const int64 = fc.oneof(
   fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
   fc.bigInt({ min: -(2n ** 53n) - 2n, max: 2n ** 53n + 2n }),
   fc.bigInt({ min: -(2n ** 32n) - 2n, max: 2n ** 32n + 2n }),
+  fc.bigInt({ min: -100_000n, max: 100_000n }),
 );
 
 describe("a packed row", () => {
@@ -51,6 +52,20 @@ describe("a packed row", () => {
     expect(row.bytes.subarray(start, start + name.length)).toEqual(name);
     expect(row.readSize()).toBe(42);
     row.expectEnd();
+  });
+
+  test.each(["9", "99", "999", "9999", "99999", "-9999"])("ends %s where bytes of any value begin", (number) => {
+    const row = new PackedRowReader("jfs_edge");
+    row.open(Buffer.concat([Buffer.from(`${number} `), Buffer.from([0xff, 0xfe, 0xff, 0x39])]));
+    row.readInt64();
+    expect(BigInt.asIntN(64, row.unsigned())).toBe(BigInt(number));
+    expect(row.at).toBe(number.length + 1);
+  });
+
+  test.each(["9\xff 1", "12:4 1", "123/ 1", "1234\x80 1", "12345;6 1"])("refuses %j", (text) => {
+    const row = new PackedRowReader("jfs_node");
+    row.open(Buffer.from(text, "latin1"));
+    expect(() => row.readInt64()).toThrow("a value in it is not of the column's type");
   });
 
   test.each(["", "x", "-", "1.5", "1e9", "12345678901234567890", "7 x", " 7"])("refuses %j", (text) => {

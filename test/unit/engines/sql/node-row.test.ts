@@ -53,6 +53,20 @@ describe("a node row becomes an attribute record", () => {
     expect(pack({ ...PLAIN, atime: micros }).attribute.atime).toBe(micros / 1000000n);
   });
 
+  test("with the whole seconds and the microseconds of any instant", () => {
+    const seconds = fc.bigInt({ min: -9_100_000_000n, max: 9_100_000_000n });
+    const micros = fc.oneof(fc.integer({ min: -2, max: 2 }), fc.integer({ min: -999_999, max: 999_999 }));
+    fc.assert(
+      fc.property(seconds, micros, (whole, rest) => {
+        const instant = whole * 1_000_000n + BigInt(rest);
+        const { attribute } = pack({ ...PLAIN, atime: instant });
+        expect(attribute.atime).toBe(instant / 1_000_000n);
+        expect(BigInt(attribute.atimensec)).toBe(BigInt.asUintN(32, (instant % 1_000_000n) * 1000n));
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
   test("with wide columns cut to the width of the field", () => {
     const wide = pack({ ...PLAIN, flags: 257n, uid: -1n, nlink: -1n, gid: 2n ** 32n + 5n, tier_id: 259n });
     expect(wide.attribute).toMatchObject({ flags: 1, uid: 2 ** 32 - 1, nlink: 2 ** 32 - 1, gid: 5, tier: 3 });
