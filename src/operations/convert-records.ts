@@ -1,10 +1,13 @@
+import { DataError } from "../base/errors.ts";
+import { resume } from "../base/resume.ts";
 import { DUMP_ORDER } from "../formats/binary/segment-types.ts";
+import type { DumpFormat } from "../formats/dump-format.ts";
 import { type EncodeResult, encodeJsonDump } from "../formats/json/encode.ts";
 import { type Consolidated, consolidate } from "../tree/consolidate.ts";
 import { KindOrder } from "../tree/kind-order.ts";
 import type { FindingList } from "../volume/findings.ts";
-import { type FlatKind, packBatch, type RecordStream } from "../volume/records.ts";
-import { formatSetting, type Setting } from "../volume/setting.ts";
+import { type FlatKind, packBatch, type RecordBatch, type RecordStream, unpackBatch } from "../volume/records.ts";
+import { formatSetting, parseSetting, type Setting } from "../volume/setting.ts";
 import type { OperationContext } from "./context.ts";
 import { encodeInOrder, sharedSlices } from "./encode-binary.ts";
 import type { RecordCounts } from "./report.ts";
@@ -12,13 +15,17 @@ import { flatTree } from "./snapshot-tree.ts";
 
 /** Filled while a document is made. */
 export interface ConvertResult {
+  /** Known when the first piece of the document comes. */
   setting: Setting | undefined;
   counts: RecordCounts;
   bytes: number;
 }
 
 export interface ConvertOptions {
-  readonly setting: Setting;
+  /** The records come in tree order, as from a JSON dump; else flat. */
+  readonly isTree: boolean;
+  /** The source is damaged: what a tree says of itself (link counts, counters) is computed anew. */
+  readonly isDamaged: boolean;
   readonly context: OperationContext;
   readonly findings: FindingList;
   readonly result: ConvertResult;
@@ -27,15 +34,125 @@ export interface ConvertOptions {
 
 type Pieces = AsyncGenerator<Buffer>;
 
-/** A JSON document of records in tree order. */
-export async function* jsonFromTree(records: RecordStream, options: ConvertOptions): Pieces {
-  const { setting, findings, result, context } = options;
+/** The document of a dump's records in a format: the volume that they make. */
+export async function* documentOf(format: DumpFormat, records: RecordStream, options: ConvertOptions): Pieces {
+  const source = withoutSetting(records, options.result);
+  if (format === "json" && !options.isTree) {
+    yield* jsonDocument(source, options.context.memory.maxBytes, options);
+    return;
+  }
+  const { maxBytes, tmpDir } = options.context.memory;
+  // Up to three indexes stand side by side: of the order, of a consolidation before it, of the tree behind it.
+  const share = Math.floor(maxBytes / (options.isTree ? (format === "json" ? 3 : 2) : 1));
+  const order = new KindOrder({ kinds: DUMP_ORDER, maxBytes: share, tmpDir });
+  try {
+    const flat = options.isTree ? consolidated(source, order, share, options) : source;
+    for await (const batch of flat) {
+      options.context.signal.throwIfAborted();
+      order.add(batch);
+    }
+    yield* format === "json" ? jsonDocument(drain(order), share, options) : binaryDocument(order, options);
+  } finally {
+    order.close();
+  }
+}
+
+/** The setting is not one of the records: it goes into the result. */
+async function* withoutSetting(records: RecordStream, result: ConvertResult): RecordStream {
+  for await (const batch of records) {
+    if (batch.kind === "setting") result.setting = settingOf(batch);
+    else yield batch;
+  }
+}
+
+/** The setting of a batch of its kind. */
+export function settingOf(batch: RecordBatch): Setting {
+  const [first] = unpackBatch("setting", batch);
+  return parseSetting(first!.json);
+}
+
+function requireSetting({ setting }: ConvertResult): Setting {
+  if (setting !== undefined) return setting;
+  throw new DataError("DECANT_E_NO_SETTING", "The dump has no setting", {
+    hint: "Dumps of decant and juicefs do; it says what volume this is",
+  });
+}
+
+/** The volume that loading records in tree order would make, with the source's own counters and link counts. */
+async function* consolidated(
+  records: RecordStream,
+  order: KindOrder,
+  maxBytes: number,
+  { findings, result, context, isDamaged }: ConvertOptions,
+): RecordStream {
+  const made: Consolidated = { source: new Map(), loaded: new Map(), entries: 0, directories: 0, roots: 0 };
+  const flat = consolidate(
+    keptAsTheyAre(records, order),
+    {
+      maxBytes,
+      tmpDir: context.memory.tmpDir,
+      findings,
+      repair: order.repair,
+      trashDays: () => requireSetting(result).trashDays,
+      linkCounts: isDamaged ? "compute" : "keep",
+    },
+    made,
+  );
+  for await (const batch of flat) {
+    if (batch.kind === "sliceRef") yield sharedSlices(batch);
+    else if (batch.kind !== "counter") yield batch;
+  }
+  yield packBatch("counter", counters(made, isDamaged));
+}
+
+/** Sessions' files and the change log go past the consolidation, which loads nothing of them. */
+async function* keptAsTheyAre(records: RecordStream, order: KindOrder): RecordStream {
+  for await (const batch of records) {
+    if (batch.kind === "sustained" || batch.kind === "changeLog") order.add(batch);
+    else yield batch;
+  }
+}
+
+/** Counters that a load does not compute. */
+const KEPT_COUNTERS: readonly string[] = ["nextSession", "lastChangelog"];
+
+/**
+ * The counters of the source, so that converting back gives them again; a load raises those that are too low. Of a source that
+ * is damaged, those of what is left of it.
+ */
+function counters({ source, loaded }: Consolidated, isDamaged: boolean): { name: string; value: bigint }[] {
+  return [...loaded.keys(), "lastChangelog"]
+    .filter((name) => name !== "lastChangelog" || source.has(name))
+    .map((name) => {
+      const isKept = !isDamaged || KEPT_COUNTERS.includes(name);
+      return { name, value: (isKept ? source : loaded).get(name) ?? 0n };
+    });
+}
+
+async function* drain(order: KindOrder): RecordStream {
+  yield* order.drain();
+}
+
+async function* binaryDocument(order: KindOrder, options: ConvertOptions): Pieces {
+  const { context, findings, result, rawXattrNames } = options;
+  const encoded = { counts: new Map<FlatKind, number>(), bytes: 0 };
+  const setting = Buffer.from(formatSetting(requireSetting(result), { form: "stored" }));
+  yield* encodeInOrder(order, { setting, rawXattrNames, findings }, context, encoded);
+  result.bytes = encoded.bytes;
+  result.counts = Object.fromEntries(encoded.counts);
+}
+
+async function* jsonDocument(records: RecordStream, maxBytes: number, options: ConvertOptions): Pieces {
+  const { findings, result, context } = options;
+  const memory = { ...context.memory, maxBytes };
+  const tree = flatTree(withoutPlace(records, findings), { ...context, memory }, { withTrash: true, findings });
+  const whole = await readAsFarAsTree(tree);
   const encoded: EncodeResult = { entries: 0, directories: 0, bytes: 0 };
   const writing = context.progress.begin("Writing entries");
   yield* encodeJsonDump(
-    withoutPlace(records, findings),
+    whole,
     {
-      setting,
+      setting: requireSetting(result),
       partial: false,
       unlimitedDirQuotas: "dump",
       onFinding: (kind, path) => findings.add(kind, path),
@@ -49,22 +166,20 @@ export async function* jsonFromTree(records: RecordStream, options: ConvertOptio
   context.progress.end(writing);
   result.bytes = encoded.bytes;
   result.counts = { directory: encoded.directories, file: encoded.entries - encoded.directories };
+  noteFilesLeftOut(findings);
 }
 
-/** A JSON document of flat records. */
-export async function* jsonFromFlat(records: RecordStream, options: ConvertOptions): Pieces {
-  const { context, findings } = options;
-  yield* jsonFromTree(flatTree(records, context, { withTrash: true, findings }), options);
-  const left = findings.all.find(({ kind }) => kind === "node-without-entry");
-  if (left !== undefined) {
-    findings.addOther(
-      "files-left-out",
-      "Inodes that no directory names, and their data, are not in the JSON dump",
-      true,
-      left.examples[0] === undefined ? undefined : () => left.examples.join(", "),
-      left.count,
-    );
+/** A stream of which all that comes before the trees has been read: its source has then given all there is, the setting too. */
+async function readAsFarAsTree(records: RecordStream): Promise<RecordStream> {
+  const iterator = records[Symbol.asyncIterator]();
+  const before: RecordBatch[] = [];
+  for (;;) {
+    const next = await iterator.next();
+    if (next.done === true) break;
+    before.push(next.value);
+    if (next.value.kind === "tree") break;
   }
+  return resume(before, iterator);
 }
 
 /** Notes what a JSON dump has no place for and what cannot be computed again. */
@@ -78,68 +193,14 @@ async function* withoutPlace(records: RecordStream, findings: FindingList): Reco
   }
 }
 
-/** A binary document of flat records, as they are. */
-export async function* binaryFromFlat(records: RecordStream, options: ConvertOptions): Pieces {
-  const { maxBytes, tmpDir } = options.context.memory;
-  const order = new KindOrder({ kinds: DUMP_ORDER, maxBytes, tmpDir });
-  try {
-    for await (const batch of records) {
-      options.context.signal.throwIfAborted();
-      order.add(batch);
-    }
-    yield* encode(order, options);
-  } finally {
-    order.close();
-  }
-}
-
-/** A binary document of records in tree order: the volume that loading them would make, with the source's own counters. */
-export async function* binaryFromTree(records: RecordStream, options: ConvertOptions): Pieces {
-  const { context, findings, setting } = options;
-  const { tmpDir } = context.memory;
-  const maxBytes = Math.floor(context.memory.maxBytes / 2);
-  const order = new KindOrder({ kinds: DUMP_ORDER, maxBytes, tmpDir });
-  const consolidated: Consolidated = { source: new Map(), loaded: new Map(), entries: 0, directories: 0, roots: 0 };
-  try {
-    const flat = consolidate(
-      keptAsTheyAre(records, order),
-      { maxBytes, tmpDir, findings, repair: order.repair, trashDays: () => setting.trashDays, linkCounts: "keep" },
-      consolidated,
-    );
-    for await (const batch of flat) {
-      context.signal.throwIfAborted();
-      if (batch.kind === "sliceRef") order.add(sharedSlices(batch));
-      else if (batch.kind !== "counter") order.add(batch);
-    }
-    order.add(packBatch("counter", sourceCounters(consolidated)));
-    yield* encode(order, options);
-  } finally {
-    order.close();
-  }
-}
-
-/** Sessions' files and the change log go past the consolidation, which loads nothing of them. */
-async function* keptAsTheyAre(records: RecordStream, order: KindOrder): RecordStream {
-  for await (const batch of records) {
-    if (batch.kind === "sustained" || batch.kind === "changeLog") order.add(batch);
-    else yield batch;
-  }
-}
-
-/** The counters of the source, so that converting back gives them again; a load raises those that are too low. */
-function sourceCounters({ source, loaded }: Consolidated): { name: string; value: bigint }[] {
-  return [...loaded.keys(), "lastChangelog"]
-    .filter((name) => name !== "lastChangelog" || source.has(name))
-    .map((name) => ({ name, value: source.get(name) ?? 0n }));
-}
-
-async function* encode(
-  order: KindOrder,
-  { context, findings, result, setting, rawXattrNames }: ConvertOptions,
-): Pieces {
-  const encoded = { counts: new Map<FlatKind, number>(), bytes: 0 };
-  const stored = Buffer.from(formatSetting(setting, { form: "stored" }));
-  yield* encodeInOrder(order, { setting: stored, rawXattrNames, findings }, context, encoded);
-  result.bytes = encoded.bytes;
-  result.counts = Object.fromEntries(encoded.counts);
+function noteFilesLeftOut(findings: FindingList): void {
+  const left = findings.all.find(({ kind }) => kind === "node-without-entry");
+  if (left === undefined) return;
+  findings.addOther(
+    "files-left-out",
+    "Inodes that no directory names, and their data, are not in the JSON dump",
+    true,
+    left.examples[0] === undefined ? undefined : () => left.examples.join(", "),
+    left.count,
+  );
 }

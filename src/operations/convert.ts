@@ -1,19 +1,17 @@
 import type { Writable } from "node:stream";
 import { recycle } from "../base/bytes.ts";
 import { DataError } from "../base/errors.ts";
-import { resume } from "../base/resume.ts";
 import { type CompressionName, type Output, openOutput } from "../formats/container/output.ts";
 import type { DumpFormat } from "../formats/dump-format.ts";
 import { FileType } from "../volume/file-type.ts";
 import { FindingList } from "../volume/findings.ts";
-import { type RecordBatch, type RecordStream, unpackBatch } from "../volume/records.ts";
-import { parseSetting, type Setting } from "../volume/setting.ts";
 import { ENTRY_TYPE, ITEM_TAG, TREE_ENTRY } from "../volume/tree-item.ts";
 import type { OperationContext } from "./context.ts";
-import { binaryFromFlat, binaryFromTree, type ConvertResult, jsonFromFlat, jsonFromTree } from "./convert-records.ts";
+import { type ConvertResult, documentOf, settingOf } from "./convert-records.ts";
 import { type Decryption, type DumpFile, type DumpSource, decodeDump, openDumpFile } from "./dump-file.ts";
 import type { ReportBase } from "./report.ts";
 import { salvage } from "./salvage.ts";
+import { canReadOnce } from "./volume-source.ts";
 
 export interface ConvertRequest {
   readonly source: DumpSource;
@@ -58,8 +56,14 @@ export interface ConvertReport extends ReportBase {
  */
 export async function convert(request: ConvertRequest, context: OperationContext): Promise<ConvertReport> {
   const startedAt = performance.now();
-  const cutOff = request.keepGoing === true ? "accept" : "refuse";
-  const source = await openDumpFile(request.source, request.decryption, context, cutOff);
+  const damage = request.keepGoing === true ? await findDamage(request, context) : SOUND;
+  const findings = new FindingList();
+  const source = await openDumpFile(
+    request.source,
+    request.decryption,
+    context,
+    damage === SOUND ? undefined : (error) => noteContainer(findings, error),
+  );
   try {
     const format = request.format ?? source.format;
     const output = await openOutput(request.target, {
@@ -67,10 +71,11 @@ export async function convert(request: ConvertRequest, context: OperationContext
       ...(request.compression === undefined ? {} : { compression: request.compression }),
       ...(request.encryption === undefined ? {} : { encryption: { ...request.encryption, env: context.env } }),
     });
-    const findings = new FindingList();
     const result: ConvertResult = { setting: undefined, counts: {}, bytes: 0 };
     try {
-      await writeDocument(source, format, output, { request, context, findings, result });
+      const { isDocumentDamaged } = damage;
+      await writeDocument(source, format, output, { request, context, findings, result, isDocumentDamaged });
+      if (!findings.all.some(({ loss }) => loss)) noteError(findings, damage);
       await output.commit();
     } catch (error) {
       await output.abort();
@@ -98,11 +103,67 @@ export async function convert(request: ConvertRequest, context: OperationContext
   }
 }
 
+/** What is wrong with a source. */
+interface Damage {
+  /** The first error; undefined where there is none, or where it is not known. */
+  readonly error: DataError | undefined;
+  /** False where only the compression or encryption around the document is damaged. */
+  readonly isDocumentDamaged: boolean;
+}
+
+const SOUND: Damage = { error: undefined, isDocumentDamaged: false };
+
+/**
+ * Reads a source as a load would, for nothing but its damage. A stream can be read only once: it is taken for damaged.
+ */
+async function findDamage({ source, decryption }: ConvertRequest, context: OperationContext): Promise<Damage> {
+  if (!("file" in source) || (await canReadOnce(source.file))) return { error: undefined, isDocumentDamaged: true };
+  const read = async (onDamage?: (error: DataError) => void): Promise<DataError | undefined> => {
+    try {
+      const dump = await openDumpFile(source, decryption, context, onDamage);
+      try {
+        const records = decodeDump(dump.format, dump.bytes, new FindingList(), context.signal);
+        for await (const batch of records) if (batch.kind === "tree") recycle(batch.bytes);
+      } finally {
+        await dump.close();
+      }
+      return undefined;
+    } catch (error) {
+      if (error instanceof DataError) return error;
+      throw error;
+    }
+  };
+  const error = await read();
+  if (error === undefined) return SOUND;
+  return { error, isDocumentDamaged: (await read(() => undefined)) !== undefined };
+}
+
+/** Notes what has left no trace in the records: the end of a checksum that is missing, the name of a section. */
+function noteError(findings: FindingList, { error, isDocumentDamaged }: Damage): void {
+  if (error === undefined) return;
+  if (!isDocumentDamaged) return noteContainer(findings, error);
+  findings.addOther("damaged", "The dump is damaged: it was put right", true, () => error.message);
+}
+
+const NOT_AUTHENTICATED =
+  "NOT AUTHENTICATED: nothing proves that what was decrypted is what was encrypted; any of it may have been changed, and its end " +
+  "may be missing";
+const NOT_PROVEN = "The compressed file is damaged: its checksum does not prove what was read, and more may be lost";
+
+/** Notes what is wrong with the encryption or compression around a document. */
+function noteContainer(findings: FindingList, error: DataError): void {
+  const isEncryption = error.code === "DECANT_E_DECRYPT";
+  const kind = isEncryption ? "not-authenticated" : "not-proven";
+  findings.addOther(kind, isEncryption ? NOT_AUTHENTICATED : NOT_PROVEN, true, () => error.message);
+}
+
 interface Conversion {
   readonly request: ConvertRequest;
   readonly context: OperationContext;
   readonly findings: FindingList;
   readonly result: ConvertResult;
+  /** Save what can be read. */
+  readonly isDocumentDamaged: boolean;
 }
 
 async function writeDocument(
@@ -111,19 +172,14 @@ async function writeDocument(
   output: Output,
   conversion: Conversion,
 ): Promise<void> {
-  const { request, context, findings, result } = conversion;
-  const keepGoing = request.keepGoing === true;
-  if (format === source.format && !keepGoing) return copyChecked(source, output, conversion);
-  const decoded = decodeDump(source.format, source.bytes, findings, context.signal, { keepGoing });
-  const { setting, records } = await takeSetting(keepGoing ? salvage(decoded, findings) : decoded);
-  result.setting = setting;
-  const options = { setting, context, findings, result, rawXattrNames: request.rawXattrNames === true };
+  const { request, isDocumentDamaged: isDamaged, ...rest } = conversion;
+  if (format === source.format && !isDamaged) return copyChecked(source, output, conversion);
+  const { findings, context } = rest;
+  const decoded = decodeDump(source.format, source.bytes, findings, context.signal, { keepGoing: isDamaged });
+  const records = isDamaged ? salvage(decoded, findings) : decoded;
   const isTree = source.format === "json";
-  const document =
-    format === "json"
-      ? (isTree ? jsonFromTree : jsonFromFlat)(records, options)
-      : (isTree ? binaryFromTree : binaryFromFlat)(records, options);
-  for await (const piece of document) await output.write(piece);
+  const options = { ...rest, isDamaged, isTree, rawXattrNames: request.rawXattrNames === true };
+  for await (const piece of documentOf(format, records, options)) await output.write(piece);
 }
 
 /** Writes the document as it is, and reads it as a load would. */
@@ -157,28 +213,4 @@ function countEntries(bytes: Buffer, entries: { directory: number; file: number 
     if (bytes[at + ENTRY_TYPE] === FileType.directory) entries.directory++;
     else entries.file++;
   }
-}
-
-/** The setting, which stands first in every dump, and all other records. */
-async function takeSetting(records: RecordStream): Promise<{ setting: Setting; records: RecordStream }> {
-  const iterator = records[Symbol.asyncIterator]();
-  const before: RecordBatch[] = [];
-  let setting: Setting | undefined;
-  while (setting === undefined) {
-    const next = await iterator.next();
-    if (next.done === true || next.value.kind === "tree") {
-      await iterator.return?.();
-      throw new DataError("DECANT_E_NO_SETTING", "The dump does not begin with its setting", {
-        hint: "Dumps of decant and juicefs do; it says what volume this is",
-      });
-    }
-    if (next.value.kind === "setting") setting = settingOf(next.value);
-    else before.push(next.value);
-  }
-  return { setting, records: resume(before, iterator) };
-}
-
-function settingOf(batch: RecordBatch): Setting {
-  const [first] = unpackBatch("setting", batch);
-  return parseSetting(first!.json);
 }

@@ -5,7 +5,7 @@ import { decodeBinaryDump } from "../formats/binary/decode.ts";
 import { type Input, openInput } from "../formats/container/input.ts";
 import { isEncryptedFile } from "../formats/container/sniff.ts";
 import { type DumpFormat, detectDumpFormat } from "../formats/dump-format.ts";
-import { decodeJsonDump } from "../formats/json/decode.ts";
+import { decodeJsonDump, type LeftOut } from "../formats/json/decode.ts";
 import type { FindingList } from "../volume/findings.ts";
 import type { RecordStream } from "../volume/records.ts";
 import type { OperationContext } from "./context.ts";
@@ -35,17 +35,22 @@ export interface DumpFile {
 
 /**
  * Opens a dump and tells its format by content. A file is decrypted when it is encrypted, a stream always when a key is given.
- * Throws what `openInput` throws.
+ * `onDamage`: see `openInput`, which says what is thrown.
  */
 export async function openDumpFile(
   source: DumpSource,
   decryption: Decryption | undefined,
   context: OperationContext,
-  cutOff: "refuse" | "accept" = "refuse",
+  onDamage?: (error: DataError) => void,
 ): Promise<DumpFile> {
   const { signal, env, progress } = context;
   const isEncrypted = decryption !== undefined && (!("file" in source) || (await isEncryptedFile(source.file)));
-  const input = await openInput(source, { signal, env, cutOff, ...(isEncrypted ? { decryption } : {}) });
+  const input = await openInput(source, {
+    signal,
+    env,
+    ...(onDamage === undefined ? {} : { onDamage }),
+    ...(isEncrypted ? { decryption } : {}),
+  });
   const name = "file" in source ? source.file : "STDIN";
   try {
     const { format, bytes } = await detectDumpFormat(input.bytes);
@@ -84,20 +89,26 @@ export function decodeDump(
       signal,
       onNote: (kind, text, loss, example) => findings.addOther(kind, text, loss, example),
       ...(totalBytes === undefined ? {} : { totalBytes }),
-      ...(keepGoing ? { onLeftOut: noteLeftOut("A record", "", findings) } : {}),
+      ...(keepGoing ? { onLeftOut: (error) => noteLeftOut(findings, "record", error) } : {}),
     });
   }
   return decodeJsonDump(bytes, {
     signal,
     onWarning: (kind, text, example) =>
       findings.addOther(kind, text, false, example === undefined ? undefined : () => example),
-    ...(keepGoing ? { onLeftOut: noteLeftOut("An entry", ", with everything below it", findings) } : {}),
+    ...(keepGoing ? { onLeftOut: (error, what) => noteLeftOut(findings, what, error) } : {}),
   });
 }
 
-function noteLeftOut(what: string, more: string, findings: FindingList): (error: DataError) => void {
-  const text = `${what} that cannot be understood was left out${more}`;
-  return (error) => findings.addOther("left-out", text, true, () => error.message);
+const LEFT_OUT: Readonly<Record<LeftOut | "record", string>> = {
+  record: "A record that cannot be understood was left out",
+  entry: "An entry that cannot be understood was left out, with everything below it",
+  value: "A counter, a quota or the like that cannot be understood was left out",
+  text: "Text that is damaged was passed over: everything in it, to the next section, is lost",
+};
+
+function noteLeftOut(findings: FindingList, what: LeftOut | "record", error: DataError): void {
+  findings.addOther("left-out", LEFT_OUT[what], true, () => error.message);
 }
 
 async function* counted(

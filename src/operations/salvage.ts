@@ -35,15 +35,27 @@ export async function* salvage(records: RecordStream, findings: FindingList): Re
       yield batch;
     }
   } catch (error) {
-    if (!(error instanceof DataError) || !hasSetting || !hasContent) throw error;
-    findings.addOther(
-      "damaged",
-      "The dump is damaged: what stands behind the damage is lost",
-      true,
-      () => error.message,
-    );
+    if (!(error instanceof DataError)) throw error;
+    if (!hasSetting || !hasContent) throw nothingToSave(error, hasSetting ? NO_CONTENT : NO_SETTING);
+    noteDamage(findings, error);
     if (depth > 0) yield leaves(depth);
   }
+}
+
+function noteDamage(findings: FindingList, error: DataError): void {
+  const text = "The dump is damaged: what stands behind the damage is lost";
+  findings.addOther("damaged", text, true, () => error.message);
+}
+
+const NO_SETTING =
+  "Nothing can be saved: the setting of the volume is not whole, and without it nobody knows how the data of the files is stored " +
+  "(block size, compression, encryption). Correct that place by hand, or put the setting of another dump of this volume there";
+const NO_CONTENT =
+  "Nothing can be saved: no entry of the tree of files can be read. Take another copy or an earlier backup";
+
+function nothingToSave(error: DataError, hint: string): DataError {
+  const { code, message, location } = error;
+  return new DataError(code, message, { cause: error, location, hint });
 }
 
 /** Whether the tree of files begins in a batch: that of the trash alone is no volume. */

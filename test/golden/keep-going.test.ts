@@ -1,14 +1,16 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
-import type { ConvertRequest } from "../../src/operations/convert.ts";
+import { type ConvertRequest, convert } from "../../src/operations/convert.ts";
 import { packBatch } from "../../src/volume/records.ts";
 import { decodeAll, encodeAll } from "../support/binary-segments.ts";
 import { differences } from "../support/compare-volumes.ts";
 import { convertFile } from "../support/convert-file.ts";
 import { fixture } from "../support/repository.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { quietContext } from "../support/volume-files.ts";
 
 const DUMP = fixture("golden/dumps/golden.json");
 
@@ -18,15 +20,22 @@ function fileWith(bytes: Buffer): string {
   return file;
 }
 
-/** Salvages what is left of a dump, and says what it lacks of the whole one and what was reported. */
+/**
+ * Salvages what is left of a dump, and says what it lacks of the whole one and what was reported. Counters are those of what is
+ * left; a trash that is lost is made anew.
+ */
 async function salvaged(
   bytes: Buffer,
   format: NonNullable<ConvertRequest["format"]> = "json",
 ): Promise<{ lines: string[]; losses: string[]; examples: string[] }> {
   const { file, report } = await convertFile(fileWith(bytes), "rest", { keepGoing: true, format });
-  const { lines } = await differences(DUMP, file, { ignore: new Set(["nlink", "atime"]) });
+  const { lines } = await differences(DUMP, file, { ignore: new Set(["nlink", "atime", "counters"]) });
   const losses = report.findings.filter(({ loss }) => loss);
-  return { lines, losses: losses.map(({ kind }) => kind), examples: losses.flatMap(({ examples }) => examples) };
+  return {
+    lines: lines.filter((line) => line !== "M /.trash/ (mtime, ctime)"),
+    losses: losses.map(({ kind }) => kind),
+    examples: losses.flatMap(({ examples }) => examples),
+  };
 }
 
 describe("a JSON dump that is cut off", () => {
@@ -123,6 +132,151 @@ describe("an entry of a JSON dump that cannot be understood", () => {
   });
 });
 
+describe("a JSON dump whose head is damaged", () => {
+  const text = readFileSync(DUMP, "latin1");
+
+  async function rest(
+    from: string | RegExp,
+    to: string,
+  ): Promise<{ lines: string[]; losses: string[]; others: string[]; head: Record<string, Record<string, unknown>> }> {
+    const other = text.replace(from, to);
+    expect(other === text).toBe(false);
+    const { bytes, file, report } = await convertFile(fileWith(Buffer.from(other, "latin1")), "rest", {
+      keepGoing: true,
+    });
+    const kinds = (loss: boolean): string[] =>
+      report.findings.filter((finding) => finding.loss === loss).map(({ kind, text }) => `${kind}: ${text}`);
+    const { lines } = await differences(DUMP, file);
+    return { lines, losses: kinds(true), others: kinds(false), head: JSON.parse(bytes.toString()) };
+  }
+
+  /** An open file that is deleted counts in the volume, not in its tree; links of clones count in neither. */
+  const isNotRecomputed = (line: string): boolean => !/^M (counter used|\/clones\/links\/rel.*\(nlink)/.test(line);
+
+  const VALUE = "left-out: A counter, a quota or the like that cannot be understood was left out";
+  const TEXT = "left-out: Text that is damaged was passed over: everything in it, to the next section, is lost";
+  const NAME = "section-name: Names of sections that are damaged were told by what the sections hold";
+
+  test.each([
+    ["a counter that is no number", /"nextInodes": \d+/, '"nextInodes": "many"', ["M counter nextInodes"], [VALUE]],
+    [
+      "counters that are none",
+      /"Counters": \{[^}]*\}/,
+      '"Counters": 7',
+      ["M counter nextInodes", "M counter nextChunk"],
+      [VALUE],
+    ],
+    [
+      "a counter without its comma",
+      /("usedSpace": \d+),/,
+      "$1",
+      ["M counter nextInodes", "M counter nextChunk"],
+      [TEXT],
+    ],
+    [
+      "a quota without a limit",
+      /\{\n +"maxSpace": 1073741824,\n +"maxInodes": 1000\n +\}/,
+      "{}",
+      ["D quota of inode 3"],
+      [VALUE],
+    ],
+    ["an element that is cut short", '"sid": 1,', '"sid": ', [], [TEXT]],
+  ])("is written without it, with every entry: %s", async (_, from, to, changed, losses) => {
+    const found = await rest(from, to);
+    expect(found.losses).toEqual(losses);
+    const lines = found.lines.filter(isNotRecomputed);
+    expect(lines.map((line) => line.replace(/ \(.*/, ""))).toEqual(changed);
+  });
+
+  test.each([
+    ["FSTree", "FSTrxe"],
+    ["Counters", "Co\u0001nters"],
+    ["Setting", "Setti"],
+  ])("is told by what it holds where a section has lost its name: %s", async (name, other) => {
+    const found = await rest(`\n  "${name}": {`, `\n  "${other}": {`);
+    expect(found.lines.filter(isNotRecomputed)).toEqual([]);
+    expect(found.others).toContain(NAME);
+    expect(found.losses).toEqual(["damaged: The dump is damaged: it was put right"]);
+  });
+
+  test("has its tree of files as far as the damage, and the trash behind it", async () => {
+    const found = await rest('"plain": {\n', '"plain: {\n');
+    expect(found.losses).toEqual([TEXT]);
+    const gone = found.lines.filter((line) => line.startsWith("D /"));
+    expect(gone.length).toBeGreaterThan(100);
+    expect(gone.some((line) => line.startsWith("D /.trash/"))).toBe(false);
+    expect(JSON.stringify(found.head.Trash).match(/"1[0-9]{3}-[^"]*":/g)).toHaveLength(13);
+  });
+
+  test.each([
+    ["a text without its end", '"Storage": "file",', '"Storage": "file,'],
+    ["cut out", /"Setting": \{[\s\S]*?\n {2}\},/, ""],
+    ["a list", /"Setting": \{/, '"Setting": [{'],
+  ])("cannot be saved without its setting, and is not: %s", async (_, from, to) => {
+    const error = await rest(from, to).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    expect(error).toMatchObject({
+      name: "DataError",
+      hint: expect.stringContaining("Nothing can be saved: the setting of the volume is not whole"),
+    });
+  });
+});
+
+describe("a container that is damaged", () => {
+  const whole = readFileSync(DUMP);
+
+  test("encrypted, with a changed byte or tag: what was decrypted is written, and said not to be authenticated", async () => {
+    const keyFile = fixture("object-storage/rsa2048-pkcs8-encrypted.pem");
+    const decryption = { keyFile, algorithm: "aes256gcm-rsa" };
+    const context = quietContext({ env: { JFS_RSA_PASSPHRASE: "secret12" } });
+    const stored = (await convertFile(DUMP, "x.json", { encryption: decryption }, context)).bytes;
+    const plain = stored.length - whole.length - 16;
+    // A digit of a counter, then the tag.
+    for (const [at, bits] of [
+      [plain + whole.indexOf('"usedSpace": 5') + 13, 0x01] as const,
+      [stored.length - 1, 0xff] as const,
+    ]) {
+      const bytes = Buffer.from(stored);
+      bytes[at]! ^= bits;
+      const file = fileWith(bytes);
+      await expect(convertFile(file, "x.json", { decryption }, context)).rejects.toMatchObject({
+        code: "DECANT_E_DECRYPT",
+      });
+      for (const source of [{ file }, { stream: Readable.from([bytes]) }]) {
+        const target = join(temporaryDirectory(), "rest.json");
+        const report = await convert({ source, target: { file: target }, keepGoing: true, decryption }, context);
+        const losses = report.findings.filter(({ loss }) => loss);
+        expect(losses.at(-1)).toMatchObject({
+          kind: "not-authenticated",
+          text: expect.stringMatching(/^NOT AUTHENTICATED/),
+        });
+        const { lines } = await differences(DUMP, target, { ignore: new Set(["counters", "nlink"]) });
+        expect(lines).toEqual([]);
+      }
+    }
+  });
+
+  test("gzip without the end of its checksum: the whole document is written, and said not to be proven", async () => {
+    const cut = gzipSync(whole).subarray(0, -3);
+    const { bytes, report } = await convertFile(fileWith(cut), "x.json", { keepGoing: true });
+    expect(bytes.equals(whole)).toBe(true);
+    expect(report.findings.filter(({ loss }) => loss)).toMatchObject([
+      { kind: "not-proven", examples: [expect.stringMatching(/^Cannot decompress .* \(gzip\): it is cut off$/)] },
+    ]);
+  });
+
+  test("gzip with a changed byte: what comes before it is written", async () => {
+    const bytes = gzipSync(whole);
+    bytes.fill(0xff, bytes.length - 2000, bytes.length - 1000);
+    const { report, file } = await convertFile(fileWith(bytes), "x.json", { keepGoing: true });
+    expect(report.findings.filter(({ loss }) => loss).length).toBeGreaterThan(0);
+    const { lines } = await differences(DUMP, file, { ignore: new Set(["counters", "nlink"]) });
+    expect(lines.filter((line) => line.startsWith("D ")).length).toBeLessThan(250);
+  });
+});
+
 describe("a binary dump that is damaged", () => {
   const base = fixture("malformed/base.bin");
 
@@ -163,17 +317,21 @@ describe("a binary dump that is damaged", () => {
 test("names of extended attributes that are not UTF-8 are left out and reported, or kept when asked to", async () => {
   const batches = (await decodeAll(readFileSync(fixture("malformed/base.bin")))).batches;
   const odd = packBatch("xattr", [{ inode: 2n, name: Buffer.from([0x75, 0xff]), value: Buffer.from("v") }]);
-  const file = fileWith(await encodeAll([...batches, odd], { rawXattrNames: true }));
+  const file = fileWith(
+    Buffer.concat([await encodeAll([...batches, odd], { rawXattrNames: true }), Buffer.from("more")]),
+  );
   const options: Partial<ConvertRequest> = { keepGoing: true, format: "binary" };
   const without = await convertFile(file, "without.bin", options);
-  expect(without.report.findings).toMatchObject([{ kind: "xattr-left-out", count: 1, loss: true }]);
+  expect(without.report.findings).toMatchObject([
+    { kind: "damaged" },
+    { kind: "xattr-left-out", count: 1, loss: true },
+  ]);
   expect((await differences(fixture("malformed/base.bin"), without.file)).lines).toEqual([]);
   const kept = await convertFile(file, "kept.bin", { ...options, rawXattrNames: true });
-  expect(kept.report.findings).toEqual([]);
-  expect((await differences(file, kept.file)).lines).toEqual([]);
+  expect(kept.report.findings).toMatchObject([{ kind: "damaged" }]);
   expect((await differences(without.file, kept.file)).lines).toHaveLength(1);
-  // The same format is the same document: nothing was written anew.
-  expect((await convertFile(file, "copy.bin")).bytes.equals(readFileSync(file))).toBe(true);
+  // The same format is the same document: nothing is written anew.
+  expect((await convertFile(kept.file, "copy.bin")).bytes.equals(kept.bytes)).toBe(true);
 });
 
 test("a dump that is whole is written as it is, with nothing lost", async () => {

@@ -2,7 +2,6 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { DecantError } from "../../src/base/errors.ts";
 import { differences } from "../support/compare-volumes.ts";
 import { convertFile } from "../support/convert-file.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
@@ -30,28 +29,4 @@ test("a volume of any content is the same JSON dump again after a conversion to 
     }),
     runsOf(60),
   );
-});
-
-test("what is saved of a dump that is cut anywhere is part of it, and is said not to be whole", async () => {
-  let savedDumps = 0;
-  await fc.assert(
-    fc.asyncProperty(volumePlans(40), fc.double({ min: 0, max: 1, noNaN: true }), async (plan, part) => {
-      const file = await dumpFile(plan);
-      const whole = readFileSync(file);
-      const cut = join(temporaryDirectory(), "cut.json");
-      // At least the last bracket is missing, and the line break behind it.
-      writeFileSync(cut, whole.subarray(0, Math.floor((whole.length - 2) * part)));
-      const saved = await convertFile(cut, "x.json", { keepGoing: true }).catch((error: unknown) => {
-        if (!(error instanceof DecantError)) throw error;
-        return undefined;
-      });
-      if (saved === undefined) return;
-      expect(saved.report.findings.filter(({ loss }) => loss).map(({ kind }) => kind)).toEqual(["damaged"]);
-      const { lines } = await differences(file, saved.file);
-      expect(lines.filter((line) => !line.startsWith("D "))).toEqual([]);
-      savedDumps++;
-    }),
-    runsOf(60),
-  );
-  expect(savedDumps).toBeGreaterThan(0);
 });

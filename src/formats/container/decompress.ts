@@ -8,6 +8,8 @@ export type CompressionName = "none" | "gzip" | "zstd";
 export const MAGIC_BYTES = 4;
 
 const CHUNK_BYTES = 256 * 1024;
+/** Where a document is damaged, what was decompressed into the last chunk is lost. */
+const SMALL_CHUNK_BYTES = 4 * 1024;
 
 /** First bytes of a zstd frame, and of a skippable one whatever its lowest digit (RFC 8878). */
 const ZSTD_MAGIC = 0xfd2fb528;
@@ -51,15 +53,16 @@ export async function* decompress(
 }
 
 function createDecompressor(compression: "gzip" | "zstd", cutOff: "refuse" | "accept"): Gunzip | ZstdDecompress {
+  const chunkSize = cutOff === "accept" ? SMALL_CHUNK_BYTES : CHUNK_BYTES;
   // At the end, a flush hands out what has been decompressed, where a finish would miss the rest and fail.
   if (compression === "gzip") {
     return createGunzip({
-      chunkSize: CHUNK_BYTES,
+      chunkSize,
       ...(cutOff === "accept" ? { finishFlush: zlib.Z_SYNC_FLUSH } : {}),
     });
   }
   return createZstdDecompress({
-    chunkSize: CHUNK_BYTES,
+    chunkSize,
     ...(cutOff === "accept" ? { finishFlush: zlib.ZSTD_e_flush } : {}),
   });
 }

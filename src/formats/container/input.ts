@@ -2,6 +2,7 @@ import type { KeyObject } from "node:crypto";
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { addAbortSignal, type Readable } from "node:stream";
 import { type Cipher, cipherOf, decryptObject } from "../../base/decrypt-object.ts";
+import { DataError } from "../../base/errors.ts";
 import { fileError } from "../../base/file-error.ts";
 import { type CompressionName, compressionOf, decompress, MAGIC_BYTES } from "./decompress.ts";
 import { openNamedPipe } from "./named-pipe.ts";
@@ -15,8 +16,11 @@ export interface InputOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Decrypt first, decompress then. */
   readonly decryption?: { readonly keyFile: string; readonly algorithm: string };
-  /** What to do with a compressed document that is cut off: `accept` gives what there is. Default `refuse`. */
-  readonly cutOff?: "refuse" | "accept";
+  /**
+   * Give what there is of a document that is damaged, and tell what is wrong with it at the end. Of one whose compression is
+   * cut off the reader must see by itself that it is not whole.
+   */
+  readonly onDamage?: (error: DataError) => void;
   /** Is shown every byte as it is stored, once and in order; it borrows the piece. */
   readonly onRead?: (piece: Buffer) => void;
 }
@@ -40,14 +44,14 @@ const READ_BYTES = 1024 * 1024;
  * Opens a file or stream for reading and finds out by its content whether it is compressed.
  *
  * An encrypted file is read twice: its authentication tag stands at the end, and nothing of it is handed out before the
- * tag has been checked. A stream can be read only once: its plain text is handed out unchecked, and the iteration ends
+ * tag has been checked, unless `onDamage` is there. A stream can be read only once: its plain text is handed out unchecked, and the iteration ends
  * with a `DataError` when the tag does not fit.
  *
  * Throws `NotFoundError` for a missing file, `FileError` for one that cannot be read, `DataError` for content that cannot
  * be decrypted or decompressed, `UsageError` for a key, passphrase or algorithm that does not work.
  */
 export async function openInput(source: InputSource, options: InputOptions): Promise<Input> {
-  const { signal, decryption } = options;
+  const { signal, decryption, onDamage } = options;
   const raw =
     "file" in source ? await openFile(source.file, signal) : openStream(source.stream, "the input stream", signal);
   try {
@@ -57,11 +61,15 @@ export async function openInput(source: InputSource, options: InputOptions): Pro
     if (isEncrypted) {
       const cipher = cipherOf(decryption.algorithm);
       const key = await readPrivateKey(decryption.keyFile, options.env, signal);
-      content = await peek(await decrypted(raw, content.whole, key, cipher));
+      content = await peek(
+        onDamage === undefined
+          ? await decrypted(raw, content.whole, key, cipher)
+          : asFarAsItGoes(decryptObject(content.whole, key, cipher), onDamage),
+      );
     }
     const compression = compressionOf(content.head);
     return {
-      bytes: compression === "none" ? content.whole : decompress(content.whole, compression, raw.name, options.cutOff),
+      bytes: compression === "none" ? content.whole : decompressed(content.whole, compression, raw.name, onDamage),
       readBytes: raw.readBytes,
       totalBytes: raw.totalBytes,
       description: describe(isEncrypted, compression),
@@ -199,6 +207,33 @@ async function decrypted(
     // Read to the end for its tag.
   }
   return decryptObject(raw.read(), key, cipher);
+}
+
+function decompressed(
+  content: AsyncGenerator<Buffer>,
+  compression: "gzip" | "zstd",
+  name: string,
+  onDamage: InputOptions["onDamage"],
+): AsyncGenerator<Buffer> {
+  if (onDamage === undefined) return decompress(content, compression, name);
+  return asFarAsItGoes(decompress(content, compression, name, "accept"), onDamage);
+}
+
+/** Ends where the content is damaged. Where nothing at all can be read, the error stays one. */
+async function* asFarAsItGoes(
+  content: AsyncGenerator<Buffer>,
+  onDamage: (error: DataError) => void,
+): AsyncGenerator<Buffer> {
+  let hasContent = false;
+  try {
+    for await (const piece of content) {
+      hasContent = true;
+      yield piece;
+    }
+  } catch (error) {
+    if (!hasContent || !(error instanceof DataError)) throw error;
+    onDamage(error);
+  }
 }
 
 /** Takes the first bytes without taking them away from `whole`. */

@@ -1,11 +1,13 @@
 import { FILE_TYPE_NAMES, FileType } from "../../volume/file-type.ts";
 import { TRASH_INODE_HIGH, TRASH_INODE_LOW } from "../../volume/inode.ts";
 import { printableName } from "../../volume/path.ts";
+import type { JsonTokens } from "./json-tokens.ts";
+import { areWords, wordsOf } from "./json-words.ts";
 
 /** The longest name (docs/spec/filesystem.md). */
 const MAX_NAME_BYTES = 255;
 
-export const MEMBER_NAMES = [
+const MEMBER_NAMES = [
   "attr",
   "entries",
   "chunks",
@@ -15,7 +17,7 @@ export const MEMBER_NAMES = [
   "posix_acl_default",
 ] as const;
 export type MemberName = (typeof MEMBER_NAMES)[number];
-export const MEMBER_BYTES: readonly Buffer[] = MEMBER_NAMES.map((name) => Buffer.from(name));
+const MEMBER_BYTES: readonly Buffer[] = MEMBER_NAMES.map((name) => Buffer.from(name));
 
 /** Members seen in an entry; null values of lists count as not seen. */
 export const ATTR = 1;
@@ -86,4 +88,29 @@ export function strayMember(mask: number, type: number): MemberName | undefined 
   if ((mask & ENTRIES) !== 0 && type !== FileType.directory) return "entries";
   if ((mask & CHUNKS) !== 0 && type !== FileType.regular) return "chunks";
   return (mask & SYMLINK) !== 0 && type !== FileType.symlink ? "symlink" : undefined;
+}
+
+/** Longer paths are shown without their middle. */
+const MAX_PATH_TEXT = 2000;
+
+/** A path for a message. */
+export function shortPath(path: string): string {
+  return path.length <= MAX_PATH_TEXT ? path : `${path.slice(0, 200)}[...]${path.slice(200 - MAX_PATH_TEXT)}`;
+}
+
+/** The names that are short enough, all that are frequent. */
+const MEMBER_WORDS = MEMBER_NAMES.slice(0, 5).map((name) => wordsOf(`"${name}":`));
+
+/** Reads the name of an entry's member, with its colon; undefined for one that is not known. */
+export function readMemberName(tokens: JsonTokens): MemberName | undefined {
+  for (let i = 0; i < MEMBER_WORDS.length; i++) {
+    const words = MEMBER_WORDS[i]!;
+    if (!areWords(tokens.view, tokens.at, words)) continue;
+    tokens.at += words.size;
+    return MEMBER_NAMES[i];
+  }
+  tokens.readKey();
+  for (let i = 0; i < MEMBER_NAMES.length; i++) if (tokens.textIs(MEMBER_BYTES[i]!)) return MEMBER_NAMES[i];
+  const lower = tokens.textValue().toLowerCase();
+  return MEMBER_NAMES.find((name) => name === lower);
 }

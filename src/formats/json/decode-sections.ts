@@ -1,3 +1,4 @@
+import type { DataError } from "../../base/errors.ts";
 import {
   BATCH_BYTES,
   BatchBuilder,
@@ -63,10 +64,12 @@ export class SectionDecoder {
   readonly #tokens: JsonTokens;
   readonly #skipper: JsonSkipper;
   readonly #warn: Warn;
-  readonly #sections: Readonly<Record<Exclude<SectionName, "Setting" | "Counters">, ElementSection>>;
+  readonly #sections: Readonly<Record<Exclude<SectionName, "Setting">, ElementSection>>;
   #name: SectionName = "Setting";
   #isOpen = false;
   #isFirst = true;
+  /** The next step passes over an element, or the whole section where it is not open. */
+  isSkipping = false;
   #builder: BatchBuilder | undefined;
   #keys = new Set<string>();
 
@@ -83,6 +86,7 @@ export class SectionDecoder {
       },
     });
     this.#sections = {
+      Counters: { kind: "counter", close: 0x7d, read: (builder) => this.#readCounter(builder) },
       Sustained: { kind: "sustained", close: 0x5d, read: (builder) => this.#readSustained(builder) },
       DelFiles: { kind: "delFile", close: 0x5d, read: (builder) => this.#readDelFile(builder) },
       Quotas: quotas("quota", U64_MAX),
@@ -96,30 +100,54 @@ export class SectionDecoder {
   begin(name: SectionName): void {
     this.#name = name;
     this.#isOpen = false;
+    this.isSkipping = false;
     this.#keys = new Set();
+  }
+
+  /**
+   * After an error that a step has thrown and the tokens were rewound: makes the next step pass over the element at hand, or
+   * over a section that is none. False where nothing can be left out: of the setting, or of what is no JSON.
+   */
+  skipElement(): boolean {
+    if (this.#name === "Setting" || this.isSkipping) return false;
+    this.isSkipping = true;
+    return true;
   }
 
   /** Runs one step; true when the section has been read. Full batches and the last one go to `into`. */
   step(into: RecordBatch[]): boolean {
     if (this.#name === "Setting") return this.#setting(into);
-    if (this.#name === "Counters") return this.#counters(into);
     const section = this.#sections[this.#name];
     if (!this.#isOpen) return this.#open(section);
     const builder = this.#builder!;
     if (!this.#element(section.close)) {
       const last = builder.take();
       if (last !== undefined) into.push(last);
+      else if (this.#name === "Counters" && !this.isSkipping) throw this.#noCounter();
+      this.isSkipping = false;
       return true;
     }
-    builder.count += section.read(builder);
+    if (this.isSkipping) this.#skip(section);
+    else builder.count += section.read(builder);
     this.#isFirst = false;
     if (builder.writer.length >= BATCH_BYTES) into.push(builder.take()!);
     return false;
   }
 
+  #skip(section: ElementSection): void {
+    if (section.close === 0x7d) this.#tokens.readKey();
+    this.#skipper.skipValue();
+    this.isSkipping = false;
+  }
+
   #open(section: ElementSection): boolean {
     const tokens = this.#tokens;
-    if (tokens.readNull()) return true;
+    if (this.isSkipping) {
+      this.#skipper.skipValue();
+      this.isSkipping = false;
+      return true;
+    }
+    if (this.#name !== "Counters" && tokens.readNull()) return true;
     const isList = section.close === 0x5d;
     if (tokens.peek() !== (isList ? 0x5b : 0x7b)) {
       const wanted = isList ? "a list" : "an object";
@@ -167,31 +195,27 @@ export class SectionDecoder {
     return true;
   }
 
-  #counters(into: RecordBatch[]): boolean {
+  #readCounter(builder: BatchBuilder): number {
     const tokens = this.#tokens;
-    const builder = new BatchBuilder("counter", 512);
-    const seen = new Set<string>();
-    tokens.readObject("it", (member) => {
-      const counter = COUNTERS_BY_MEMBER.get(member);
-      if (seen.has(member)) throw tokens.error("DECANT_E_JSON_VALUE", `it has "${member}" twice`, DAMAGE_HINT);
-      seen.add(member);
-      if (counter !== undefined) {
-        tokens.readInteger(integerField(counter.member, S64_MIN, S64_MAX));
-        packRecord("counter", builder.writer, { name: counter.name, value: tokens.signedValue() });
-        builder.commit();
-      } else if (member === OLD_COUNTER) tokens.readScalar();
-      else this.#unknown(member);
-    });
-    const batch = builder.take();
-    if (batch === undefined) {
-      throw tokens.error(
-        "DECANT_E_JSON_MISSING",
-        "it holds no counter",
-        "Without counters the file is no complete dump; take another copy",
-      );
-    }
-    into.push(batch);
-    return true;
+    tokens.readKey();
+    const member = tokens.textValue().toLowerCase();
+    if (this.#keys.has(member)) throw tokens.error("DECANT_E_JSON_VALUE", `it has "${member}" twice`, DAMAGE_HINT);
+    const counter = COUNTERS_BY_MEMBER.get(member);
+    if (counter !== undefined) {
+      tokens.readInteger(integerField(counter.member, S64_MIN, S64_MAX));
+      packRecord("counter", builder.writer, { name: counter.name, value: tokens.signedValue() });
+    } else if (member === OLD_COUNTER) tokens.readScalar();
+    else this.#unknown(member);
+    this.#keys.add(member);
+    return counter === undefined ? 0 : 1;
+  }
+
+  #noCounter(): DataError {
+    return this.#tokens.error(
+      "DECANT_E_JSON_MISSING",
+      "it holds no counter",
+      "Without counters the file is no complete dump; take another copy",
+    );
   }
 
   /** One session with the files it holds; records are only written when the object has been read. */

@@ -12,11 +12,11 @@ import {
   INODE_HINT,
   inodeProblem,
   MEMBER_BITS,
-  MEMBER_BYTES,
-  MEMBER_NAMES,
   type MemberName,
   nameProblem,
+  readMemberName,
   SYMLINK,
+  shortPath,
   strayMember,
   WRITTEN,
   XATTRS,
@@ -29,17 +29,11 @@ import { XattrReader } from "./decode-xattrs.ts";
 import type { JsonSkipper } from "./json-skip.ts";
 import type { JsonTokens } from "./json-tokens.ts";
 import { DAMAGE_HINT } from "./json-window.ts";
-import { areWords, wordsOf } from "./json-words.ts";
 
 /** A chunk list longer than this is handed on before its entry has ended; no other member may follow it then. */
 const MAX_HELD_CHUNKS_BYTES = 16 * 1024 * 1024;
 /** Directories in directories; the reference has no limit, real trees do not come near. */
 export const MAX_DEPTH = 200_000;
-/** Longer paths are shown without their middle. */
-const MAX_PATH_TEXT = 2000;
-
-/** The names that are short enough, all that are frequent. */
-const MEMBER_WORDS = MEMBER_NAMES.slice(0, 5).map((name) => wordsOf(`"${name}":`));
 
 const ROOT = 0;
 const FIRST_MEMBER = 1;
@@ -112,8 +106,7 @@ export class TreeDecoder {
   /** Path of what is being read, printable. The trash is shown where clients see it, as `/.trash`. */
   path(): string {
     const path = this.#names.path(this.#state !== FIRST_CHILD && this.#state !== NEXT_CHILD);
-    const whole = this.#section === "FSTree" ? path : path === "/" ? "/.trash" : `/.trash${path}`;
-    return whole.length <= MAX_PATH_TEXT ? whole : `${whole.slice(0, 200)}[...]${whole.slice(200 - MAX_PATH_TEXT)}`;
+    return shortPath(this.#section === "FSTree" ? path : path === "/" ? "/.trash" : `/.trash${path}`);
   }
 
   /**
@@ -127,6 +120,27 @@ export class TreeDecoder {
     this.#entrySkipper.begin(from);
     this.#state = SKIP_ENTRY;
     return true;
+  }
+
+  get isSkipping(): boolean {
+    return this.#state === SKIP_ENTRY;
+  }
+
+  /**
+   * Ends a tree that cannot be read any further, after an error that a step has thrown: directories that are open, and no more.
+   * False where not even its root was read.
+   */
+  abandon(): boolean {
+    const isInEntry = !this.#isBetweenEntries && this.#isWrittenDirectory;
+    const open = this.#masks.length + (isInEntry ? 1 : 0);
+    for (let i = 0; i < open; i++) this.#items.leave(KEEP_ACL_ID, KEEP_ACL_ID, this.#emptyXattrs());
+    this.#masks.length = 0;
+    this.#state = DONE;
+    return open > 0;
+  }
+
+  get #isBetweenEntries(): boolean {
+    return (this.#state === SKIP_ENTRY ? this.#entrySkipper.from : SKIP_FROM[this.#state]) === "child";
   }
 
   /** A directory whose entries have been read: it is ended, not left out. */
@@ -275,7 +289,7 @@ export class TreeDecoder {
       tokens.at++;
       byte = tokens.peek();
     }
-    const name = this.#fastMemberName() ?? this.#memberName();
+    const name = readMemberName(tokens);
     if (name === undefined) {
       this.#warn("unknown-member", UNKNOWN_MEMBER_TEXT, tokens.textValue());
       this.#skipper.begin();
@@ -293,25 +307,6 @@ export class TreeDecoder {
       );
     }
     this.#state = this.#readMember(name, bit);
-  }
-
-  /** A name in the layout of the reference, with its colon. */
-  #fastMemberName(): MemberName | undefined {
-    const tokens = this.#tokens;
-    for (let i = 0; i < MEMBER_WORDS.length; i++) {
-      const words = MEMBER_WORDS[i]!;
-      if (!areWords(tokens.view, tokens.at, words)) continue;
-      tokens.at += words.size;
-      return MEMBER_NAMES[i];
-    }
-    return undefined;
-  }
-
-  #memberName(): MemberName | undefined {
-    this.#tokens.readKey();
-    for (let i = 0; i < MEMBER_NAMES.length; i++) if (this.#tokens.textIs(MEMBER_BYTES[i]!)) return MEMBER_NAMES[i];
-    const lower = this.#tokens.textValue().toLowerCase();
-    return MEMBER_NAMES.find((name) => name === lower);
   }
 
   /** Reads the value and returns the state that follows. */

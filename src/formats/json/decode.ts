@@ -18,11 +18,18 @@ export interface JsonDecodeOptions {
   /** Also warn of `odd-text`: text that can be read, but that no dump has. */
   readonly strictText?: boolean;
   /**
-   * Go on behind an entry of a tree that is JSON but cannot be understood: it is left out, with everything below it, and its
-   * error given here. Where nothing can be read any more the stream ends with an error as ever, after all that was read.
+   * Go on behind what cannot be understood, as far as that is possible: it is left out, and its error given here. A document
+   * may then be without counters. Where nothing can be read any more the stream ends with an error as ever, after all that was
+   * read.
    */
-  readonly onLeftOut?: (error: DataError) => void;
+  readonly onLeftOut?: (error: DataError, what: LeftOut) => void;
 }
+
+/**
+ * What was left out: an `entry` with everything below it, a `value` before the trees (a counter, a quota, a section that is
+ * none), or `text` that is no JSON, as far as the next section.
+ */
+export type LeftOut = "entry" | "value" | "text";
 
 /** For tests. */
 export interface JsonDecodeTuning {
@@ -90,6 +97,7 @@ const IN_SECTION = 3;
 const IN_TREE = 4;
 const SKIP = 5;
 const END = 6;
+const FIND_SECTION = 7;
 
 const SECTIONS: ReadonlySet<string> = new Set([
   "Setting",
@@ -102,6 +110,9 @@ const SECTIONS: ReadonlySet<string> = new Set([
   "ChangeLog",
 ] satisfies SectionName[]);
 const REQUIRED = ["Setting", "Counters", "FSTree"] as const;
+const REQUIRED_TO_SAVE = ["Setting", "FSTree"] as const;
+/** More than the name of any section, with its quotes and what stands around it. */
+const MAX_SECTION_BYTES = 32;
 
 /** The top level of a document, as a machine that runs without waiting until it lacks data or has batches. */
 class DumpDecoder {
@@ -117,6 +128,10 @@ class DumpDecoder {
   #warnings: { kind: string; text: string; example: string | undefined }[] = [];
   #state = START;
   #section = "";
+  /** What is being passed over, or was passed over last. */
+  #leftOut: { readonly error: DataError; readonly what: LeftOut } | undefined;
+  /** What was found wrong first, in text that was passed over. */
+  #damage: DataError | undefined;
   /** Input that came before it could be judged. */
   #head: Buffer | undefined = Buffer.alloc(0);
 
@@ -166,6 +181,7 @@ class DumpDecoder {
   run(): boolean {
     try {
       while (this.#batches.length === 0 && !this.isDone) this.#step();
+      this.#noteLeftOut(this.isDone);
       return false;
     } catch (error) {
       if (error !== NEED_DATA && !this.#leaveOut(error)) throw error;
@@ -176,17 +192,60 @@ class DumpDecoder {
     }
   }
 
-  /** Makes the steps that follow pass over the entry at hand, if that is wanted and possible. */
+  /** Makes the steps that follow pass over what is at hand, if that is wanted and possible. */
   #leaveOut(error: unknown): boolean {
-    const { onLeftOut } = this.#options;
-    if (onLeftOut === undefined || this.#state !== IN_TREE || !(error instanceof DataError)) return false;
-    if (!this.#tree.skipEntry()) return false;
-    onLeftOut(error);
+    if (this.#options.onLeftOut === undefined || !(error instanceof DataError) || this.#head !== undefined)
+      return false;
+    this.#noteLeftOut();
+    if (this.#state === IN_TREE && this.#tree.skipEntry()) this.#leftOut = { error, what: "entry" };
+    else if (this.#state === IN_SECTION && this.#sections.skipElement()) this.#leftOut = { error, what: "value" };
+    else if (this.#canFindSection()) {
+      const first = this.#leftOut?.error ?? error;
+      this.#options.onLeftOut(first, "text");
+      this.#leftOut = undefined;
+      this.#damage ??= first;
+      this.#state = FIND_SECTION;
+    } else return false;
     return true;
+  }
+
+  /** Gives away what was left out, unless it is still being passed: that may fail, and more is lost then. */
+  #noteLeftOut(isEnd = false): void {
+    if (this.#leftOut === undefined || (!isEnd && (this.#tree.isSkipping || this.#sections.isSkipping))) return;
+    const { error, what } = this.#leftOut;
+    this.#leftOut = undefined;
+    this.#options.onLeftOut?.(error, what);
+  }
+
+  /** Whether reading may go on with a later section. Without the setting, or a tree that has begun, nothing can be made. */
+  #canFindSection(): boolean {
+    if (this.#state === END || this.#seen.has("Trash")) return false;
+    if (this.#state === IN_SECTION) return this.#section !== "Setting";
+    return this.#state !== IN_TREE || this.#tree.abandon();
+  }
+
+  /** Passes over text until a section begins that was not read yet. Within strings, the quotes would be escaped. */
+  #findSection(): void {
+    const tokens = this.#tokens;
+    const wanted = this.#seen.has("FSTree") ? ["Trash"] : [...SECTIONS, "FSTree", "Trash"];
+    const places = wanted
+      .filter((name) => !this.#seen.has(name))
+      // Below the tree of files, an entry may have this name.
+      .map((name) => (name === "Trash" ? '\n  "Trash": {' : `"${name}":`))
+      .map((text) => tokens.find(text))
+      .filter((at) => at >= 0);
+    if (places.length === 0) {
+      tokens.skipAllBut(MAX_SECTION_BYTES);
+      tokens.commit();
+      throw NEED_DATA;
+    }
+    tokens.skipTo(Math.min(...places));
+    this.#state = FIRST_SECTION;
   }
 
   /** Everything that was read and not given yet. */
   takeRest(): RecordBatch[] {
+    this.#noteLeftOut(true);
     const batches = this.takeBatches();
     this.#tree.takeRest(batches);
     return batches;
@@ -199,9 +258,11 @@ class DumpDecoder {
       return;
     }
     if (this.#state === END) {
+      this.#noteLeftOut(true);
       this.isDone = true;
       return;
     }
+    if (this.#state === FIND_SECTION) throw this.#damage!;
     const tokens = this.#tokens;
     tokens.skipToEnd();
     throw tokens.error(
@@ -227,6 +288,9 @@ class DumpDecoder {
       case END:
         this.#tokens.peek();
         throw this.#trailing();
+      case FIND_SECTION:
+        this.#findSection();
+        break;
       case START:
         this.#tokens.expect(0x7b, "'{'");
         this.#state = FIRST_SECTION;
@@ -250,7 +314,7 @@ class DumpDecoder {
       byte = tokens.peek();
     }
     tokens.readKey();
-    const name = tokens.textValue();
+    const name = this.#sectionName(tokens.textValue());
     const isTree = name === "FSTree" || name === "Trash";
     if (!isTree && !SECTIONS.has(name)) {
       this.#warn("unknown-member", "Members that decant does not know were skipped", name);
@@ -274,8 +338,26 @@ class DumpDecoder {
     this.#section = name;
   }
 
+  /** The name of a section; where its name is damaged, what it holds tells. */
+  #sectionName(name: string): string {
+    const isKnown = SECTIONS.has(name) || name === "FSTree" || name === "Trash";
+    if (isKnown || this.#options.onLeftOut === undefined) return name;
+    const tokens = this.#tokens;
+    const { at, line } = tokens;
+    const first = tokens.firstMember();
+    tokens.at = at;
+    tokens.line = line;
+    const tree = this.#seen.has("FSTree") ? "Trash" : "FSTree";
+    const meant = first === "attr" ? tree : first === "Name" ? "Setting" : first === "usedSpace" ? "Counters" : name;
+    if (meant === name || this.#seen.has(meant)) return name;
+    this.#warn("section-name", "Names of sections that are damaged were told by what the sections hold", name);
+    return meant;
+  }
+
   #endDocument(): void {
-    const missing = REQUIRED.filter((name) => !this.#seen.has(name));
+    const required = this.#options.onLeftOut === undefined ? REQUIRED : REQUIRED_TO_SAVE;
+    const missing = required.filter((name) => !this.#seen.has(name));
+    if (missing.length > 0 && this.#damage !== undefined) throw this.#damage;
     if (missing.length > 0) {
       throw this.#tokens.error(
         "DECANT_E_JSON_MISSING",

@@ -193,6 +193,15 @@ export class JsonTokens extends JsonWindow {
     this.textEnd = textEnd;
   }
 
+  /** Reads the name of the first member of an object if there is one, and leaves the cursor behind it. */
+  firstMember(): string | undefined {
+    if (this.peek() !== 0x7b) return undefined;
+    this.at++;
+    if (this.peek() !== 0x22) return undefined;
+    this.readString(false, "the name of a member in quotes");
+    return this.textValue();
+  }
+
   /** Reads `null` if it stands here. */
   readNull(): boolean {
     if (this.peek() !== 0x6e) return false;

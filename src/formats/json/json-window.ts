@@ -73,7 +73,23 @@ export class JsonWindow {
 
   /** Moves the cursor behind all that was read, for the message that more was expected there. */
   skipToEnd(): void {
-    for (; this.at < this.end; this.at++) if (this.buffer[this.at] === NEWLINE) this.line++;
+    this.skipTo(this.end);
+  }
+
+  /** Where in the window, from the cursor on, a text of ASCII characters begins; -1 when it does not. */
+  find(text: string): number {
+    const at = this.buffer.indexOf(text, this.at, "latin1");
+    return at + text.length <= this.end ? at : -1;
+  }
+
+  /** Moves the cursor to a place behind it. */
+  skipTo(position: number): void {
+    for (; this.at < position; this.at++) if (this.buffer[this.at] === NEWLINE) this.line++;
+  }
+
+  /** Moves the cursor to `size` bytes before the end of what was read, if that is behind it. */
+  skipAllBut(size: number): void {
+    this.skipTo(this.end - size);
   }
 
   /** Appends input; offsets into `buffer` taken before are void. Call between steps only. The chunk is copied. */
