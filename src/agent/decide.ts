@@ -18,6 +18,9 @@ export interface PastRun {
   readonly durationMs: number;
 }
 
+/** Undefined when there is none, `unknown` when nobody could look. */
+export type BackupTime = Date | undefined | "unknown";
+
 /** All that one check knows. */
 export interface CheckFacts {
   readonly now: Date;
@@ -25,8 +28,9 @@ export interface CheckFacts {
   readonly stamp: Stamp;
   /** For how long this agent has seen exactly that value, by its monotonic clock. */
   readonly stampSeenMs: number;
-  /** The begin of the newest backup in the bucket that is not damaged; undefined when there is none, `unknown` when nobody could look. */
-  readonly newestBackup: Date | undefined | "unknown";
+  /** The begin of the newest backup in the bucket that is not damaged, and of the newest that is known to be good. */
+  readonly newestBackup: BackupTime;
+  readonly newestGood: BackupTime;
   /** The stamp of a backup whose maker died while making it. */
   readonly unfinished: Date | undefined;
   /** The own last attempt, when it failed. */
@@ -71,10 +75,11 @@ export function decide(facts: CheckFacts): Decision {
 
 function needOf(facts: CheckFacts): BackupReason | Decision {
   const { failure, unfinished, stamp, intervalMs } = facts;
-  if (failure !== undefined && !isCovered(failure.begunAt, facts)) {
+  // An agent's backup counts when it was read back; what a dead one has uploaded may be anything.
+  if (failure !== undefined && !isCovered(failure.begunAt, facts.newestGood)) {
     return failure.retryInMs > 0 ? { action: "wait", reason: "retry-later", waitMs: failure.retryInMs } : "retry";
   }
-  if (unfinished !== undefined && !isCovered(unfinished, facts)) return "take-over";
+  if (unfinished !== undefined && !isCovered(unfinished, facts.newestGood)) return "take-over";
   if (stamp.kind === "none") return "first";
   if (stamp.kind === "unreadable") return graceOf("unreadable", facts);
   const ageMs = facts.now.getTime() - stamp.time.getTime();
@@ -94,8 +99,8 @@ function graceOf(reason: "unreadable" | "future", { stampSeenMs, intervalMs }: C
 }
 
 /** Whether a backup begun then or later is there; the name of one has whole seconds. */
-function isCovered(time: Date, { newestBackup }: CheckFacts): boolean {
-  return newestBackup instanceof Date && newestBackup.getTime() >= time.getTime() - 1000;
+function isCovered(time: Date, newest: BackupTime): boolean {
+  return newest instanceof Date && newest.getTime() >= time.getTime() - 1000;
 }
 
 /**
@@ -103,7 +108,7 @@ function isCovered(time: Date, { newestBackup }: CheckFacts): boolean {
  * that is still being made; the clock of its client may be slow, so that ours must have seen the stamp for a while too.
  */
 function isMissing(stamp: Date, ageMs: number, facts: CheckFacts): boolean {
-  if (facts.newestBackup === "unknown" || isCovered(stamp, facts)) return false;
+  if (facts.newestBackup === "unknown" || isCovered(stamp, facts.newestBackup)) return false;
   return ageMs >= facts.intervalMs / 2 && facts.stampSeenMs >= facts.intervalMs / 10;
 }
 

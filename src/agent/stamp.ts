@@ -1,8 +1,5 @@
 import { formatRfc3339 } from "../base/rfc3339.ts";
 
-/** The attribute of the root in which clients and agents tell when the last backup was begun (docs/spec/auto-backup.md §4). */
-export const LAST_BACKUP = "lastBackup";
-
 /** What `lastBackup` says. */
 export type Stamp =
   | { readonly kind: "none" }

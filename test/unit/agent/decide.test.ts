@@ -17,6 +17,7 @@ function facts(changes: Partial<CheckFacts> = {}): CheckFacts {
     stamp: { kind: "time", time: ago(HOUR / 2) },
     stampSeenMs: HOUR / 2,
     newestBackup: ago(HOUR / 2),
+    newestGood: ago(HOUR / 2),
     unfinished: undefined,
     failure: undefined,
     usedInodes: 1000n,
@@ -99,12 +100,17 @@ describe("a backup that was begun and is not there", () => {
     ["by name two seconds before the stamp: is another one", { newestBackup: ago(HOUR / 2 + 2000) }, backup("missing")],
     [
       "by an agent that died: is taken over at once",
-      { unfinished: ago(MINUTE), ...at(ago(MINUTE)), newestBackup: ago(HOUR), stampSeenMs: 0 },
+      { unfinished: ago(MINUTE), ...at(ago(MINUTE)), newestBackup: ago(HOUR), newestGood: ago(HOUR), stampSeenMs: 0 },
+      backup("take-over"),
+    ],
+    [
+      "by an agent that died before it had read back what it uploaded: is taken over",
+      { unfinished: ago(MINUTE), ...at(ago(MINUTE)), newestBackup: ago(MINUTE), newestGood: ago(HOUR) },
       backup("take-over"),
     ],
     [
       "by an agent that died after it was whole: is not made twice",
-      { unfinished: ago(MINUTE), ...at(ago(MINUTE)), newestBackup: ago(MINUTE) },
+      { unfinished: ago(MINUTE), ...at(ago(MINUTE)), newestBackup: ago(MINUTE), newestGood: ago(MINUTE) },
       wait("not-due", 59 * MINUTE),
     ],
   ])("%s", (_, changes, expected) => expect(decide(facts(changes))).toEqual(expected));
@@ -115,18 +121,19 @@ describe("an attempt of our own that failed", () => {
     failure: { begunAt: ago(10 * MINUTE), retryInMs },
     ...at(ago(10 * MINUTE)),
     newestBackup: ago(2 * HOUR),
+    newestGood: ago(2 * HOUR) as Date | "unknown",
   });
   test.each<[string, Partial<CheckFacts>, Decision]>([
     ["waits for its time", failed(20_000), wait("retry-later", 20_000)],
     ["is repeated then, not after a period", failed(0), backup("retry")],
     [
       "is repeated also when nobody could look into the bucket",
-      { ...failed(0), newestBackup: "unknown" },
+      { ...failed(0), newestBackup: "unknown", newestGood: "unknown" },
       backup("retry"),
     ],
     [
       "needs no repetition when somebody else has made one",
-      { ...failed(0), newestBackup: ago(MINUTE) },
+      { ...failed(0), newestBackup: ago(MINUTE), newestGood: ago(MINUTE) },
       wait("not-due", 50 * MINUTE),
     ],
     [
