@@ -2,6 +2,7 @@ import { describe, test } from "vitest";
 import { Bench, type EngineHarness } from "./engine-harness.ts";
 import { abortCases, roundTripCases, selectionCases } from "./engine-read-cases.ts";
 import { loaderCases, targetCases, volumeCases } from "./engine-write-cases.ts";
+import { xattrCases } from "./engine-xattr-cases.ts";
 
 /**
  * The contract of src/engines/engine.ts as tests, the same for every engine. `harness` is undefined where the engine's
@@ -16,6 +17,7 @@ export function describeEngine(name: string, harness: EngineHarness | undefined)
     };
     describe("finds what a target holds", () => targetCases(it, fresh));
     describe("creates and changes volumes", () => volumeCases(it, fresh));
+    describe("compares and sets attributes of the root", () => xattrCases(it, fresh));
     describe("loads a volume", () => loaderCases(it, fresh));
     describe("gives back what was loaded", () => roundTripCases(it, fresh));
     describe("reads a part of a volume", () => selectionCases(it, fresh));

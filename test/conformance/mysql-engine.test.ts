@@ -1,6 +1,6 @@
 import { databaseOf } from "../support/database-of.ts";
 import { requireMysql } from "../support/mysql-server.ts";
-import { readMysqlCatalog, readMysqlTables } from "../support/mysql-tables.ts";
+import { readMysqlCatalog, readMysqlChangeLog, readMysqlTables } from "../support/mysql-tables.ts";
 import { describeEngine } from "./engine-suite.ts";
 
 const server = await requireMysql();
@@ -16,6 +16,7 @@ describeEngine(
       catalog: await readMysqlCatalog(server, databaseOf(address)),
       tables: await readMysqlTables(server, databaseOf(address)),
     }),
+    changeLog: (address) => readMysqlChangeLog(server, databaseOf(address)),
     occupy: async (address) => {
       await server.query("CREATE TABLE something_else (a INT)", databaseOf(address));
     },

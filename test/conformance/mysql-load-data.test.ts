@@ -9,7 +9,7 @@ import { packBatch } from "../../src/volume/records.ts";
 import { databaseOf } from "../support/database-of.ts";
 import { type PrivateMysqlServer, requireMysqlProgram, startMysql } from "../support/mysql-server.ts";
 import { type Answer, fileRequest, MysqlStatementProxy, refusal } from "../support/mysql-statement-proxy.ts";
-import { readMysqlCatalog, readMysqlTables } from "../support/mysql-tables.ts";
+import { readMysqlCatalog, readMysqlChangeLog, readMysqlTables } from "../support/mysql-tables.ts";
 import { failureOf, NEW_VOLUME, never } from "./engine-harness.ts";
 import { attribute, type RecordSet, SAMPLE_SETTING, sampleRecords, toBatches } from "./engine-records.ts";
 import { describeEngine } from "./engine-suite.ts";
@@ -70,6 +70,7 @@ describeEngine(
       catalog: await readMysqlCatalog(unwilling, databaseOf(address)),
       tables: await readMysqlTables(unwilling, databaseOf(address)),
     }),
+    changeLog: (address) => readMysqlChangeLog(unwilling, databaseOf(address)),
     occupy: async (address) => {
       await unwilling.query("CREATE TABLE something_else (a INT)", databaseOf(address));
     },

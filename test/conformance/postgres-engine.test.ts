@@ -14,6 +14,10 @@ function harness(server: PostgresServer): EngineHarness {
       catalog: await readPostgresCatalog(address),
       tables: await readPostgresTables(address, ""),
     }),
+    changeLog: async (address) => {
+      const entries = await server.psql(databaseOf(address), "SELECT entry FROM jfs_change_log ORDER BY id");
+      return entries.trim().split("\n");
+    },
     occupy: async (address) => {
       await server.psql(databaseOf(address), "CREATE TABLE something_else (a integer)");
     },

@@ -17,14 +17,19 @@ describeEngine(
       return server.url(DATABASE);
     },
     fingerprint: readRedisJsonl,
-    occupy: (address) => withClient(address, (client) => client.set("something else", "1")),
+    changeLog: readChangeLog,
+    occupy: async (address) => void (await withClient(address, (client) => client.set("something else", "1"))),
   },
 );
 
-async function withClient(url: string, work: (client: Redis) => Promise<unknown>): Promise<void> {
+function readChangeLog(url: string): Promise<string[]> {
+  return withClient(url, (client) => client.lrange("txnLog", 0, -1));
+}
+
+async function withClient<T>(url: string, work: (client: Redis) => Promise<T>): Promise<T> {
   const client = new Redis(url);
   try {
-    await work(client);
+    return await work(client);
   } finally {
     client.disconnect();
   }

@@ -37,3 +37,9 @@ export async function readMysqlCatalog(server: MysqlServer, database: string): P
   }
   return statements;
 }
+
+/** The entries of a volume's change log, in their order. */
+export async function readMysqlChangeLog(server: MysqlServer, database: string): Promise<string[]> {
+  const rows = await server.query("SELECT entry FROM jfs_change_log ORDER BY id", database);
+  return rows.map(([entry]) => String(entry));
+}
