@@ -62,7 +62,7 @@ export async function convert(request: ConvertRequest, context: OperationContext
     request.source,
     request.decryption,
     context,
-    damage === SOUND ? undefined : (error) => noteContainer(findings, error),
+    damage === SOUND ? {} : { onDamage: (error) => noteContainer(findings, error) },
   );
   try {
     const format = request.format ?? source.format;
@@ -118,9 +118,9 @@ const SOUND: Damage = { error: undefined, isDocumentDamaged: false };
  */
 async function findDamage({ source, decryption }: ConvertRequest, context: OperationContext): Promise<Damage> {
   if (!("file" in source) || (await canReadOnce(source.file))) return { error: undefined, isDocumentDamaged: true };
-  const read = async (onDamage?: (error: DataError) => void): Promise<DataError | undefined> => {
+  const read = async (watch: { onDamage?: () => void }): Promise<DataError | undefined> => {
     try {
-      const dump = await openDumpFile(source, decryption, context, onDamage);
+      const dump = await openDumpFile(source, decryption, context, watch);
       try {
         const records = decodeDump(dump.format, dump.bytes, new FindingList(), context.signal);
         for await (const batch of records) if (batch.kind === "tree") recycle(batch.bytes);
@@ -133,9 +133,9 @@ async function findDamage({ source, decryption }: ConvertRequest, context: Opera
       throw error;
     }
   };
-  const error = await read();
+  const error = await read({});
   if (error === undefined) return SOUND;
-  return { error, isDocumentDamaged: (await read(() => undefined)) !== undefined };
+  return { error, isDocumentDamaged: (await read({ onDamage: () => undefined })) !== undefined };
 }
 
 /** Notes what has left no trace in the records: the end of a checksum that is missing, the name of a section. */

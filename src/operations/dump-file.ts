@@ -2,7 +2,7 @@ import type { Readable } from "node:stream";
 import type { DataError } from "../base/errors.ts";
 import type { Progress } from "../base/progress.ts";
 import { decodeBinaryDump } from "../formats/binary/decode.ts";
-import { type Input, openInput } from "../formats/container/input.ts";
+import { type Input, type InputOptions, openInput } from "../formats/container/input.ts";
 import { isEncryptedFile } from "../formats/container/sniff.ts";
 import { type DumpFormat, detectDumpFormat } from "../formats/dump-format.ts";
 import { decodeJsonDump, type LeftOut } from "../formats/json/decode.ts";
@@ -33,24 +33,16 @@ export interface DumpFile {
   close(): Promise<void>;
 }
 
-/**
- * Opens a dump and tells its format by content. A file is decrypted when it is encrypted, a stream always when a key is given.
- * `onDamage`: see `openInput`, which says what is thrown.
- */
+/** Opens a dump and tells its format by content. A file is decrypted when it is encrypted, a stream always when a key is given. */
 export async function openDumpFile(
   source: DumpSource,
   decryption: Decryption | undefined,
   context: OperationContext,
-  onDamage?: (error: DataError) => void,
+  watch: Pick<InputOptions, "onDamage" | "onRead"> = {},
 ): Promise<DumpFile> {
   const { signal, env, progress } = context;
   const isEncrypted = decryption !== undefined && (!("file" in source) || (await isEncryptedFile(source.file)));
-  const input = await openInput(source, {
-    signal,
-    env,
-    ...(onDamage === undefined ? {} : { onDamage }),
-    ...(isEncrypted ? { decryption } : {}),
-  });
+  const input = await openInput(source, { signal, env, ...watch, ...(isEncrypted ? { decryption } : {}) });
   const name = "file" in source ? source.file : "STDIN";
   try {
     const { format, bytes } = await detectDumpFormat(input.bytes);
@@ -74,15 +66,17 @@ export interface DecodeDumpOptions {
   readonly keepGoing?: boolean;
   /** Length of the document, where it is known; see `BinaryDecodeOptions`. */
   readonly totalBytes?: number | undefined;
+  /** See `JsonDecodeOptions`. */
+  readonly strictText?: boolean;
 }
 
 /** Records of a dump's document: in tree order from JSON, flat from a binary one. */
 export function decodeDump(
   format: DumpFormat,
   bytes: AsyncIterable<Buffer>,
-  findings: FindingList,
+  findings: Pick<FindingList, "addOther">,
   signal: AbortSignal,
-  { keepGoing = false, totalBytes }: DecodeDumpOptions = {},
+  { keepGoing = false, totalBytes, strictText = false }: DecodeDumpOptions = {},
 ): RecordStream {
   if (format === "binary") {
     return decodeBinaryDump(bytes, {
@@ -94,6 +88,7 @@ export function decodeDump(
   }
   return decodeJsonDump(bytes, {
     signal,
+    strictText,
     onWarning: (kind, text, example) =>
       findings.addOther(kind, text, false, example === undefined ? undefined : () => example),
     ...(keepGoing ? { onLeftOut: (error, what) => noteLeftOut(findings, what, error) } : {}),
@@ -107,7 +102,7 @@ const LEFT_OUT: Readonly<Record<LeftOut | "record", string>> = {
   text: "Text that is damaged was passed over: everything in it, to the next section, is lost",
 };
 
-function noteLeftOut(findings: FindingList, what: LeftOut | "record", error: DataError): void {
+function noteLeftOut(findings: Pick<FindingList, "addOther">, what: LeftOut | "record", error: DataError): void {
   findings.addOther("left-out", LEFT_OUT[what], true, () => error.message);
 }
 

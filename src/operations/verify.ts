@@ -1,24 +1,23 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import type { Readable } from "node:stream";
 import { DataError, type DataLocation } from "../base/errors.ts";
-import { decodeBinaryDump } from "../formats/binary/decode.ts";
-import { type Input, openInput } from "../formats/container/input.ts";
+import type { Input } from "../formats/container/input.ts";
 import { compressionOfName } from "../formats/container/output.ts";
-import { type DumpFormat, detectDumpFormat } from "../formats/dump-format.ts";
-import { decodeJsonDump } from "../formats/json/decode.ts";
+import type { DumpFormat } from "../formats/dump-format.ts";
 import { type Problem, type ProblemKind, ProblemList } from "../tree/check-problems.ts";
 import { type CheckedVolume, checkFlatVolume, checkTreeVolume } from "../tree/check-volume.ts";
+import { FindingList } from "../volume/findings.ts";
 import type { RecordStream } from "../volume/records.ts";
 import type { OperationContext } from "./context.ts";
+import { type Decryption, type DumpFile, type DumpSource, decodeDump, openDumpFile } from "./dump-file.ts";
 import { type Manifest, manifestOf, readManifest } from "./manifest.ts";
 import type { RecordCounts } from "./report.ts";
 
 export interface VerifyRequest {
   /** File to read, or a stream (stdin). Format and compression are told by content. */
-  readonly source: { readonly file: string } | { readonly stream: Readable };
-  /** Decrypt the file first; pass phrase in `JFS_RSA_PASSPHRASE`. */
-  readonly decryption?: { readonly keyFile: string; readonly algorithm: string };
+  readonly source: DumpSource;
+  /** For a file that is encrypted; pass phrase in `JFS_RSA_PASSPHRASE`. */
+  readonly decryption?: Decryption;
   /** Manifest to compare with; default: the one beside the file, if there is one. */
   readonly manifest?: string;
   /** Take what may come from clients that were writing for damage too. */
@@ -130,39 +129,17 @@ class VerifyRun {
   }
 
   async #check(onRead: ((piece: Buffer) => void) | undefined): Promise<CheckedVolume> {
-    const { progress } = this.#context;
-    const input = await this.#open(onRead);
-    try {
-      this.container = input.description;
-      this.#checkName(input.description);
-      const reading = progress.begin(
-        "Reading the dump",
-        input.totalBytes === undefined ? {} : { bytes: input.totalBytes },
-      );
-      const { format, bytes } = await detectDumpFormat(
-        counted(input.bytes, () => {
-          this.readBytes = input.readBytes();
-          reading.bytes = this.readBytes;
-        }),
-      );
-      this.format = format;
-      const checked = await (format === "json" ? this.#checkJson(bytes) : this.#checkBinary(bytes, input));
-      progress.end(reading);
-      return checked;
-    } finally {
-      await input.close();
-    }
-  }
-
-  #open(onRead: ((piece: Buffer) => void) | undefined): Promise<Input> {
     const { source, decryption } = this.#request;
-    const { signal, env } = this.#context;
-    return openInput(source, {
-      signal,
-      env,
-      ...(decryption === undefined ? {} : { decryption }),
-      ...(onRead === undefined ? {} : { onRead }),
-    });
+    const dump = await openDumpFile(source, decryption, this.#context, onRead === undefined ? {} : { onRead });
+    try {
+      this.container = dump.description;
+      this.format = dump.format;
+      this.#checkName(dump.description);
+      return await (dump.format === "json" ? this.#checkJson(dump) : this.#checkBinary(dump));
+    } finally {
+      this.readBytes = dump.readBytes();
+      await dump.close();
+    }
   }
 
   #checkName(container: Input["description"]): void {
@@ -173,37 +150,32 @@ class VerifyRun {
     if (named !== content) this.#problems.add("compression-name", () => ({ detail: `its content is ${container}` }));
   }
 
-  #checkJson(bytes: AsyncIterable<Buffer>): Promise<CheckedVolume> {
+  #checkJson(dump: DumpFile): Promise<CheckedVolume> {
     const { memory, signal } = this.#context;
     const problems = this.#problems;
-    const records = decodeJsonDump(bytes, {
-      signal,
-      strictText: true,
-      onWarning: (kind, text, example) => {
-        const known = WARNINGS[kind];
-        if (known === "checked") return;
-        const detail = known === undefined ? `${text}: ${example}` : example;
-        problems.add(known ?? "odd-text", detail === undefined ? undefined : () => ({ detail }));
-      },
-    });
-    const isRepeatable = "file" in this.#request.source;
-    return checkTreeVolume(records, {
+    const addOther = (kind: string, text: string, _loss: boolean, example?: () => string): void => {
+      const known = WARNINGS[kind];
+      if (known === "checked") return;
+      const shown = example?.();
+      const detail = known === undefined ? `${text}: ${shown}` : shown;
+      problems.add(known ?? "odd-text", detail === undefined ? undefined : () => ({ detail }));
+    };
+    return checkTreeVolume(decodeDump("json", dump.bytes, { addOther }, signal, { strictText: true }), {
       ...memory,
       signal,
       problems,
-      ...(isRepeatable ? { readAgain: () => this.#readJsonAgain() } : {}),
+      ...(dump.totalBytes === undefined ? {} : { readAgain: () => this.#readAgain() }),
     });
   }
 
   /** For the paths of what only shows at the end. */
-  async *#readJsonAgain(): RecordStream {
-    const phase = this.#context.progress.begin("Looking up paths");
-    const input = await this.#open(undefined);
+  async *#readAgain(): RecordStream {
+    const { source, decryption } = this.#request;
+    const dump = await openDumpFile(source, decryption, this.#context);
     try {
-      yield* decodeJsonDump(input.bytes, { signal: this.#context.signal, onWarning: () => undefined });
+      yield* decodeDump(dump.format, dump.bytes, new FindingList(), this.#context.signal);
     } finally {
-      await input.close();
-      this.#context.progress.end(phase);
+      await dump.close();
     }
   }
 
@@ -216,14 +188,11 @@ class VerifyRun {
     }
   }
 
-  #checkBinary(bytes: AsyncIterable<Buffer>, input: Input): Promise<CheckedVolume> {
+  #checkBinary(dump: DumpFile): Promise<CheckedVolume> {
     const { memory, signal, progress } = this.#context;
-    const isPlain = input.description === "plain" && input.totalBytes !== undefined;
-    const records = decodeBinaryDump(bytes, {
-      signal,
-      onNote: () => undefined, // every record is looked at again, with its path
-      ...(isPlain ? { totalBytes: input.totalBytes } : {}),
-    });
+    const totalBytes = dump.description === "plain" ? dump.totalBytes : undefined;
+    // Every record is looked at again, with its path.
+    const records = decodeDump("binary", dump.bytes, { addOther: () => undefined }, signal, { totalBytes });
     return checkFlatVolume(this.#withoutFooterDamage(records), {
       ...memory,
       signal,
@@ -269,12 +238,4 @@ function compareManifest(
   if (uuid !== undefined && uuid !== manifest.volume.uuid) {
     problems.add("manifest-volume", () => ({ detail: `${manifest.volume.name} (${manifest.volume.uuid})` }));
   }
-}
-
-async function* counted(bytes: AsyncIterable<Buffer>, onPiece: () => void): AsyncGenerator<Buffer> {
-  for await (const piece of bytes) {
-    onPiece();
-    yield piece;
-  }
-  onPiece();
 }
