@@ -1,6 +1,6 @@
 import { viewOf } from "../base/bytes.ts";
 import { InternalError } from "../base/errors.ts";
-import { BatchBuilder, type FlatKind, type RecordBatch, type RecordStream } from "../volume/records.ts";
+import { BatchBuilder, type FlatKind, type RecordBatch } from "../volume/records.ts";
 import type { NodeRepair } from "./link-table.ts";
 import { discard, OrderedBatches } from "./ordered-batches.ts";
 import { compareRecords, RECORD_LAYOUTS, type RecordLayout } from "./record-layout.ts";
@@ -96,17 +96,6 @@ export class KindOrder {
       sorting = Math.max(sorting, sorter.sortingBytes);
     }
     return held + sorting;
-  }
-}
-
-/** Batches in the order of `KindOrder`, as one stream. */
-export async function* kindOrder(records: RecordStream, options: KindOrderOptions): AsyncGenerator<RecordBatch> {
-  const order = new KindOrder(options);
-  try {
-    for await (const batch of records) order.add(batch);
-    yield* order.drain();
-  } finally {
-    order.close();
   }
 }
 

@@ -1,6 +1,6 @@
 import { tmpdir } from "node:os";
 import { describe, expect, test } from "vitest";
-import { KindOrder, kindOrder } from "../../../src/tree/kind-order.ts";
+import { KindOrder } from "../../../src/tree/kind-order.ts";
 import { TRASH_INODE } from "../../../src/volume/inode.ts";
 import {
   type FlatKind,
@@ -89,10 +89,13 @@ function isInOrder(kind: FlatKind, records: readonly RecordTypes[FlatKind][]): b
 
 async function collect(batches: readonly RecordBatch[], maxBytes: number): Promise<RecordBatch[]> {
   const copies = batches.map((batch) => ({ ...batch, bytes: Buffer.from(batch.bytes) }));
-  const ordered: RecordBatch[] = [];
-  const options = { kinds: KINDS, maxBytes, tmpDir: tmpdir() };
-  for await (const batch of kindOrder(streamOf(copies), options)) ordered.push(batch);
-  return ordered;
+  const order = new KindOrder({ kinds: KINDS, maxBytes, tmpDir: tmpdir() });
+  try {
+    for (const batch of copies) order.add(batch);
+    return [...order.drain()];
+  } finally {
+    order.close();
+  }
 }
 
 describe("the order of kinds", () => {
