@@ -27,7 +27,7 @@ export function cliReference(commands: readonly CommandSpec[], globals: readonly
     "",
     "| command | |",
     "|---|---|",
-    ...commands.map((spec) => `| [\`${spec.name}\`](#${spec.name}) | ${spec.summary} |`),
+    ...commands.map((spec) => `| [\`${spec.name}\`](#${spec.name.replaceAll(" ", "-")}) | ${spec.summary} |`),
     "",
     "## Global options",
     "",

@@ -22,9 +22,18 @@ export interface OptionSpec {
   readonly hidden?: boolean;
 }
 
+/** Commands that have a word in common, which is the name of the group. */
+export interface CommandGroup {
+  readonly name: string;
+  readonly summary: string;
+  readonly description: string;
+}
+
 /** One command: what it accepts, what its help says, what it does. Help pages and docs/cli.md are made from it. */
 export interface CommandSpec {
+  /** One word, or that of the group and another one. */
   readonly name: string;
+  readonly group?: CommandGroup;
   /** One line for the list of commands. */
   readonly summary: string;
   /** Paragraphs for its own page. */

@@ -1,4 +1,10 @@
 import type { CommandSpec } from "./command-spec.ts";
+import { backupCommand } from "./commands/backup.ts";
+import { backupsFetchCommand } from "./commands/backups-fetch.ts";
+import { backupsListCommand, backupsShowCommand } from "./commands/backups-list.ts";
+import { backupsConfirmCommand, backupsPinCommand, backupsUnpinCommand } from "./commands/backups-mark.ts";
+import { backupsPruneCommand } from "./commands/backups-prune.ts";
+import { backupsVerifyCommand } from "./commands/backups-verify.ts";
 import { configCommand } from "./commands/config.ts";
 import { convertCommand } from "./commands/convert.ts";
 import { diffCommand } from "./commands/diff.ts";
@@ -18,6 +24,15 @@ export const COMMANDS: readonly CommandSpec[] = [
   verifyCommand,
   diffCommand,
   convertCommand,
+  backupCommand,
+  backupsListCommand,
+  backupsShowCommand,
+  backupsVerifyCommand,
+  backupsFetchCommand,
+  backupsPinCommand,
+  backupsUnpinCommand,
+  backupsConfirmCommand,
+  backupsPruneCommand,
   formatCommand,
   configCommand,
   statusCommand,

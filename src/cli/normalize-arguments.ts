@@ -18,7 +18,7 @@ export function normalizeArguments(
   globals: readonly OptionSpec[],
 ): string[] {
   const globalTable = optionTable(globals);
-  const command = commands.find((spec) => spec.name === commandName(argv, globalTable));
+  const command = findCommand(argumentsOf(argv, globalTable), commands);
   const table = command === undefined ? globalTable : optionTable([...globals, ...command.options]);
   const normalized: string[] = [];
   for (let i = 0; i < argv.length; i++) {
@@ -53,14 +53,20 @@ export function longName(option: OptionSpec): string {
   return /--([\w-]+)/.exec(option.flags)![1]!;
 }
 
-/** The first argument that is neither an option nor the value of one. */
-function commandName(argv: readonly string[], table: ReadonlyMap<string, KnownOption>): string | undefined {
+/** The arguments that are neither options nor the values of some, as far as they can be told before the command is known. */
+function argumentsOf(argv: readonly string[], table: ReadonlyMap<string, KnownOption>): string[] {
+  const found: string[] = [];
   for (let i = 0; i < argv.length; i++) {
     const token = readToken(argv[i]!, table);
     if (token?.option.takesValue === true && token.value === undefined) i++;
-    else if (token === undefined && !argv[i]!.startsWith("-")) return argv[i];
+    else if (token === undefined && !argv[i]!.startsWith("-")) found.push(argv[i]!);
   }
-  return undefined;
+  return found;
+}
+
+/** The command that arguments begin with: a word, or two for one of a group. */
+export function findCommand(args: readonly string[], commands: readonly CommandSpec[]): CommandSpec | undefined {
+  return commands.find(({ name }) => name === args[0] || name === `${args[0]} ${args[1]}`);
 }
 
 function readToken(

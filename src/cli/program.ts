@@ -1,8 +1,8 @@
 import { Command, CommanderError, Option } from "commander";
 import { UsageError } from "../base/errors.ts";
-import type { CommandSpec, OptionSpec } from "./command-spec.ts";
+import type { CommandGroup, CommandSpec, OptionSpec } from "./command-spec.ts";
 import { EXIT_CODE_MEANINGS } from "./exit-code.ts";
-import { longName } from "./normalize-arguments.ts";
+import { findCommand, longName } from "./normalize-arguments.ts";
 import { OptionValues } from "./option-values.ts";
 
 /** What the arguments ask for. */
@@ -31,7 +31,7 @@ export function parseArguments(argv: readonly string[], parts: ProgramParts): Pa
     parsed = result;
   });
   try {
-    program.parse([...argv], { from: "user" });
+    program.parse(helpOfGroup(argv, parts.commands) ?? [...argv], { from: "user" });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0 || error.code === "commander.help") return { kind: "help", text: printed.join("") };
@@ -40,6 +40,13 @@ export function parseArguments(argv: readonly string[], parts: ProgramParts): Pa
   if (parsed !== undefined) return parsed;
   program.outputHelp();
   return { kind: "help", text: printed.join("") };
+}
+
+/** `help backups list` as `backups list --help`: the parser's own help command knows one word only. */
+function helpOfGroup(argv: readonly string[], commands: readonly CommandSpec[]): string[] | undefined {
+  const [first, ...words] = argv.filter((argument) => !argument.startsWith("-"));
+  const spec = first === "help" ? findCommand(words, commands) : undefined;
+  return spec?.group === undefined ? undefined : [...spec.name.split(" "), "--help"];
 }
 
 function buildProgram(parts: ProgramParts, printed: string[], done: (result: ParsedArguments) => void): Command {
@@ -60,7 +67,8 @@ function buildProgram(parts: ProgramParts, printed: string[], done: (result: Par
 }
 
 function addCommand(program: Command, spec: CommandSpec, done: (result: ParsedArguments) => void): void {
-  const command = program.command(spec.name).summary(spec.summary).description(spec.description);
+  const parent = spec.group === undefined ? program : groupOf(program, spec.group);
+  const command = parent.command(spec.name.split(" ").at(-1)!).summary(spec.summary).description(spec.description);
   command.usage(usageLine(spec)).allowExcessArguments(false);
   for (const argument of spec.arguments) {
     command.argument(argument.required ? `<${argument.name}>` : `[${argument.name}]`, argument.description);
@@ -71,6 +79,14 @@ function addCommand(program: Command, spec: CommandSpec, done: (result: ParsedAr
     const options = new OptionValues(command.optsWithGlobals());
     done({ kind: "command", spec, args: command.args, options });
   });
+}
+
+/** The command of a group, whose commands stand below it; made with the first of them. */
+function groupOf(program: Command, { name, summary, description }: CommandGroup): Command {
+  const known = program.commands.find((command) => command.name() === name);
+  if (known !== undefined) return known;
+  const group = program.command(name).summary(summary).description(description).usage("COMMAND [options] [arguments]");
+  return group.addHelpText("after", `\nRun decant ${name} COMMAND --help for the options of one and examples.\n`);
 }
 
 /** Every flag also gets a hidden negation, for `--flag=false`. */
@@ -87,6 +103,7 @@ function addOptions(command: Command, options: readonly OptionSpec[]): void {
 function subcommandTerm(command: Command): string {
   return [
     command.name(),
+    ...(command.commands.length === 0 ? [] : ["COMMAND"]),
     ...command.registeredArguments.map((argument) => (argument.required ? argument.name() : `[${argument.name()}]`)),
   ].join(" ");
 }
@@ -109,32 +126,28 @@ function helpTail(given: CommandSpec["examples"]): string {
 }
 
 function usageError(error: CommanderError, argv: readonly string[], commands: readonly CommandSpec[]): UsageError {
-  const spec = commands.find((candidate) => argv.includes(candidate.name));
+  const words = argv.filter((argument) => argument === "-" || !argument.startsWith("-"));
+  const spec = findCommand(words, commands);
   const [first = "", ...rest] = error.message.replace(/^error: /, "").split("\n");
   const suggestion = rest.join(" ").replace(/^\((.*)\)$/, "$1");
   const usage = spec === undefined ? "Run decant --help" : `Usage: decant ${spec.name} ${usageLine(spec)}`;
   const hint = suggestion === "" ? usage : suggestion;
-  return new UsageError("DECANT_E_USAGE", argumentCountMessage(error, spec, argv) ?? capitalize(first), {
+  return new UsageError("DECANT_E_USAGE", argumentCountMessage(error, spec, words.length) ?? capitalize(first), {
     cause: error,
     hint,
   });
 }
 
 /** The reference's sentences for too few and too many arguments. */
-function argumentCountMessage(
-  error: CommanderError,
-  spec: CommandSpec | undefined,
-  argv: readonly string[],
-): string | undefined {
+function argumentCountMessage(error: CommanderError, spec: CommandSpec | undefined, words: number): string | undefined {
   if (spec === undefined) return undefined;
   if (error.code === "commander.missingArgument") {
     const needed = spec.arguments.filter((argument) => argument.required).length;
     return `This command requires at least ${needed} arguments`;
   }
   if (error.code === "commander.excessArguments") {
-    const given = argv.filter((argument) => argument === "-" || !argument.startsWith("-"));
-    given.splice(given.indexOf(spec.name), 1);
-    return `This command accept at most ${spec.arguments.length} arguments but got ${given.length}`;
+    const given = words - spec.name.split(" ").length;
+    return `This command accept at most ${spec.arguments.length} arguments but got ${given}`;
   }
   return undefined;
 }

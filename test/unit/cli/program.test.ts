@@ -91,16 +91,44 @@ describe("help", () => {
   test.each([[[]], [["--help"]], [["help"]], [["--json"]]])("%j prints the list of commands", (argv) => {
     const parsed = parse(...argv);
     expect(parsed.kind).toBe("help");
-    for (const { name, summary } of COMMANDS) {
+    for (const { name, summary } of COMMANDS.map((spec) => spec.group ?? spec)) {
       expect((parsed as { text: string }).text).toMatch(new RegExp(`^  ${name} .*${summary}$`, "m"));
     }
+  });
+
+  const GROUPED = COMMANDS.filter(({ group }) => group !== undefined);
+
+  test.each([[["backups"]], [["backups", "--help"]], [["help", "backups"]]])("%j prints those of the group", (argv) => {
+    const { text } = parse(...argv) as { text: string };
+    expect(text).toContain("Usage: decant backups COMMAND");
+    for (const { name, summary } of GROUPED) {
+      expect(text).toMatch(new RegExp(`^  ${name.split(" ")[1]} .*${summary}$`, "m"));
+    }
+  });
+
+  test("a word that is no command of a group is corrected", () => {
+    const error = usageError("backups", "lst", "URL");
+    expect([error.message, error.hint]).toEqual(["Unknown command 'lst'", "Did you mean list?"]);
+  });
+
+  test("a command of a group takes options of its own and global ones", () => {
+    const { spec, args, options } = parseCommand("--json", "backups", "prune", "URL", "--policy", "all=2d", "-dry-run");
+    expect([spec.name, args, options.text("policy"), options.flag("dry-run"), options.flag("json")]).toEqual([
+      "backups prune",
+      ["URL"],
+      "all=2d",
+      true,
+      true,
+    ]);
+    expect(usageError("backups", "list", "a", "b").message).toBe("This command accept at most 1 arguments but got 2");
   });
 
   test.each(COMMANDS.map((spec) => [spec.name, spec] as const))(
     "%s has a page with all that it takes",
     (name, spec) => {
-      const { text } = parse(name, "--help") as { text: string };
-      expect(text).toBe((parse("help", name) as { text: string }).text);
+      const words = name.split(" ");
+      const { text } = parse(...words, "--help") as { text: string };
+      expect(text).toBe((parse("help", ...words) as { text: string }).text);
       expect(text).toContain(`Usage: decant ${name} [options]`);
       for (const option of spec.options) if (option.hidden !== true) expect(text).toContain(option.flags);
       for (const example of spec.examples) expect(text).toContain(`$ ${example.command}`);
