@@ -21,7 +21,8 @@ export interface ObjectStorage {
 
   /**
    * Writes an object of any size, or replaces it. It appears under its key only when it is whole and durable; after an error,
-   * also one of `pieces`, or an abort nothing of it stays behind and what was there before is untouched. A piece is borrowed
+   * also one of `pieces`, or an abort nothing of it stays behind and what was there before is untouched; only when the answer to the very last request is lost, the
+   * whole object may be there all the same. A piece is borrowed
    * until the next one is asked for; of an S3 object a few parts of 8 MiB and more are held in memory, of others one piece.
    * `bytes` is the size as stored, which `head` then tells too: that of the encrypted object where the volume is encrypted.
    */

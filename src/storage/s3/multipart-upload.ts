@@ -20,6 +20,8 @@ const LARGE_PART_BYTES = 32 * 1024 * 1024;
 const MARK = "decant-upload";
 
 const CLEAN_UP_TIMEOUT_MS = 30_000;
+/** Before each try; the last ones are only needed while a server does not say that there is no such upload any more. */
+const TAKE_BACK_PAUSES_MS = [0, 100, 1000, 3000];
 
 export interface UploadTarget {
   readonly key: string;
@@ -45,12 +47,15 @@ export async function uploadParts(
   const created = await bucket.run("write", target.key, signal, (client, options) =>
     client.send(new CreateMultipartUploadCommand(head), options),
   );
+  if (created.UploadId === undefined) {
+    throw new StorageError("DECANT_E_OBJECT_STORAGE", `Cannot write ${bucket.nameOf(target.key)}: no upload was begun`);
+  }
   const upload = { ...place, UploadId: created.UploadId };
   try {
     const sent = await sendParts(bucket, target, upload, parts, signal);
     await complete(bucket, target.key, upload, sent.etags, signal).catch(async (error: unknown) => {
       // The server may have done it, and its answer was lost; a repetition then finds no such upload.
-      const found = signal.aborted ? undefined : await findOwn(bucket, target.key, mark, signal);
+      const found = await findOwn(bucket, target.key, mark, signal).catch(() => undefined);
       if (found === undefined) throw error;
     });
     await verify(bucket, target.key, mark, sent.bytes, signal);
@@ -64,10 +69,10 @@ export async function uploadParts(
 interface Upload {
   readonly Bucket: string;
   readonly Key: string;
-  readonly UploadId: string | undefined;
+  readonly UploadId: string;
 }
 
-/** Tags of the parts, and the size of them all. The first failure ends the others. */
+/** Tags of the parts, and the size of them all. The first part that fails ends the others. */
 async function sendParts(
   bucket: S3Bucket,
   { key, free }: UploadTarget,
@@ -105,9 +110,8 @@ async function sendParts(
     await Promise.all(inFlight);
     return { etags, bytes };
   } catch (error) {
-    failure.abort(error);
     await Promise.allSettled(inFlight); // a part that arrives after the upload was taken back would stay
-    throw failure.signal.reason;
+    throw failure.signal.aborted ? failure.signal.reason : error;
   }
 }
 
@@ -160,19 +164,27 @@ async function findOwn(
   }
 }
 
+/** Parts whose requests were ended may still be on their way into the upload, so that taking it back once is not enough. */
 async function takeBack(bucket: S3Bucket, target: UploadTarget, upload: Upload): Promise<void> {
-  try {
-    // The signal of the caller may be what ended it.
-    const signal = AbortSignal.timeout(CLEAN_UP_TIMEOUT_MS);
-    await bucket.run("take back the upload of", target.key, signal, (client, options) =>
-      client.send(new AbortMultipartUploadCommand(upload), options),
-    );
-  } catch (error) {
-    if (isGone(error)) return;
-    target.warn(
-      `Parts of the unfinished object ${bucket.nameOf(target.key)} may take up space in the bucket until its upload is aborted: ${errorText(error)}`,
-    );
+  // The signal of the caller may be what ended it.
+  const signal = AbortSignal.timeout(CLEAN_UP_TIMEOUT_MS);
+  let failure: unknown;
+  for (const pauseMs of TAKE_BACK_PAUSES_MS) {
+    try {
+      await sleep(pauseMs, undefined, { signal });
+      failure = undefined;
+      await bucket.run("take back the upload of", target.key, signal, (client, options) =>
+        client.send(new AbortMultipartUploadCommand(upload), options),
+      );
+    } catch (error) {
+      if (isGone(error)) return;
+      failure = error;
+    }
   }
+  if (failure === undefined) return;
+  target.warn(
+    `Parts of the unfinished object ${bucket.nameOf(target.key)} may take up space in the bucket until its upload is aborted: ${errorText(failure)}`,
+  );
 }
 
 function isGone(error: unknown): boolean {

@@ -71,13 +71,16 @@ const KINDS: readonly Kind[] = [
       new StorageError("DECANT_E_STORAGE_BUSY", message, {
         cause,
         retryable: true,
-        hint: "The server is overloaded or has failed for a moment; repeat later",
+        hint: "The server is overloaded or has failed for a moment, or the network has; repeat later",
       }),
   },
 ];
 
+/** What arrived otherwise than it was sent may arrive well the next time. */
+const PASSING = new Set("SlowDown RequestTimeout InternalError XAmzContentSHA256Mismatch BadDigest".split(" "));
+
 function isPassing(name: string, status: number): boolean {
-  return status === 429 || status >= 500 || ["SlowDown", "RequestTimeout", "InternalError"].includes(name);
+  return status === 429 || status >= 500 || PASSING.has(name);
 }
 
 /** An error of the client in words. `doing` is what failed: `read s3://bk/vol/meta/x`; `secrets` never appear in the text. */
@@ -86,7 +89,7 @@ export function s3Error(doing: string, error: unknown, secrets: readonly string[
   const cause = firstCause(error);
   const { name = "Error", code, $metadata } = cause as ClientError;
   const status = $metadata?.httpStatusCode ?? 0;
-  const key = code !== undefined && $metadata === undefined ? code : name;
+  const key = code !== undefined && status === 0 ? code : name;
   const message = `Cannot ${doing}: ${masked(describe(cause, key, status), secrets)}`;
   const kind = KINDS.find(({ matches }) => matches(key, status));
   return kind?.make(message, error) ?? new StorageError("DECANT_E_OBJECT_STORAGE", message, { cause: error });
@@ -108,11 +111,16 @@ function describe(cause: unknown, key: string, status: number): string {
     .replace(/^@smithy\/node-http-handler - /, "")
     .replace(/\.$/, "");
   if (status === 0) return text;
-  const name = ["", "Error", "UnknownError", "Unknown"].includes(key) ? "" : `${key} `;
+  const isNamed = !["", "Error", "UnknownError", "Unknown"].includes(key);
   const said = ["", "UnknownError", key].includes(text) ? "" : `: ${text}`;
-  return `the server answered ${name}(HTTP ${status})${said}`;
+  return `the server answered ${isNamed ? `${key} (HTTP ${status})` : `HTTP ${status}`}${said}`;
 }
 
+/** Shorter ones are words of other texts. */
+const MIN_SECRET_CHARACTERS = 4;
+
 function masked(text: string, secrets: readonly string[]): string {
-  return secrets.reduce((done, secret) => (secret === "" ? done : done.replaceAll(secret, "****")), text);
+  return secrets.reduce((done, secret) => {
+    return secret.length < MIN_SECRET_CHARACTERS ? done : done.replaceAll(secret, "****");
+  }, text);
 }

@@ -187,6 +187,13 @@ class S3Storage implements ObjectStorage {
       const page: ListObjectsV2CommandOutput = await this.#bucket.run("list", prefix, signal, (client, options) =>
         client.send(new ListObjectsV2Command(request), options),
       );
+      if (page.Name === undefined && page.KeyCount === undefined && page.IsTruncated === undefined) {
+        throw new StorageError(
+          "DECANT_E_OBJECT_STORAGE",
+          `Cannot list ${this.#bucket.nameOf(prefix)}: what the server answers is no listing`,
+          { hint: "Check the address of the bucket: it may be that of another kind of server" },
+        );
+      }
       for (const { Key = "", Size = 0, LastModified = new Date(0) } of page.Contents ?? []) {
         const isOwn = Key.startsWith(own + prefix) && !Key.endsWith("/");
         if (isOwn) yield { key: Key.slice(own.length), size: Size, modified: LastModified };
@@ -241,7 +248,7 @@ class S3Storage implements ObjectStorage {
     try {
       if (!isAgain) {
         reading.etag = answer.ETag;
-        reading.size = answer.ContentLength;
+        reading.size = answer.ContentLength ?? (await this.head(key, signal))?.size;
         reading.expected = this.#hasChecksums ? checksumOf(answer.Metadata) : undefined;
       } else if (offset > 0 && !answer.ContentRange?.startsWith(`bytes ${offset}-`)) {
         throw this.#broken(key, reading, "the server does not go on where it was asked to", false);
