@@ -29,7 +29,7 @@ export interface AgentVolume {
   discard(backup: BackupName, signal: AbortSignal): Promise<void>;
 
   /** Cleans up by the volume's policy. */
-  prune(fence: Fence, now: Date, signal: AbortSignal): Promise<PruneResult>;
+  prune(fence: Fence, signal: AbortSignal): Promise<PruneResult>;
 
   /** Leaves word of a run in the bucket. */
   writeStatus(status: Omit<RunStatus, "by">, signal: AbortSignal): Promise<void>;

@@ -94,7 +94,7 @@ export class BackupAttempt {
     const signal = AbortSignal.any([abort, hold.lost]);
     const fence: Fence = { check: (asked) => hold.checkFence(asked) };
     try {
-      const { deleted, kept, frozen } = await volume.prune(fence, new Date(this.#options.begunAt), signal);
+      const { deleted, kept, frozen } = await volume.prune(fence, signal);
       if (frozen !== undefined) logger.warn(`clean-up: ${frozen}`);
       else if (deleted > 0) logger.info(`clean-up: ${deleted} deleted, ${kept} kept`);
       return { frozen, pruneError: undefined };

@@ -5,7 +5,9 @@ import type { TroubleKind, VolumeStatus } from "./volume-status.ts";
 
 /** Where the loop of a volume writes down what it meets; `read` gives it to those who report. */
 export class StatusBoard {
-  readonly #about: Pick<VolumeStatus, "label" | "intervalMs" | "startedAt">;
+  readonly #about: Pick<VolumeStatus, "intervalMs" | "startedAt">;
+  readonly #isNamed: boolean;
+  #label: string;
   readonly #troubles = new Map<TroubleKind, string>();
   readonly #failures = new Map<string, number>();
   #uuid: string | undefined;
@@ -21,13 +23,21 @@ export class StatusBoard {
   #hookFailures = 0;
   #isSkewed = false;
 
-  constructor(label: string, intervalMs: number, startedAt: Date) {
-    this.#about = { label, intervalMs, startedAt };
+  /** `isNamed`: the label stays; else it becomes the volume's name when that is known. */
+  constructor(label: string, isNamed: boolean, intervalMs: number, startedAt: Date) {
+    this.#about = { intervalMs, startedAt };
+    this.#label = label;
+    this.#isNamed = isNamed;
+  }
+
+  get label(): string {
+    return this.#label;
   }
 
   read(): VolumeStatus {
     return {
       ...this.#about,
+      label: this.#label,
       uuid: this.#uuid,
       checkedAt: this.#checkedAt,
       bucket: this.#bucket,
@@ -44,8 +54,9 @@ export class StatusBoard {
     };
   }
 
-  opened(uuid: string): void {
+  opened(name: string, uuid: string): void {
     this.#uuid = uuid;
+    if (!this.#isNamed) this.#label = name;
     this.#troubles.delete("database");
   }
 

@@ -25,7 +25,9 @@ export interface VolumeSchedule {
 
 /** What an agent of one volume works with. */
 export interface VolumeAgentParts {
+  /** For logs and metrics; unless `isNamed` the name of the volume takes its place when it is known. */
   readonly label: string;
+  readonly isNamed: boolean;
   readonly schedule: VolumeSchedule;
   readonly open: (signal: AbortSignal) => Promise<AgentVolume>;
   readonly clock: Clock;
@@ -80,8 +82,8 @@ export class VolumeAgent {
 
   constructor(parts: VolumeAgentParts) {
     this.#parts = parts;
-    const { label, schedule, clock, holder, leaseMs } = parts;
-    this.status = new StatusBoard(label, schedule.intervalMs, clock.now());
+    const { label, isNamed, schedule, clock, holder, leaseMs } = parts;
+    this.status = new StatusBoard(label, isNamed, schedule.intervalMs, clock.now());
     const store = {
       readRootXattrs: (names: readonly string[], signal: AbortSignal) => this.#open.store.readRootXattrs(names, signal),
       swapRootXattrs: (...args: Parameters<AgentVolume["store"]["swapRootXattrs"]>) =>
@@ -148,7 +150,7 @@ export class VolumeAgent {
     }
     try {
       const volume = this.#volume;
-      this.status.opened(volume.uuid);
+      this.status.opened(volume.name, volume.uuid);
       const look = await this.#look(undefined, AbortSignal.any([stop, abort]));
       const outcome = await this.#act(decide(look.facts), look, { stop, abort });
       this.#troubles = outcome.kind === "failed" ? this.#troubles : 0;

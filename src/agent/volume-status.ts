@@ -29,9 +29,11 @@ export interface VolumeStatus {
 
 /**
  * `database`, `bucket`: cannot be reached. `backup`: the last attempt failed. `stamp`: `lastBackup` is of no use. `lease`: another
- * agent holds it for longer than a backup may take, or it was lost. `clean-up`: failed or frozen. `status`: no word could be left.
+ * agent holds it for longer than a period. `clean-up`: failed, or refused.
  */
-export type TroubleKind = "database" | "bucket" | "backup" | "stamp" | "lease" | "clean-up";
+export const TROUBLE_KINDS = ["database", "bucket", "backup", "stamp", "lease", "clean-up"] as const;
+
+export type TroubleKind = (typeof TROUBLE_KINDS)[number];
 
 export interface Trouble {
   readonly kind: TroubleKind;

@@ -9,6 +9,11 @@ export interface CliIo {
   readonly env: Record<string, string | undefined>;
   /** Fires at the first SIGINT or SIGTERM; its reason is an `Interruption`. */
   readonly signal: AbortSignal;
+  /**
+   * Set by a command that ends in its own time: called for each SIGINT and SIGTERM in place of what is done otherwise; false ends
+   * the process at once.
+   */
+  handleSignal?: (signalName: "SIGINT" | "SIGTERM") => boolean;
   /** Set by the command: how the process is to end when something is thrown that nobody catches. */
   uncaughtCode?: number;
 }

@@ -7,6 +7,8 @@ import type { OptionValues } from "./option-values.ts";
 export interface ArgumentSpec {
   readonly name: string;
   readonly required: boolean;
+  /** As many as one likes; only the last one. */
+  readonly variadic?: boolean;
   readonly description: string;
 }
 

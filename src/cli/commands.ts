@@ -1,4 +1,5 @@
 import type { CommandSpec } from "./command-spec.ts";
+import { agentCommand } from "./commands/agent.ts";
 import { backupCommand } from "./commands/backup.ts";
 import { backupsFetchCommand } from "./commands/backups-fetch.ts";
 import { backupsListCommand, backupsShowCommand } from "./commands/backups-list.ts";
@@ -33,6 +34,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   backupsUnpinCommand,
   backupsConfirmCommand,
   backupsPruneCommand,
+  agentCommand,
   formatCommand,
   configCommand,
   statusCommand,

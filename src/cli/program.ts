@@ -71,7 +71,8 @@ function addCommand(program: Command, spec: CommandSpec, done: (result: ParsedAr
   const command = parent.command(spec.name.split(" ").at(-1)!).summary(spec.summary).description(spec.description);
   command.usage(usageLine(spec)).allowExcessArguments(false);
   for (const argument of spec.arguments) {
-    command.argument(argument.required ? `<${argument.name}>` : `[${argument.name}]`, argument.description);
+    const name = argument.name + (argument.variadic === true ? "..." : "");
+    command.argument(argument.required ? `<${name}>` : `[${name}]`, argument.description);
   }
   addOptions(command, spec.options);
   command.addHelpText("after", helpTail(spec.examples));
@@ -115,7 +116,10 @@ export function describeOption(spec: OptionSpec): string {
 
 /** `[options] META-URL [FILE]` */
 export function usageLine(spec: CommandSpec): string {
-  const names = spec.arguments.map((argument) => (argument.required ? argument.name : `[${argument.name}]`));
+  const names = spec.arguments.map(({ name, required, variadic }) => {
+    const shown = name + (variadic === true ? "..." : "");
+    return required ? shown : `[${shown}]`;
+  });
   return ["[options]", ...names].join(" ");
 }
 

@@ -14,6 +14,10 @@ const io: CliIo = {
 
 for (const signalName of ["SIGINT", "SIGTERM"] as const) {
   process.on(signalName, () => {
+    if (io.handleSignal !== undefined) {
+      if (!io.handleSignal(signalName)) endAtOnce(signalName);
+      return;
+    }
     if (abort.signal.aborted) endAtOnce(signalName);
     process.stderr.write(`decant: ${signalName} received, cleaning up; once more to exit at once\n`);
     abort.abort(new Interruption(signalName));

@@ -206,6 +206,7 @@ export function startAgent(
   const [stop, abort] = [new AbortController(), new AbortController()];
   const agent = new VolumeAgent({
     label: "myvol",
+    isNamed: true,
     schedule: { skipAbove: 1_000_000n, prune: true, ...schedule },
     open: (signal) => machine.ask(() => openSimulated(machine, volume), signal),
     clock: machine.clock,
@@ -288,7 +289,7 @@ function openSimulated(machine: Machine, volume: SimulatedVolume): AgentVolume {
         const at = volume.backups.findIndex(({ key, good }) => key === backup.key && !good);
         if (at >= 0) volume.backups.splice(at, 1);
       }, signal),
-    prune: async (fence, _now, signal) => {
+    prune: async (fence, signal) => {
       await fence.check(signal);
       return machine.ask(() => {
         volume.pruned++;
