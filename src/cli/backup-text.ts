@@ -180,9 +180,9 @@ function stateText({ quality, suspicious, manifest }: CatalogueEntry): string {
 }
 
 /** Backups without a manifest where the reference keeps its own are taken for its. */
-function byText({ manifest, isManifestDamaged, backup }: CatalogueEntry): string {
+function byText({ manifest, sidecars, backup }: CatalogueEntry): string {
   if (manifest !== undefined) return authorText(manifest.backup.by);
-  if (isManifestDamaged) return "unknown";
+  if (sidecars.has("manifest")) return "unknown";
   return backup.key.startsWith("meta/") ? "juicefs" : "decant, interrupted";
 }
 

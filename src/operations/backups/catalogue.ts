@@ -30,13 +30,13 @@ export interface CatalogueEntry extends RetainedBackup {
   readonly pinned: boolean;
   readonly pin: Mark | undefined;
   readonly manifest: BackupManifest | undefined;
-  /** There is a manifest that cannot be read. */
-  readonly isManifestDamaged: boolean;
   /** The last check by `backups verify`, where it was of the object that is there now. */
   readonly check: BackupCheck | undefined;
   /** Why it looks as if something was lost, as long as nobody has confirmed that this is right. */
   readonly suspicious: readonly string[];
   readonly confirmation: Mark | undefined;
+  /** What is kept beside it, also where that cannot be read. */
+  readonly sidecars: ReadonlySet<SidecarKind>;
 }
 
 /** A pin or a confirmation. One that cannot be read is there all the same. */
@@ -182,10 +182,10 @@ function entryOf(draft: Draft, isConfirmed: boolean): CatalogueEntry {
     pinned: sidecars.has("pin"),
     pin: sidecars.has("pin") ? markOf(content.pin) : undefined,
     manifest,
-    isManifestDamaged: manifest === undefined && sidecars.has("manifest"),
     check,
     suspicious,
     confirmation: sidecars.has("confirmation") ? markOf(content.confirmation) : undefined,
+    sidecars,
   };
 }
 

@@ -7,7 +7,7 @@ import { checkClocks, type ServerClock } from "./clock-check.ts";
 import type { Fence } from "./fence.ts";
 import { type PrunePlan, planPrune, type Refusal } from "./prune-plan.ts";
 import type { RetentionPolicy } from "./retention-policy.ts";
-import { SIDECAR_KINDS, sidecarKey } from "./sidecars.ts";
+import { sidecarKey } from "./sidecars.ts";
 
 export interface PruneRequest {
   readonly storage: ObjectStorage;
@@ -91,7 +91,7 @@ class PruneRun {
     this.#context = context;
   }
 
-  async remove({ backup, size }: CatalogueEntry): Promise<void> {
+  async remove({ backup, size, sidecars }: CatalogueEntry): Promise<void> {
     const { signal, logger } = this.#context;
     if (parseBackupKey(backup.key)?.name !== backup.name) return;
     await this.#checkFence();
@@ -102,7 +102,7 @@ class PruneRun {
       this.deleted.add(backup.name);
       this.deletedBytes += size;
       // The backup first: what is left of it without its sidecars would be a backup of which nothing is known.
-      for (const kind of SIDECAR_KINDS) await this.#storage.delete(sidecarKey(kind, backup.name), signal);
+      for (const kind of sidecars) await this.#storage.delete(sidecarKey(kind, backup.name), signal);
     } catch (error) {
       signal.throwIfAborted();
       this.failed.push({ name: backup.name, reason: errorText(error) });

@@ -14,7 +14,9 @@ async function* pieces(count: number, atEnd: () => void = () => undefined, failu
 const whole = Buffer.concat(Array.from({ length: 5 }, (_, i) => Buffer.alloc(300_000, i)));
 
 async function collect(source: AsyncIterable<Buffer>): Promise<Buffer> {
-  return Buffer.concat(await Array.fromAsync(source));
+  const found: Buffer[] = [];
+  for await (const piece of source) found.push(piece);
+  return Buffer.concat(found);
 }
 
 describe("compress", () => {
