@@ -52,6 +52,6 @@ export interface FinishedBackup {
 export interface PruneResult {
   readonly deleted: number;
   readonly kept: number;
-  /** Why nothing was cleaned up; undefined when it was. */
-  readonly frozen: string | undefined;
+  /** Why nothing was cleaned up; undefined when it was. `isFrozen`: until somebody confirms a suspicious backup. */
+  readonly refusal: { readonly isFrozen: boolean; readonly message: string } | undefined;
 }

@@ -4,7 +4,7 @@ import type { Logger } from "../base/logger.ts";
 import type { BackupName } from "../operations/backups/backup-name.ts";
 import type { Fence } from "../operations/backups/fence.ts";
 import { LAST_BACKUP_XATTR } from "../volume/backup-xattrs.ts";
-import type { AgentVolume, FinishedBackup } from "./agent-volume.ts";
+import type { AgentVolume, FinishedBackup, PruneResult } from "./agent-volume.ts";
 import type { BackupReason } from "./decide.ts";
 import type { LeaseHold } from "./lease-hold.ts";
 import { IDLE, type LeaseWork } from "./lease-value.ts";
@@ -87,19 +87,19 @@ export class BackupAttempt {
     }
   }
 
-  /** Only after `made`. Never throws. */
-  async cleanUp(abort: AbortSignal): Promise<{ frozen: string | undefined; pruneError: unknown }> {
+  /** Only after `made`. Undefined when there is nothing to say. Never throws. */
+  async cleanUp(abort: AbortSignal): Promise<PruneResult["refusal"] | { readonly error: unknown }> {
     const { volume, hold, prune, logger } = this.#options;
-    if (!prune || abort.aborted) return { frozen: undefined, pruneError: undefined };
+    if (!prune || abort.aborted) return undefined;
     const signal = AbortSignal.any([abort, hold.lost]);
     const fence: Fence = { check: (asked) => hold.checkFence(asked) };
     try {
-      const { deleted, kept, frozen } = await volume.prune(fence, signal);
-      if (frozen !== undefined) logger.warn(`clean-up: ${frozen}`);
+      const { deleted, kept, refusal } = await volume.prune(fence, signal);
+      if (refusal !== undefined) logger.warn(`clean-up: ${refusal.message}`);
       else if (deleted > 0) logger.info(`clean-up: ${deleted} deleted, ${kept} kept`);
-      return { frozen, pruneError: undefined };
+      return refusal;
     } catch (error) {
-      return { frozen: undefined, pruneError: abort.aborted ? undefined : error };
+      return abort.aborted ? undefined : { error };
     }
   }
 

@@ -8,8 +8,8 @@ export type CheckOutcome =
       readonly reason: BackupReason;
       readonly key: string;
       readonly backup: FinishedBackup;
-      /** Why nothing was cleaned up. */
-      readonly frozen: string | undefined;
+      /** Nothing was cleaned up, though it should have been. */
+      readonly frozen: boolean;
     }
   | { readonly kind: "not-due"; readonly waitMs: number }
   /** Another agent has the lease: what is to be done, it does. */

@@ -70,7 +70,10 @@ export async function openAgentVolume(options: OpenAgentVolumeOptions, signal: A
         return {
           deleted: deleted.size,
           kept: plan.decisions.length - deleted.size,
-          frozen: refusal === undefined ? undefined : `${refusal.reason} (${refusal.hint})`,
+          refusal:
+            refusal === undefined
+              ? undefined
+              : { isFrozen: refusal.cause === "frozen", message: `${refusal.reason} (${refusal.hint})` },
         };
       },
       writeStatus: async (status, wanted) =>

@@ -137,12 +137,11 @@ export class StatusBoard {
     this.#troubles.delete("backup");
   }
 
-  pruned(frozen: string | undefined): void {
-    if (frozen === undefined) this.#troubles.delete("clean-up");
-    else this.#troubles.set("clean-up", `nothing is cleaned up: ${frozen}`);
+  cleanedUp(): void {
+    this.#troubles.delete("clean-up");
   }
 
-  pruneTrouble(message: string): void {
+  cleanUpTrouble(message: string): void {
     this.#troubles.set("clean-up", message);
   }
 

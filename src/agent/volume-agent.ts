@@ -7,7 +7,15 @@ import { BackupAttempt } from "./backup-attempt.ts";
 import type { BucketView } from "./bucket-view.ts";
 import type { CheckOutcome } from "./check-outcome.ts";
 import type { Clock } from "./clock.ts";
-import { type CheckFacts, checkDelayMs, type Decision, decide, retryDelayMs, type SkipAbove } from "./decide.ts";
+import {
+  type BackupReason,
+  type CheckFacts,
+  checkDelayMs,
+  type Decision,
+  decide,
+  retryDelayMs,
+  type SkipAbove,
+} from "./decide.ts";
 import type { Gate } from "./gate.ts";
 import { BackupLease } from "./lease.ts";
 import type { LeaseHold } from "./lease-hold.ts";
@@ -64,6 +72,13 @@ interface Failure {
 }
 
 const CLOCK_SKEW_MS = 60_000;
+
+/** What is worth a line of its own. */
+const WHY: Partial<Readonly<Record<BackupReason, string>>> = {
+  "take-over": "an agent has begun a backup and did not end it: making it",
+  missing: "lastBackup was set, but no backup of that time is in the bucket: making one",
+  repair: "lastBackup is of no use, and nobody has changed it for a period: making a backup, which replaces it",
+};
 
 /**
  * The loop of one volume (docs/spec/auto-backup.md §3, docs/operations/agent.md). It keeps nothing open between two checks, has no
@@ -280,6 +295,8 @@ export class VolumeAgent {
   ): Promise<CheckOutcome> {
     const { schedule, clock, random, logger } = this.#parts;
     const { facts, stamp } = look;
+    const why = WHY[decision.reason];
+    if (why !== undefined) logger.warn(why);
     const attempt = new BackupAttempt({
       volume: this.#open,
       hold,
@@ -315,12 +332,23 @@ export class VolumeAgent {
     this.#seeStamp(result.stamp, clock.monotonicMs());
     this.status.succeeded();
     await this.#leaveWord("ok", undefined, undefined, result.backup.name, abort);
-    const { frozen, pruneError } = await attempt.cleanUp(abort);
-    if (pruneError !== undefined) this.status.pruneTrouble(withHint(pruneError));
-    else this.status.pruned(frozen);
+    const refused = await attempt.cleanUp(abort);
+    this.#cleanedUp(refused);
     const view = await this.#readBucket(facts.now, abort);
     if (view !== undefined) this.status.sees(view);
-    return { kind: "made", reason: decision.reason, key: result.backup.key, backup: result.finished, frozen };
+    return {
+      kind: "made",
+      reason: decision.reason,
+      key: result.backup.key,
+      backup: result.finished,
+      frozen: refused !== undefined,
+    };
+  }
+
+  /** That a suspicious backup waits to be confirmed is told by the bucket, as long as it does. */
+  #cleanedUp(refused: Awaited<ReturnType<BackupAttempt["cleanUp"]>>): void {
+    if (refused === undefined || ("isFrozen" in refused && refused.isFrozen)) this.status.cleanedUp();
+    else this.status.cleanUpTrouble("error" in refused ? withHint(refused.error) : refused.message);
   }
 
   /** Reads database and bucket. `hold`: what the lease says of a dead maker is believed; else it may be its own doing. */

@@ -24,7 +24,7 @@ function needsAttention({ outcome, status }: OnceResult): boolean {
     case "retry-later":
       return true;
     case "made":
-      return outcome.frozen !== undefined || outcome.backup.suspicious.length > 0 || status.troubles.length > 0;
+      return outcome.frozen || outcome.backup.suspicious.length > 0 || status.troubles.length > 0;
     default:
       return status.troubles.length > 0;
   }

@@ -293,7 +293,7 @@ function openSimulated(machine: Machine, volume: SimulatedVolume): AgentVolume {
       await fence.check(signal);
       return machine.ask(() => {
         volume.pruned++;
-        return { deleted: 0, kept: volume.backups.length, frozen: undefined };
+        return { deleted: 0, kept: volume.backups.length, refusal: undefined };
       }, signal);
     },
     writeStatus: ({ outcome, cause }, signal) => machine.ask(() => void volume.words.push({ outcome, cause }), signal),
