@@ -108,8 +108,8 @@ export class LeaseHold {
   /**
    * `swapRootXattrs` in one transaction with a renewal of the lease, so that nobody but the holder can store `values`. False
    * when other attributes are not as expected. The answer is certain: one that was lost is asked for again until the lease
-   * ends. Throws `ConflictError` `DECANT_E_LEASE_LOST` when it is lost, then and after an abort nothing is known of `values`;
-   * `work`, stored in the same transaction, tells the next holder.
+   * ends. Throws `ConflictError` `DECANT_E_LEASE_LOST` when it is lost; after that, an abort or an error that repeating does
+   * not help against nothing is known of `values`, and `work`, stored in the same transaction, tells the next holder.
    */
   swapFenced(swap: FencedSwap, signal: AbortSignal): Promise<boolean> {
     return this.#write(swap, signal);
