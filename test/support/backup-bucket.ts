@@ -87,7 +87,7 @@ function manifestOf(backup: BackupName, inodes: bigint, suspicious: readonly str
       durationMs: 10,
       by: { program: "decant 0.1.0", host: "host", pid: 1 },
       usage: { inodes, usedSpace: inodes * 4096n },
-      entries: 100,
+      entries: inodes > 100n ? 100 : Number(inodes),
       losses: [],
       suspicious,
       comparedWith: undefined,

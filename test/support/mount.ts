@@ -40,15 +40,25 @@ export async function mountingClient(): Promise<string | undefined> {
   }
 }
 
+export interface MountOptions {
+  /** Instead of `OPTIONS`. */
+  readonly options?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
 /** Mounts a volume as a child of this process, and unmounts it when `work` has ended, however it ended. */
 export async function whileMounted(
   client: string,
   url: string,
   work: (directory: string) => Promise<void>,
+  { options = OPTIONS, env = {} }: MountOptions = {},
 ): Promise<void> {
   const directory = join(temporaryDirectory(), "mnt");
   mkdirSync(directory);
-  const child = spawn(client, ["mount", ...OPTIONS, url, directory], { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(client, ["mount", ...options, url, directory], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...env },
+  });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => (output += chunk));
   const ended = new Promise((resolve) => child.once("exit", resolve));
