@@ -324,49 +324,6 @@ describe("errors of an S3 storage", () => {
     }));
 });
 
-describe.skipIf(server === undefined)("what is sent to a server", () => {
-  test("carries storage class and tag of tier 0, the checksum, and a signature over the content", () =>
-    withFaults(
-      [],
-      async ({ storage, proxy }) => {
-        await storage.put("meta/x", Buffer.from("123456789"), SIGNAL).catch(() => undefined);
-        expect(proxy.headers[0]).toMatchObject({
-          "x-amz-storage-class": "STANDARD_IA",
-          "x-amz-tagging": "team=a%20%26%20b",
-          "x-amz-meta-crc32c": String(0xe3069283),
-          "x-amz-security-token": "token",
-          "content-length": "9",
-          "x-amz-content-sha256": "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225",
-        });
-        expect(proxy.headers[0]!.authorization).toContain("/us-east-1/s3/aws4_request");
-        const sent = randomPieces(SIZE).pieces;
-        await storage.putStream("meta/y", sent, { signal: SIGNAL }).catch(() => undefined);
-        const created = proxy.requests.findIndex((request) => request.startsWith("POST"));
-        expect(proxy.headers[created]).toMatchObject({ "x-amz-storage-class": "STANDARD_IA" });
-      },
-      {
-        sessionToken: "token",
-        tiers: new Map([["0", { id: 0n, storageClass: "STANDARD_IA", tag: "team=a & b" }]]),
-      },
-    ));
-
-  test("goes through the proxy of the environment", () =>
-    withFaults([], async ({ proxy }) => {
-      const storage = await openS3Storage(
-        "s3",
-        { ...server!.setting("bk"), storage: "s3", bucket: "http://bk.store.example" },
-        {
-          env: { http_proxy: `http://127.0.0.1:${proxy.port}` },
-          logger: silentLogger,
-          timing: { ...TIMING, maxAttempts: 1 },
-        },
-      );
-      await failureOf(storage.get("x", SIGNAL));
-      expect(proxy.requests).toEqual(["GET http://store.example/bk/vol/x?x-id=GetObject"]);
-      await storage.close();
-    }));
-});
-
 function completed(): string {
   return '<CompleteMultipartUploadResult><ETag>"0123456789abcdef0123456789abcdef-3"</ETag></CompleteMultipartUploadResult>';
 }

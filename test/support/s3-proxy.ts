@@ -1,4 +1,5 @@
 import { Agent, createServer, type IncomingMessage, request, type Server, type ServerResponse } from "node:http";
+import { createServer as createTlsServer, type ServerOptions } from "node:https";
 import type { AddressInfo } from "node:net";
 
 /** What goes wrong with one request. Sizes are bytes of the body. */
@@ -43,14 +44,16 @@ export class S3Proxy {
   readonly #agent: Agent = new Agent({ keepAlive: false });
   readonly #targetPort: number;
 
-  private constructor(targetPort: number, rules: readonly S3Rule[]) {
+  private constructor(targetPort: number, rules: readonly S3Rule[], tls: ServerOptions | undefined) {
     this.#targetPort = targetPort;
     this.#rules = rules.map((rule) => ({ rule, left: rule.times ?? Number.POSITIVE_INFINITY }));
-    this.#server = createServer((incoming, answer) => this.#handle(incoming, answer));
+    const handle = (incoming: IncomingMessage, answer: ServerResponse): void => this.#handle(incoming, answer);
+    this.#server = tls === undefined ? createServer(handle) : createTlsServer(tls, handle);
   }
 
-  static async start(targetPort: number, rules: readonly S3Rule[] = []): Promise<S3Proxy> {
-    const proxy = new S3Proxy(targetPort, rules);
+  /** With `tls` it is spoken to by TLS. */
+  static async start(targetPort: number, rules: readonly S3Rule[] = [], tls?: ServerOptions): Promise<S3Proxy> {
+    const proxy = new S3Proxy(targetPort, rules, tls);
     await new Promise<void>((resolve) => proxy.#server.listen(0, "127.0.0.1", resolve));
     return proxy;
   }

@@ -12,6 +12,8 @@ export interface S3Address {
   /** `https://host:port`; undefined = the endpoint of AWS for the region, which the server may correct. */
   readonly endpoint: string | undefined;
   readonly region: string;
+  /** The bucket stands in the path, not in the host's name, if the user does not want it otherwise. */
+  readonly isPathStyle: boolean;
   /** Host and bucket, as the reference shows them: `127.0.0.1:9000/bk`, or the bucket alone where the type tells the host. */
   readonly shown: string;
   readonly parameters: S3Parameters;
@@ -30,8 +32,8 @@ export interface S3Parameters {
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
- * Understands the bucket of a setting as the reference does (docs/spec/object-storage.md §4): the first part of the path is
- * the bucket, else the first label of the host. Throws `UsageError` for what names no bucket.
+ * Understands the bucket of a setting as the reference does (docs/spec/object-storage.md §4): of `s3` and `minio` the first part
+ * of the path is the bucket, if there is one, else the first label of the host. Throws `UsageError` for what names no bucket.
  */
 export function parseS3Address(type: S3Type, bucket: string, env: Environment): S3Address {
   const url = parseBucketUrl(type, bucket);
@@ -43,9 +45,10 @@ export function parseS3Address(type: S3Type, bucket: string, env: Environment): 
     const region = url.searchParams.get("region") || env.MINIO_REGION || "us-east-1";
     return hosted(url, given.path, url.host, region, parameters);
   }
-  const name = given.path ?? firstLabel(url, bucket);
-  const host = given.path === undefined ? url.host.slice(name.length + 1) : url.host;
-  return { ...hosted(url, name, host, regionOf(type, host), parameters), shown: name };
+  const name = firstLabel(url, bucket);
+  const host = url.host.slice(name.length + 1);
+  const isPathStyle = type === "eos" || type === "oos";
+  return { ...hosted(url, name, host, regionOf(type, host), parameters), shown: name, isPathStyle };
 }
 
 interface Given {
@@ -64,10 +67,11 @@ function s3Address(url: URL, given: Given, parameters: S3Parameters, env: Enviro
     if (bucket === undefined) throw noBucket(given.bucket, "https://bucket.s3.region.amazonaws.com");
     const awsRegion = aws.region ?? (aws.cn === undefined ? "us-east-1" : "cn-north-1");
     const endpoint = `${given.scheme}//s3.${awsRegion}.amazonaws.com${aws.cn ?? ""}`;
-    return { bucket, endpoint, region: awsRegion, shown: bucket, parameters };
+    return { bucket, endpoint, region: awsRegion, isPathStyle: false, shown: bucket, parameters };
   }
-  if (given.path === undefined && !url.hostname.includes(".")) {
-    return { bucket: url.hostname, endpoint: undefined, region, shown: url.hostname, parameters };
+  if (given.path === undefined && /^[^.[]+$/.test(url.hostname)) {
+    const bucket = url.hostname;
+    return { bucket, endpoint: undefined, region, isPathStyle: false, shown: bucket, parameters };
   }
   const name = given.path ?? firstLabel(url, given.bucket);
   const host = given.path === undefined ? url.host.slice(name.length + 1) : url.host;
@@ -76,7 +80,8 @@ function s3Address(url: URL, given: Given, parameters: S3Parameters, env: Enviro
 }
 
 function hosted(url: URL, bucket: string, host: string, region: string, parameters: S3Parameters): S3Address {
-  return { bucket, endpoint: `${url.protocol}//${host}`, region, shown: `${host}/${bucket}`, parameters };
+  const shown = `${host}/${bucket}`;
+  return { bucket, endpoint: `${url.protocol}//${host}`, region, isPathStyle: true, shown, parameters };
 }
 
 /** `s3.<region>.wasabisys.com`, `s3.<region>.scw.cloud`, `<region>.digitaloceanspaces.com`, `oos-<region>.ctyunapi.cn`. */

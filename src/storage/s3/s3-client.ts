@@ -48,7 +48,8 @@ export async function createS3Client(
   return new S3Client({
     region: address.region,
     ...(address.endpoint === undefined ? { followRegionRedirects: true } : { endpoint: address.endpoint }),
-    forcePathStyle: !isVirtualHostStyle(type, env),
+    // The client itself leaves a bucket in the path whose name cannot be a part of a host's name.
+    forcePathStyle: address.isPathStyle && !isVirtualHostStyle(env),
     ...access(type, keys, env),
     maxAttempts: timing.maxAttempts,
     retryMode: "standard",
@@ -65,10 +66,9 @@ export async function createS3Client(
   });
 }
 
-/** `JFS_S3_VHOST_STYLE`: the bucket is a part of the host's name. Buckets of minio are always in the path. */
-function isVirtualHostStyle(type: S3Type, env: Environment): boolean {
-  const value = (env.JFS_S3_VHOST_STYLE ?? "").toLowerCase();
-  return type !== "minio" && !["", "0", "false"].includes(value);
+/** The user wants the bucket as a part of the host's name, whatever the type of the storage. */
+function isVirtualHostStyle(env: Environment): boolean {
+  return !["", "0", "false"].includes((env.JFS_S3_VHOST_STYLE ?? "").toLowerCase());
 }
 
 /** Variables with the keys of a type, where it has some of its own. */
