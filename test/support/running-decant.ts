@@ -13,32 +13,44 @@ export interface RunningDecant {
   kill(signal: NodeJS.Signals): void;
   /** Its standard input, for `load` without a file. */
   readonly input: NodeJS.WritableStream;
+  /** What it has printed so far, and what it prints from now on. */
+  onOutput(listener: (text: string) => void): void;
   /** Resolves when stderr or stdout contains the text. */
   waitFor(text: string): Promise<void>;
   readonly ended: Promise<DecantEnd>;
 }
 
-/** Starts the command line in a process of its own. */
-export function startDecant(args: readonly string[]): RunningDecant {
-  const child = spawn(NODE, [DECANT_MAIN, ...args], { stdio: ["pipe", "pipe", "pipe"] });
+/** Starts the command line in a process of its own. `env` is added to the environment of this one. */
+export function startDecant(args: readonly string[], env: Readonly<Record<string, string>> = {}): RunningDecant {
+  const child = spawn(NODE, [DECANT_MAIN, ...args], {
+    stdio: ["pipe", "pipe", "pipe"],
+    env: { ...process.env, ...env },
+  });
   child.stdin.on("error", () => undefined); // it may end without reading its input
   let err = "";
   let out = "";
   const waiting: { text: string; resolve: () => void }[] = [];
+  const listeners: ((text: string) => void)[] = [];
   const resolveWaiting = (): void => {
     for (const { text, resolve } of waiting) if (err.includes(text) || out.includes(text)) resolve();
   };
   child.stderr.on("data", (chunk: Buffer) => {
     err += chunk.toString();
+    for (const listener of listeners) listener(chunk.toString());
     resolveWaiting();
   });
   child.stdout.on("data", (chunk: Buffer) => {
     out += chunk.toString();
+    for (const listener of listeners) listener(chunk.toString());
     resolveWaiting();
   });
   return {
     kill: (signal) => child.kill(signal),
     input: child.stdin,
+    onOutput: (listener) => {
+      listener(err + out);
+      listeners.push(listener);
+    },
     waitFor: (text) =>
       new Promise((resolve) => {
         waiting.push({ text, resolve });
