@@ -55,6 +55,7 @@ export const CELLS: readonly Cell[] = [
   binaryDumpCell("mariadb", plain(0.2, 0.6)),
   binaryLoadCell("mariadb", plain(0.2, 0.45)),
   verifyCell(),
+  convertCell(),
 ];
 
 /** What is measured when nothing is chosen: the others' reference takes hours at a million files. */
@@ -133,6 +134,18 @@ function verifyCell(): Cell {
     variants: [],
     prepare: async (volume) => ["verify", volume.json],
     clean: async () => undefined,
+  };
+}
+
+/** Reads what `json-verify` reads and writes what `sqlite-binary` writes. */
+function convertCell(): Cell {
+  const target = (volume: BenchVolume): string => join(volume.scratch, "converted.bin");
+  return {
+    name: "json-convert",
+    engine: "sqlite",
+    variants: [],
+    prepare: async (volume) => ["convert", volume.json, target(volume)],
+    clean: async (volume) => rmSync(target(volume), { force: true }),
   };
 }
 

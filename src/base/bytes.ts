@@ -127,3 +127,9 @@ export function tryRecycle(bytes: Buffer): boolean {
 function takeSpare(capacity: number): Buffer {
   return SPARES.get(capacity)?.pop() ?? Buffer.allocUnsafeSlow(capacity);
 }
+
+/** Order of two unsigned 64-bit big-endian numbers: negative, 0 or positive. A call into the runtime costs more than this. */
+export function compareUint64(a: Buffer, aAt: number, b: Buffer, bAt: number): number {
+  const high = a.readUInt32BE(aAt) - b.readUInt32BE(bAt);
+  return high !== 0 ? high : a.readUInt32BE(aAt + 4) - b.readUInt32BE(bAt + 4);
+}

@@ -42,11 +42,10 @@ export async function* documentOf(format: DumpFormat, records: RecordStream, opt
     return;
   }
   const { maxBytes, tmpDir } = options.context.memory;
-  // Up to three indexes stand side by side: of the order, of a consolidation before it, of the tree behind it.
-  const share = Math.floor(maxBytes / (options.isTree ? (format === "json" ? 3 : 2) : 1));
+  const [share, before] = sharesOf(maxBytes, format, options.isTree);
   const order = new KindOrder({ kinds: DUMP_ORDER, maxBytes: share, tmpDir });
   try {
-    const flat = options.isTree ? consolidated(source, order, share, options) : source;
+    const flat = options.isTree ? consolidated(source, order, before, options) : source;
     for await (const batch of flat) {
       options.context.signal.throwIfAborted();
       order.add(batch);
@@ -55,6 +54,16 @@ export async function* documentOf(format: DumpFormat, records: RecordStream, opt
   } finally {
     order.close();
   }
+}
+
+/**
+ * Memory of the index that holds all records, and of what stands beside it: a consolidation before, which keeps slices and files
+ * of several places, or the index of a tree behind it.
+ */
+function sharesOf(maxBytes: number, format: DumpFormat, isTree: boolean): [all: number, before: number] {
+  if (!isTree) return [maxBytes, 0];
+  if (format === "json") return [Math.floor(maxBytes / 3), Math.floor(maxBytes / 3)];
+  return [Math.floor((maxBytes * 7) / 8), Math.floor(maxBytes / 8)];
 }
 
 /** The setting is not one of the records: it goes into the result. */

@@ -1,9 +1,9 @@
-import { recycle } from "../base/bytes.ts";
+import { recycle, viewOf } from "../base/bytes.ts";
 import { type BinaryEncodeResult, encodeBinaryDump } from "../formats/binary/encode.ts";
 import type { KindOrder } from "../tree/kind-order.ts";
 import type { FindingList } from "../volume/findings.ts";
 import { printableName } from "../volume/path.ts";
-import { packBatch, type RecordBatch, type RecordStream, unpackBatch } from "../volume/records.ts";
+import type { RecordBatch, RecordStream } from "../volume/records.ts";
 import type { OperationContext } from "./context.ts";
 
 export interface EncodeBinaryOptions {
@@ -46,10 +46,18 @@ async function* ordered(order: KindOrder, signal: AbortSignal): RecordStream {
   }
 }
 
-/** A dump names only slices whose number of references is not 1 (docs/spec/binary-dump.md §4). */
-export function sharedSlices(batch: RecordBatch): RecordBatch {
-  return packBatch(
-    "sliceRef",
-    [...unpackBatch("sliceRef", batch)].filter(({ refs }) => refs !== 1n),
-  );
+/** Packed slice reference: u64 id, u32 size, s64 refs. */
+const SLICE_REF_BYTES = 20;
+const SLICE_REFS = 12;
+
+/** A dump names only slices whose number of references is not 1 (docs/spec/binary-dump.md §4): few of all. Takes the batch over. */
+export function sharedSlices({ bytes }: RecordBatch): RecordBatch {
+  const view = viewOf(bytes);
+  let end = 0;
+  for (let at = 0; at < bytes.length; at += SLICE_REF_BYTES) {
+    if (view.getUint32(at + SLICE_REFS) === 0 && view.getUint32(at + SLICE_REFS + 4) === 1) continue;
+    bytes.copyWithin(end, at, at + SLICE_REF_BYTES);
+    end += SLICE_REF_BYTES;
+  }
+  return { kind: "sliceRef", count: end / SLICE_REF_BYTES, bytes: bytes.subarray(0, end) };
 }

@@ -1,3 +1,4 @@
+import { compareUint64 } from "../base/bytes.ts";
 import type { FlatKind } from "../volume/records.ts";
 
 /** What sorting must know of the packed records of one kind (volume/records.ts). */
@@ -53,7 +54,11 @@ export function compareRecords(
   bAt: number,
   bEnd: number,
 ): number {
-  const { name } = layout;
+  const { name, first } = layout;
+  if (first?.isNarrow === false) {
+    const order = compareUint64(a, aAt, b, bAt);
+    if (order !== 0) return order;
+  }
   if (name !== undefined) {
     const head = a.compare(b, bAt, bAt + name.sizeAt, aAt, aAt + name.sizeAt);
     if (head !== 0) return head;

@@ -1,3 +1,4 @@
+import { compareUint64 } from "../base/bytes.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
 import { PartitionStore } from "./partition-store.ts";
 import { PieceSorter } from "./piece-sorter.ts";
@@ -100,7 +101,9 @@ export function keyOfLeadingUint64(piece: Buffer, start: number, words: Uint32Ar
   }
 }
 
-/** Order of the bytes after the size. */
+/** Order of the bytes after the size, of which a u64 comes first. */
 export function compareWhole(a: Buffer, aStart: number, b: Buffer, bStart: number): number {
+  const first = compareUint64(a, aStart + 4, b, bStart + 4);
+  if (first !== 0) return first;
   return a.compare(b, bStart + 4, bStart + b.readUInt32BE(bStart), aStart + 4, aStart + a.readUInt32BE(aStart));
 }

@@ -55,7 +55,7 @@ export class SliceReferences {
   *drain(): Generator<RecordBatch> {
     const builder = new BatchBuilder("sliceRef");
     const uses = this.#uses;
-    const current: CurrentSlice = { high: 0, low: 0, size: 0, refs: 0, inode: Buffer.alloc(8) };
+    const current: CurrentSlice = { high: 0, low: 0, size: 0, refs: 0, inodeHigh: 0, inodeLow: 0 };
     for (let more = uses.next(); more; more = uses.next()) {
       const { bytes, start } = uses;
       const high = bytes.readUInt32BE(start + 4);
@@ -71,7 +71,8 @@ export class SliceReferences {
       current.low = low;
       current.size = size;
       current.refs = 1;
-      bytes.copy(current.inode, 0, start + 16, start + 24);
+      current.inodeHigh = bytes.readUInt32BE(start + 16);
+      current.inodeLow = bytes.readUInt32BE(start + 20);
     }
     if (current.refs > 0) writeReference(builder, current);
     const rest = builder.take();
@@ -85,27 +86,30 @@ interface CurrentSlice {
   low: number;
   size: number;
   refs: number;
-  readonly inode: Buffer;
+  inodeHigh: number;
+  inodeLow: number;
 }
 
 /** A sliceRef record as in volume/records.ts: u64 id, u32 size, s64 refs. */
 function writeReference(builder: BatchBuilder, slice: CurrentSlice): boolean {
   const { writer } = builder;
   const to = writer.reserve(20);
-  writer.buffer.writeUInt32BE(slice.high, to);
-  writer.buffer.writeUInt32BE(slice.low, to + 4);
-  writer.buffer.writeUInt32BE(slice.size, to + 8);
-  writer.buffer.writeUInt32BE(Math.floor(slice.refs / 0x1_0000_0000), to + 12);
-  writer.buffer.writeUInt32BE(slice.refs % 0x1_0000_0000, to + 16);
+  const { view } = writer;
+  view.setUint32(to, slice.high);
+  view.setUint32(to + 4, slice.low);
+  view.setUint32(to + 8, slice.size);
+  view.setUint32(to + 12, Math.floor(slice.refs / 0x1_0000_0000));
+  view.setUint32(to + 16, slice.refs % 0x1_0000_0000);
   writer.length = to + 20;
   return builder.commit();
 }
 
 function twoSizes(last: CurrentSlice, size: number, inode: bigint): DataError {
   const id = (BigInt(last.high) << 32n) | BigInt(last.low);
+  const before = (BigInt(last.inodeHigh) << 32n) | BigInt(last.inodeLow);
   return new DataError(
     "DECANT_E_SLICE_SIZE",
-    `Slice ${id} has two sizes: ${last.size} bytes in the file with inode ${last.inode.readBigUInt64BE(0)}, ${size} bytes in that with inode ${inode}`,
+    `Slice ${id} has two sizes: ${last.size} bytes in the file with inode ${before}, ${size} bytes in that with inode ${inode}`,
     {
       hint: "One of the two files is described wrongly; take its chunks out of the dump, or correct them, and load again",
       location: { key: `slice ${id}` },
