@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { errorText, isAbortError, StorageError } from "../base/errors.ts";
+import { DecantError, errorText, isAbortError, StorageError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { ObjectStorage } from "./object-storage.ts";
 
@@ -18,6 +18,7 @@ export async function probeStorage(
   { logger, signal, pausesMs = PAUSES_MS }: { logger: Logger; signal: AbortSignal; pausesMs?: readonly number[] },
 ): Promise<void> {
   let reason = "";
+  let hint: string | undefined;
   for (const [i, pauseMs] of pausesMs.entries()) {
     signal.throwIfAborted();
     try {
@@ -26,6 +27,7 @@ export async function probeStorage(
     } catch (error) {
       if (signal.aborted || isAbortError(error)) throw error;
       reason = errorText(error);
+      hint = error instanceof DecantError ? error.hint : undefined;
       logger.warn(`Test storage ${storage.displayName} failed: ${reason}, tries: #${i + 1}`);
       if (i < pausesMs.length - 1) await sleep(pauseMs, undefined, { signal });
     }
@@ -33,9 +35,7 @@ export async function probeStorage(
   throw new StorageError(
     "DECANT_E_STORAGE_PROBE",
     `Storage ${storage.displayName} is not configured correctly: ${reason}`,
-    {
-      retryable: true,
-    },
+    { retryable: true, ...(hint === undefined ? {} : { hint }) },
   );
 }
 
@@ -54,27 +54,25 @@ async function probeOnce(storage: ObjectStorage, logger: Logger, signal: AbortSi
   }
 }
 
-/** What fails because there is no bucket makes one; with wrong keys there is no point in trying. */
+/** Makes a bucket where writing fails for want of one, or for a reason that nobody understands; the reference does it more often. */
 async function putOrCreate(storage: ObjectStorage, key: string, data: Buffer, signal: AbortSignal): Promise<void> {
   try {
     await storage.put(key, data, signal);
   } catch (error) {
-    if (signal.aborted || /denied/i.test(errorText(error))) throw error;
-    try {
-      await storage.create(signal);
-    } catch (failure) {
-      if (signal.aborted) throw failure;
-      throw error instanceof Error ? new Error(`${errorText(error)}; ${errorText(failure)}`, { cause: error }) : error;
-    }
+    if (!(error instanceof DecantError) || !MAY_LACK_BUCKET.has(error.code)) throw error;
+    await storage.create(signal);
     await storage.put(key, data, signal);
   }
 }
+
+const MAY_LACK_BUCKET = new Set(["DECANT_E_NO_BUCKET", "DECANT_E_OBJECT_NOT_FOUND", "DECANT_E_OBJECT_STORAGE"]);
 
 async function step<T>(name: string, done: Promise<T>): Promise<T> {
   try {
     return await done;
   } catch (cause) {
     if (isAbortError(cause)) throw cause;
-    throw new StorageError("DECANT_E_STORAGE_PROBE", `Failed to ${name}: ${errorText(cause)}`, { cause });
+    const hint = cause instanceof DecantError && cause.hint !== undefined ? { hint: cause.hint } : {};
+    throw new StorageError("DECANT_E_STORAGE_PROBE", `Failed to ${name}: ${errorText(cause)}`, { cause, ...hint });
   }
 }
