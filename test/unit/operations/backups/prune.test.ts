@@ -279,6 +279,21 @@ describe("a clock that has jumped, on every machine at once", () => {
     expect(before.filter((key) => !left.includes(key)).length).toBe(report.deleted.size);
   });
 
+  test("and a long pause look alike: the first backup after it lets go what was due before, the second one the rest", async () => {
+    const bucket = new TestBucket();
+    for (let i = 0; i < 5; i++) await bucket.putBackup(ago((300 + i) * DAY_MS));
+    await bucket.putBackup(ago(2 * HOUR_MS));
+    const report = await prune(bucket);
+    expect([report.refusal, report.deleted.size]).toEqual([undefined, 4]);
+    expect(report.plan.decisions[0]!.reasons).toEqual([
+      `the newest, long after the one before: ages are taken as of ${ago(298 * DAY_MS)
+        .toISOString()
+        .slice(0, 10)}`,
+    ]);
+    await bucket.putBackup(ago(HOUR_MS));
+    expect((await prune(bucket)).deleted.size).toBe(1);
+  });
+
   test("back lets nothing go, and what it made ahead stays", async () => {
     const bucket = await daily(20);
     const past = ago(400 * DAY_MS);
