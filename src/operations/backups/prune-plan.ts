@@ -29,9 +29,14 @@ export function planPrune(catalogue: Catalogue, policy: RetentionPolicy, now: Da
   const { entries, frozenBy } = catalogue;
   const recent = policy.find(({ period }) => period === "all")?.span ?? DEFAULT_RECENT;
   const asOf = steadyNow(entries, recent, now);
-  const decisions = decideRetention(entries, { policy, now: asOf });
+  const decisions = decideRetention(entries, { policy, now: asOf }).map((decision) => {
+    const { time } = decision.item.backup;
+    if (time.getTime() <= asOf.getTime() || time.getTime() > now.getTime()) return decision;
+    const reason = `the newest, long after the one before: ages are taken as of ${asOf.toISOString().slice(0, 10)}`;
+    return { ...decision, reasons: [reason] };
+  });
   const newestGood = entries.find(
-    ({ quality, backup }) => quality === "good" && backup.time.getTime() <= asOf.getTime(),
+    ({ quality, backup }) => quality === "good" && backup.time.getTime() <= now.getTime(),
   );
   const refusal = frozenBy === undefined ? unverified(newestGood, recent, asOf) : frozen(frozenBy);
   return { policy, asOf, decisions, newestGood, refusal };
