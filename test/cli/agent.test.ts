@@ -1,11 +1,11 @@
 import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { beforeAll, describe, expect, test } from "vitest";
+import { afterEach, beforeAll, describe, expect, test } from "vitest";
 import { parseLease } from "../../src/agent/lease-value.ts";
 import { BACKUP_LEASE_XATTR, LAST_BACKUP_XATTR } from "../../src/volume/backup-xattrs.ts";
 import { type BucketVolume, bucketVolume, lastBackup, withStore } from "../support/backup-volume.ts";
 import { runDecant } from "../support/decant.ts";
-import { STACK_TRACE, startDecant } from "../support/running-decant.ts";
+import { type RunningDecant, STACK_TRACE, startDecant } from "../support/running-decant.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { wideVolumeText } from "../support/wide-volume.ts";
 
@@ -15,6 +15,19 @@ const SHORT = { SKIP_BACKUP_META_CHECK: "true" };
 const NAME = /^dump-\d{4}-\d\d-\d\d-\d{6}\.json\.gz$/;
 
 const signal = new AbortController().signal;
+
+const started: RunningDecant[] = [];
+
+/** It ends with the test at the latest, however that ends. */
+function startAgent(args: readonly string[], env: Readonly<Record<string, string>> = {}): RunningDecant {
+  const agent = startDecant(["agent", ...args], env);
+  started.push(agent);
+  return agent;
+}
+
+afterEach(() => {
+  for (const agent of started.splice(0)) agent.kill("SIGKILL");
+});
 
 /** `lastBackup` becomes this, whatever it was. */
 async function setLastBackup(url: string, text: string): Promise<void> {
@@ -213,9 +226,9 @@ describe("a running agent", () => {
     const volume = await bucketVolume();
     const directory = temporaryDirectory();
     const textfile = join(directory, "decant.prom");
-    const agent = startDecant(
+    const agent = startAgent(
       [
-        ...["agent", "--backup-meta", "2s", "--listen", "127.0.0.1:0", "--metrics-textfile", textfile],
+        ...["--backup-meta", "2s", "--listen", "127.0.0.1:0", "--metrics-textfile", textfile],
         ...["--log-format", "json", "--on-success", `cat >> ${join(directory, "told")}`, volume.url],
       ],
       SHORT,
@@ -251,7 +264,7 @@ describe("a running agent", () => {
 
   test("answers over HTTP what it knows", async () => {
     const volume = await bucketVolume();
-    const agent = startDecant(["agent", "--backup-meta", "5m", "--listen", "127.0.0.1:0", volume.url]);
+    const agent = startAgent(["--backup-meta", "5m", "--listen", "127.0.0.1:0", volume.url]);
     try {
       let text = "";
       agent.onOutput((piece) => {
@@ -288,7 +301,7 @@ describe("an agent that is stopped in the middle of a backup", () => {
 
   test("finishes it, cleans up and gives the lease back", async () => {
     const volume = await bucketVolume(dump);
-    const agent = startDecant(["agent", ...options, "--stop-timeout", "100s", volume.url], SHORT);
+    const agent = startAgent([...options, "--stop-timeout", "100s", volume.url], SHORT);
     await agent.waitFor(begun);
     agent.kill("SIGTERM");
     const { code, err } = await agent.ended;
@@ -305,7 +318,7 @@ describe("an agent that is stopped in the middle of a backup", () => {
   ])("gives it up after %s: bucket, stamp and lease are as they were", async (_, more, signals) => {
     const volume = await bucketVolume(dump);
     await setLastBackup(volume.url, "2026-01-01T00:00:00+08:00");
-    const agent = startDecant(["agent", ...options, ...more, volume.url], SHORT);
+    const agent = startAgent([...options, ...more, volume.url], SHORT);
     await agent.waitFor(begun);
     for (let i = 0; i < signals; i++) {
       agent.kill("SIGTERM");
@@ -322,7 +335,7 @@ describe("an agent that is stopped in the middle of a backup", () => {
 
   test("by kill -9 leaves word of it, and the next agent makes it without waiting for a period", async () => {
     const volume = await bucketVolume(dump);
-    const agent = startDecant(["agent", ...options, volume.url], SHORT);
+    const agent = startAgent([...options, volume.url], SHORT);
     await agent.waitFor(begun);
     agent.kill("SIGKILL");
     await agent.ended;
