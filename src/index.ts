@@ -27,6 +27,36 @@ export { type Logger, silentLogger } from "./base/logger.ts";
 export { type PhaseProgress, Progress } from "./base/progress.ts";
 export { redactUrl } from "./base/redact-url.ts";
 export { ENGINE_SCHEMES } from "./engines/registry.ts";
+export { type BackupReport, type BackupRequest, backup } from "./operations/backups/backup.ts";
+export type { BackupFacts, BackupManifest } from "./operations/backups/backup-manifest.ts";
+export type { BackupName } from "./operations/backups/backup-name.ts";
+export type { BackupPlaceRequest, BucketAddress } from "./operations/backups/backup-place.ts";
+export {
+  type BackupFetchReport,
+  type BackupFetchRequest,
+  type BackupListReport,
+  type BackupMarkReport,
+  type BackupMarkRequest,
+  type BackupPruneReport,
+  type BackupPruneRequest,
+  type BackupSelection,
+  type BackupShowReport,
+  type BackupVerifyReport,
+  type BackupVerifyRequest,
+  fetchVolumeBackup,
+  listBackups,
+  markBackup,
+  pruneVolumeBackups,
+  showBackup,
+  verifyBackups,
+} from "./operations/backups/backups.ts";
+export type { Catalogue, CatalogueEntry, Mark } from "./operations/backups/catalogue.ts";
+export type { BackupTurn, Fence, StampChange } from "./operations/backups/fence.ts";
+export type { PruneReport } from "./operations/backups/prune.ts";
+export type { PrunePlan, Refusal } from "./operations/backups/prune-plan.ts";
+export type { BackupQuality } from "./operations/backups/retention.ts";
+export { parsePolicy, policyText, type RetentionPolicy } from "./operations/backups/retention-policy.ts";
+export type { RunStatus } from "./operations/backups/run-status.ts";
 export { type ConfigReport, type ConfigRequest, config } from "./operations/config.ts";
 export type { ConfigFlags } from "./operations/config-plan.ts";
 export {

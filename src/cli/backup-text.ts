@@ -78,7 +78,10 @@ export function backupListText({ catalogue }: BackupListReport, now: Date): stri
   ]);
   const head = ["BACKUP", "AGE", "FORMAT", "SIZE", "INODES", "SPACE", "STATE", "PIN", "BY"];
   const lines = entries.length === 0 ? ["No backups."] : table(head, rows, new Set([1, 3, 4, 5]));
-  if (foreign > 0) lines.push("", `${formatCount(foreign)} other objects beside the backups, which are never touched.`);
+  if (foreign > 0) {
+    const others = foreign === 1 ? "object beside the backups, which is" : "objects beside the backups, which are";
+    lines.push("", `${formatCount(foreign)} other ${others} never touched.`);
+  }
   const lastOk = runs.find(({ outcome }) => outcome === "ok");
   for (const run of runs) {
     // What failed before the last success is over.
@@ -172,7 +175,7 @@ function formatText({ backup }: CatalogueEntry): string {
   return backup.compression === "none" ? backup.format : `${backup.format} ${backup.compression}`;
 }
 
-function stateText({ quality, suspicious, manifest }: CatalogueEntry): string {
+export function stateText({ quality, suspicious, manifest }: CatalogueEntry): string {
   if (quality === "bad") return "DAMAGED";
   if (suspicious.length > 0) return "SUSPICIOUS";
   if (quality === "unknown") return "unverified";
@@ -180,7 +183,7 @@ function stateText({ quality, suspicious, manifest }: CatalogueEntry): string {
 }
 
 /** Backups without a manifest where the reference keeps its own are taken for its. */
-function byText({ manifest, sidecars, backup }: CatalogueEntry): string {
+export function byText({ manifest, sidecars, backup }: CatalogueEntry): string {
   if (manifest !== undefined) return authorText(manifest.backup.by);
   if (sidecars.has("manifest")) return "unknown";
   return backup.key.startsWith("meta/") ? "juicefs" : "decant, interrupted";
@@ -195,7 +198,7 @@ const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
 
 /** `5 min`, `12 h`, `40 d`. */
-function ageText(ms: number): string {
+export function ageText(ms: number): string {
   if (ms < 0) return "future";
   if (ms < MINUTE_MS) return `${Math.floor(ms / 1000)} s`;
   if (ms < HOUR_MS) return `${Math.floor(ms / MINUTE_MS)} min`;
@@ -213,7 +216,7 @@ function table(head: readonly string[], rows: readonly (readonly string[])[], ri
 }
 
 /** Whoever can write into the bucket wrote some of it: nothing of that may steer a terminal. */
-function text(lines: readonly string[]): string {
+export function text(lines: readonly string[]): string {
   return `${lines.map((line) => line.replace(/[^\P{Cc}\n]/gu, "?")).join("\n")}\n`;
 }
 
