@@ -27,6 +27,7 @@ export class KindOrder {
   readonly #kinds: readonly FlatKind[];
   readonly #heldLimit: number;
   readonly #spill: SpillFile;
+  readonly #pool: SlabPool;
   readonly #sorters: Map<FlatKind, KindSorter> = new Map();
   /** Node records that replace those written before. */
   readonly #replaced: KindSorter;
@@ -37,9 +38,9 @@ export class KindOrder {
     // The batches that the records are copied into need the rest.
     this.#heldLimit = Math.floor(options.maxBytes * 0.875);
     this.#spill = new SpillFile(options.tmpDir);
-    const pool = new SlabPool(options.maxBytes);
-    for (const kind of options.kinds) this.#sorters.set(kind, new KindSorter(kind, this.#spill, pool));
-    this.#replaced = new KindSorter("node", this.#spill, pool);
+    this.#pool = new SlabPool(options.maxBytes);
+    for (const kind of options.kinds) this.#sorters.set(kind, new KindSorter(kind, this.#spill, this.#pool));
+    this.#replaced = new KindSorter("node", this.#spill, this.#pool);
     this.#all = [...this.#sorters.values(), this.#replaced];
   }
 
@@ -55,6 +56,7 @@ export class KindOrder {
 
   /** All records, in order. May be called once, when nothing is added any more. */
   *drain(): Generator<RecordBatch> {
+    this.#pool.close();
     for (const kind of this.#kinds) {
       const sorter = this.#sorters.get(kind)!;
       if (kind === "node" && this.#replaced.isUsed) yield* withReplaced(sorter, this.#replaced);

@@ -23,7 +23,8 @@ const MAX_SLAB_BYTES = 1024 * 1024;
  */
 export class SlabPool {
   readonly slabBytes: number;
-  readonly #free: RecordSlab[] = [];
+  #free: RecordSlab[] = [];
+  #isClosed = false;
 
   /** `maxBytes` is what all slabs together may take: they are a small part of it each. */
   constructor(maxBytes: number) {
@@ -38,9 +39,16 @@ export class SlabPool {
 
   /** Takes back slabs whose records are not needed any more. */
   give(slabs: readonly RecordSlab[]): void {
+    if (this.#isClosed) return;
     for (const slab of slabs) {
       slab.used = 0;
       if (slab.bytes.length === this.slabBytes) this.#free.push(slab);
     }
+  }
+
+  /** Keeps no slab any more. */
+  close(): void {
+    this.#isClosed = true;
+    this.#free = [];
   }
 }
