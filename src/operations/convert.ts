@@ -9,6 +9,7 @@ import { ENTRY_TYPE, ITEM_TAG, TREE_ENTRY } from "../volume/tree-item.ts";
 import type { OperationContext } from "./context.ts";
 import { type ConvertResult, documentOf, settingOf } from "./convert-records.ts";
 import { type Decryption, type DumpFile, type DumpSource, decodeDump, openDumpFile } from "./dump-file.ts";
+import { removeStaleManifest } from "./manifest.ts";
 import type { ReportBase } from "./report.ts";
 import { salvage } from "./salvage.ts";
 import { canReadOnce } from "./volume-source.ts";
@@ -81,6 +82,7 @@ export async function convert(request: ConvertRequest, context: OperationContext
       await output.abort();
       throw error;
     }
+    await removeOldManifest(request, context);
     return {
       operation: "convert",
       source: source.name,
@@ -100,6 +102,13 @@ export async function convert(request: ConvertRequest, context: OperationContext
     };
   } finally {
     await source.close();
+  }
+}
+
+/** The manifest of a file that was replaced says nothing of the new one. */
+async function removeOldManifest({ target }: ConvertRequest, { logger }: OperationContext): Promise<void> {
+  if ("file" in target && (await removeStaleManifest(target.file))) {
+    logger.warn(`Removed the manifest of the file that was replaced: ${target.file}`);
   }
 }
 

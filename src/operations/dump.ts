@@ -14,7 +14,7 @@ import { REMOVED, removeSecrets } from "../volume/setting-secrets.ts";
 import { checkClientVersion } from "../volume/version.ts";
 import type { OperationContext } from "./context.ts";
 import { dumpDocument } from "./dump-document.ts";
-import { checkManifestTarget, removeStaleManifest, writeManifest } from "./manifest.ts";
+import { checkManifestTarget, type ManifestContent, removeStaleManifest, writeManifest } from "./manifest.ts";
 import type { DumpReport } from "./report.ts";
 
 export interface DumpRequest {
@@ -105,7 +105,7 @@ async function keepManifest(
   file: string | undefined,
   sha256: string | undefined,
   { logger }: OperationContext,
-  about: Omit<Parameters<typeof writeManifest>[1], "sha256">,
+  about: Omit<ManifestContent, "sha256">,
 ): Promise<string | undefined> {
   if (file === undefined) return undefined;
   if (sha256 !== undefined) return writeManifest(file, { ...about, sha256 });

@@ -30,6 +30,9 @@ export interface Manifest {
   readonly counts: RecordCounts;
 }
 
+/** What a dump says of itself. */
+export type ManifestContent = Omit<Manifest, "manifestVersion" | "decantVersion" | "file">;
+
 /** Where the manifest of a dump is looked for. */
 export function manifestOf(file: string): string {
   return `${file}.manifest.json`;
@@ -44,10 +47,7 @@ export function checkManifestTarget(target: { readonly file: string } | { readon
 }
 
 /** Writes the manifest of a dump that is complete. It appears under its name when it is complete too. Throws `FileError`. */
-export async function writeManifest(
-  file: string,
-  manifest: Omit<Manifest, "manifestVersion" | "decantVersion" | "file">,
-): Promise<string> {
+export async function writeManifest(file: string, manifest: ManifestContent): Promise<string> {
   const path = manifestOf(file);
   // Entries are no records: how many can be reached is not what a binary dump says.
   const { directory, file: files, ...records } = manifest.counts;

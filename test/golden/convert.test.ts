@@ -12,6 +12,15 @@ import { quietContext } from "../support/volume-files.ts";
 const JSON_DUMP = fixture("golden/dumps/golden.json");
 const BINARY_DUMP = fixture("golden/dumps/golden.bin");
 
+const MANIFEST = {
+  manifestVersion: 1,
+  file: "x.json",
+  sha256: "00",
+  writtenBytes: 1,
+  counts: {},
+  volume: { name: "golden", uuid: "31b69a64-db9f-4fd0-a979-7cbf69bd576b" },
+};
+
 describe("JSON to binary", () => {
   test.each([
     "golden/dumps/golden.json",
@@ -73,6 +82,18 @@ describe("the same format", () => {
     expect(zstd.report.compression).toBe("zstd");
     const plain = await convertFile(zstd.file, "x");
     expect(plain.bytes.equals(readFileSync(file))).toBe(true);
+  });
+
+  test("replaces a file, and its manifest goes, which would say of the new one what was true of the old", async () => {
+    const file = join(temporaryDirectory(), "x.json");
+    const manifest = `${file}.manifest.json`;
+    writeFileSync(manifest, JSON.stringify(MANIFEST));
+    await convert({ source: { file: JSON_DUMP }, target: { file } }, quietContext());
+    expect(existsSync(manifest)).toBe(false);
+    // That of another file stays.
+    writeFileSync(manifest, JSON.stringify({ ...MANIFEST, file: "y.json" }));
+    await convert({ source: { file: JSON_DUMP }, target: { file } }, quietContext());
+    expect(existsSync(manifest)).toBe(true);
   });
 
   test("can be encrypted, with another key and cipher again, and decrypted", async () => {
