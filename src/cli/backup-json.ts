@@ -126,7 +126,7 @@ function pruneResultJson({ dryRun, plan, refusal, deleted, deletedBytes, failed,
   };
 }
 
-function entryJson(entry: CatalogueEntry): JsonObject {
+export function entryJson(entry: CatalogueEntry): JsonObject {
   const { backup, manifest } = entry;
   return {
     name: backup.name,

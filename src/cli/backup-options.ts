@@ -9,13 +9,15 @@ export const BACKUPS_GROUP: CommandGroup = {
   summary: "List, verify, pin, clean up and fetch the backups in a volume's bucket",
   description:
     "What can be done with the backups in the object storage of a volume, those of juicefs clients and those of decant " +
-    "(docs/backups.md). The volume is given by its META-URL or, when its database is gone, by --bucket and --volume.",
+    "(docs/backups.md). The volume is given by its META-URL or, when its database is gone, by its bucket.",
 };
 
 export const META_URL: ArgumentSpec = {
   name: "META-URL",
   required: false,
-  description: "address of the volume's metadata; left out with --bucket",
+  description:
+    "address of the volume's metadata, or, when its database is gone, that of the volume in its bucket, such as " +
+    "file:///var/jfs/myjfs or minio://host:9000/bucket/myjfs; left out with --bucket",
 };
 
 export const BACKUP_NAME: ArgumentSpec = {
@@ -91,7 +93,8 @@ export function readPlace(
   return { place: { volume: bucket ?? args[0]!, ...readKey(options) }, rest: args.slice(own) };
 }
 
-function readBucket(options: OptionValues): Exclude<BackupPlaceRequest["volume"], string> | undefined {
+/** The bucket that is given in parts; undefined where none is. */
+export function readBucket(options: OptionValues): Exclude<BackupPlaceRequest["volume"], string> | undefined {
   const [bucket, name, storage] = [options.text("bucket"), options.text("volume"), options.text("storage")];
   const shards = options.integer("shards");
   if (bucket === undefined && name === undefined && storage === undefined && shards === undefined) return undefined;

@@ -13,6 +13,7 @@ import { dumpCommand } from "./commands/dump.ts";
 import { formatCommand } from "./commands/format.ts";
 import { loadCommand } from "./commands/load.ts";
 import { migrateCommand } from "./commands/migrate.ts";
+import { restoreCommand } from "./commands/restore.ts";
 import { statusCommand } from "./commands/status.ts";
 import { verifyCommand } from "./commands/verify.ts";
 import { versionCommand } from "./commands/version.ts";
@@ -34,6 +35,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   backupsUnpinCommand,
   backupsConfirmCommand,
   backupsPruneCommand,
+  restoreCommand,
   agentCommand,
   formatCommand,
   configCommand,

@@ -1,5 +1,5 @@
 import { createInterface } from "node:readline/promises";
-import type { Readable, Writable } from "node:stream";
+import { type Readable, Writable } from "node:stream";
 
 export interface Prompt {
   /** True for yes. End of input and an empty answer are no. */
@@ -26,4 +26,27 @@ export function openPrompt(input: Readable, output: Writable, signal: AbortSigna
     },
     close: () => reader.close(),
   };
+}
+
+/**
+ * Asks for a secret on a terminal, which does not show what is typed. Undefined at the end of input; Ctrl-C is the signal that it
+ * is elsewhere.
+ */
+export async function askHidden(
+  question: string,
+  input: Readable,
+  output: Writable,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
+  const reader = createInterface({ input, output: silent, terminal: true });
+  reader.on("SIGINT", () => process.kill(process.pid, "SIGINT"));
+  const ended = new Promise<undefined>((resolve) => reader.once("close", () => resolve(undefined)));
+  output.write(question);
+  try {
+    return await Promise.race([reader.question("", { signal }), ended]);
+  } finally {
+    reader.close();
+    output.write("\n");
+  }
 }

@@ -2,6 +2,7 @@ import { ConflictError, DataError, UsageError } from "../base/errors.ts";
 import type { Loader, LoaderOptions, MetadataStore } from "../engines/engine.ts";
 import { type Consolidated, consolidate } from "../tree/consolidate.ts";
 import { leaveOutUnsupported } from "../tree/unsupported-values.ts";
+import { withoutBackupLease } from "../volume/backup-xattrs.ts";
 import type { FindingList } from "../volume/findings.ts";
 import { type RecordBatch, type RecordStream, unpackBatch } from "../volume/records.ts";
 import { formatSetting, parseSetting, type Setting } from "../volume/setting.ts";
@@ -120,7 +121,7 @@ export async function loadVolume(source: RecordStream, options: LoadVolumeOption
       },
       result,
     );
-    for await (const batch of flat) {
+    for await (const batch of withoutBackupLease(flat)) {
       context.signal.throwIfAborted();
       counts.set(batch.kind, (counts.get(batch.kind) ?? 0) + batch.count);
       writing.count(batch);
@@ -257,7 +258,7 @@ export function nextStepsAfterLoad(setting: Setting, targetAddress: string): str
 }
 
 /** An address as one word of a command line: `&` and `?` of its options mean something to a shell. */
-function shellWord(text: string): string {
+export function shellWord(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 

@@ -16,8 +16,8 @@ import { STOP_ON_UNSUPPORTED, type UnsupportedOptions } from "./unsupported-valu
 export interface LoadRequest {
   /** META-URL of the empty target. */
   readonly target: string;
-  /** File to read, or a stream (stdin). Plain, gzip or zstd, told by content. */
-  readonly source: { readonly file: string } | { readonly stream: Readable };
+  /** File to read, or a stream (stdin, an object of a bucket). Plain, gzip or zstd, told by content. */
+  readonly source: { readonly file: string } | LoadStream;
   /** Decrypt the file first; pass phrase in `JFS_RSA_PASSPHRASE`. */
   readonly decryption?: { readonly keyFile: string; readonly algorithm: string };
   /** Read and check everything, write nothing. */
@@ -28,6 +28,22 @@ export interface LoadRequest {
   readonly format?: DumpFormat;
   /** What to do with values that the target cannot hold; default: stop. */
   readonly unsupported?: UnsupportedOptions;
+  /**
+   * Sees the records of the dump, and may change them, before anything else does. The target becomes a volume only after they have
+   * ended: what is thrown then leaves it as it was.
+   */
+  readonly through?: (records: RecordStream) => RecordStream;
+}
+
+/** A dump that is read once, from its beginning. */
+export interface LoadStream {
+  readonly stream: Readable;
+  /** For the report; default `STDIN`. */
+  readonly name?: string;
+  /** Size of the stream, where it is known. */
+  readonly totalBytes?: number;
+  /** The same from the beginning again, where that can be had. */
+  readonly again?: () => Readable;
 }
 
 /**
@@ -54,9 +70,10 @@ export async function load(request: LoadRequest, context: OperationContext): Pro
     try {
       await checkTarget(target, context, clean);
       const findings = new FindingList();
+      const sourceBytes = input.totalBytes ?? ("file" in request.source ? undefined : request.source.totalBytes);
       const reading = context.progress.begin(
         "Reading the dump",
-        input.totalBytes === undefined ? {} : { bytes: input.totalBytes },
+        sourceBytes === undefined ? {} : { bytes: sourceBytes },
       );
       const options = {
         target,
@@ -69,19 +86,20 @@ export async function load(request: LoadRequest, context: OperationContext): Pro
         reading.bytes = input.readBytes();
       };
       const totalBytes = input.description === "plain" ? input.totalBytes : undefined;
-      const records = counted(decodeDump(dump.format, dump.bytes, findings, signal, { totalBytes }), onPiece);
+      const decoded = counted(decodeDump(dump.format, dump.bytes, findings, signal, { totalBytes }), onPiece);
+      const records = request.through?.(decoded) ?? decoded;
       const loaded =
         dump.format === "binary"
           ? await loadFlatVolume(records, {
               ...options,
               ...(footer === undefined ? {} : { expectedNodes: footer.segments.get("node")?.records ?? 0 }),
-              readAgain: "file" in request.source ? () => readBinaryAgain(request, context) : undefined,
+              readAgain: canReadAgain(request.source) ? () => readBinaryAgain(request, context) : undefined,
             })
           : await loadVolume(records, options);
       context.progress.end(reading);
       return {
         operation: "load",
-        source: "file" in request.source ? request.source.file : "STDIN",
+        source: "file" in request.source ? request.source.file : (request.source.name ?? "STDIN"),
         target: target.address,
         volume: { name: loaded.setting.name, uuid: loaded.setting.uuid },
         counts: loaded.counts,
@@ -110,11 +128,16 @@ async function footerAhead(request: LoadRequest, dump: DetectedDump, input: Inpu
   return isPlain && "file" in request.source ? readFooterOfFile(request.source.file) : undefined;
 }
 
-/** The records of a binary dump in a file once more, for what only shows at its end. */
+function canReadAgain(source: LoadRequest["source"]): boolean {
+  return "file" in source || source.again !== undefined;
+}
+
+/** The records of a binary dump once more, for what only shows at its end. */
 async function* readBinaryAgain({ source, decryption }: LoadRequest, context: OperationContext): RecordStream {
   const { signal, env, progress } = context;
   const phase = progress.begin("Looking up names");
-  const input = await openInput(source, { signal, env, ...(decryption === undefined ? {} : { decryption }) });
+  const content = "file" in source || source.again === undefined ? source : { stream: source.again() };
+  const input = await openInput(content, { signal, env, ...(decryption === undefined ? {} : { decryption }) });
   try {
     yield* decodeDump("binary", input.bytes, new FindingList(), signal);
   } finally {

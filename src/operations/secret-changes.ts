@@ -15,6 +15,8 @@ export interface SecretFlags {
   readonly sessionToken?: string;
   /** Encrypt secrets that are stored in clear. */
   readonly encryptSecret?: boolean;
+  /** One that was taken out of a dump may stay without a value, as a load leaves it. */
+  readonly keepRemoved?: boolean;
 }
 
 const FLAG_NAMES = { secretKey: "--secret-key", sessionToken: "--session-token" } as const;
@@ -32,7 +34,7 @@ export function applySecrets(stored: Setting, flags: SecretFlags): Setting {
     secretKey: flags.secretKey ?? decrypted.setting.secretKey,
     sessionToken: flags.sessionToken ?? decrypted.setting.sessionToken,
   };
-  refuseRemoved(setting, flags);
+  if (flags.keepRemoved !== true) refuseRemoved(setting, flags);
   if (!stored.keyEncrypted && flags.encryptSecret !== true) return setting;
   return encryptUsable(setting, stored, decrypted, flags);
 }

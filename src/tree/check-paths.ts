@@ -53,7 +53,7 @@ export class PathFinder {
     const isDirectory = bytes[at + ENTRY_TYPE] === FileType.directory;
     const isWanted = this.#wanted.has(bytes, at + ENTRY_INODE);
     if (!isDirectory && !isWanted) return;
-    const name = this.#name(bytes, at);
+    const name = entryName(bytes, at);
     if (isWanted) {
       const inode = bytes.readBigUInt64BE(at + ENTRY_INODE);
       // The first place of a file with several is enough.
@@ -63,11 +63,12 @@ export class PathFinder {
     }
     if (isDirectory) this.#names.push(name);
   }
+}
 
-  #name(bytes: Buffer, at: number): Buffer {
-    const flags = bytes[at + ENTRY_FLAGS]!;
-    if ((flags & ENTRY_ROOT) === 0) return Buffer.from(bytes.subarray(at + ENTRY_NAME, attributeOffset(bytes, at)));
-    const inTrash = (flags & ENTRY_TRASH_ROOT) !== 0 || isTrashInode(bytes.readBigUInt64BE(at + ENTRY_INODE));
-    return inTrash ? TRASH_NAME : Buffer.alloc(0);
-  }
+/** The name of the entry at `bytes[at..)` in its directory, as a copy; of a root that of its tree: empty, or `.trash`. */
+export function entryName(bytes: Buffer, at: number): Buffer {
+  const flags = bytes[at + ENTRY_FLAGS]!;
+  if ((flags & ENTRY_ROOT) === 0) return Buffer.from(bytes.subarray(at + ENTRY_NAME, attributeOffset(bytes, at)));
+  const inTrash = (flags & ENTRY_TRASH_ROOT) !== 0 || isTrashInode(bytes.readBigUInt64BE(at + ENTRY_INODE));
+  return inTrash ? TRASH_NAME : Buffer.alloc(0);
 }

@@ -1,10 +1,11 @@
 import { readFile } from "node:fs/promises";
 import { ConflictError, DataError, UsageError } from "../../base/errors.ts";
 import { fileError } from "../../base/file-error.ts";
+import { redactUrl } from "../../base/redact-url.ts";
 import type { MetadataStore } from "../../engines/engine.ts";
 import { openStore } from "../../engines/registry.ts";
 import type { ObjectStorage } from "../../storage/object-storage.ts";
-import { openStorage } from "../../storage/open-storage.ts";
+import { openStorage, STORAGE_TYPES } from "../../storage/open-storage.ts";
 import { EMPTY_SETTING, type Setting } from "../../volume/setting.ts";
 import { decryptSecrets, REMOVED, SECRET_NAMES, type SecretMember } from "../../volume/setting-secrets.ts";
 import { normalizeBucket } from "../bucket-address.ts";
@@ -13,7 +14,7 @@ import { readVolumeSetting } from "../volume-setting.ts";
 
 /** Where a volume keeps its backups. */
 export interface BackupPlaceRequest {
-  /** The volume by its META-URL, or by its bucket, for when the database is gone. */
+  /** The volume by its META-URL, or by its bucket, for when the database is gone: in parts, or as `parseBucketUrl` takes it. */
   readonly volume: string | BucketAddress;
   /** Private key of an encrypted volume: a PEM file; pass phrase in `JFS_RSA_PASSPHRASE`. Default: the key in the setting. */
   readonly encryptKeyFile?: string;
@@ -30,6 +31,24 @@ export interface BucketAddress {
   readonly shards?: number;
 }
 
+/**
+ * Reads the address of a volume in its bucket, as `status` and log lines show it: `file:///var/jfs/myjfs/`,
+ * `minio://host:9000/bucket/myjfs/`, `s3://bucket/myjfs/`. The last part is the name of the volume. Undefined for what is no
+ * address of an object storage that can be reached; throws `UsageError` where a part is missing.
+ */
+export function parseBucketUrl(text: string): BucketAddress | undefined {
+  const [, storage = "", path = "", query = ""] = /^([a-z0-9]+):\/\/([^?]*)(\?.*)?$/i.exec(text) ?? [];
+  if (!STORAGE_TYPES.includes(storage.toLowerCase())) return undefined;
+  const [, bucket = "", name = ""] = /^(.*)\/([^/]+)\/*$/.exec(path) ?? [];
+  const isPath = storage.toLowerCase() === "file";
+  if (name !== "" && (bucket !== "" || (isPath && path.startsWith("/")))) {
+    return { storage, bucket: (isPath ? `${bucket}/` : bucket) + query, name };
+  }
+  throw new UsageError("DECANT_E_BUCKET", `The address ${redactUrl(text)} does not name a bucket and a volume in it`, {
+    hint: "Give it like file:///var/jfs/myjfs or minio://host:9000/bucket/myjfs: the last part is the name of the volume",
+  });
+}
+
 /** An opened place. Close it in any case. */
 export interface BackupPlace {
   readonly storage: ObjectStorage;
@@ -37,6 +56,8 @@ export interface BackupPlace {
   readonly store: MetadataStore | undefined;
   /** UUID: empty where nothing tells it. */
   readonly volume: { readonly name: string; readonly uuid: string };
+  /** What the storage was opened with, secrets in clear: of a bucket only its address and its keys. */
+  readonly setting: Setting;
   /** Never throws. */
   close(): Promise<void>;
 }
@@ -49,15 +70,18 @@ type Env = OperationContext["env"];
  */
 export async function openBackupPlace(request: BackupPlaceRequest, context: OperationContext): Promise<BackupPlace> {
   const { signal, logger, env } = context;
-  if (typeof request.volume !== "string") return openBucket(request, request.volume, context);
-  const store = await openStore(request.volume, { logger, signal, env });
+  const bucket = typeof request.volume === "string" ? parseBucketUrl(request.volume) : request.volume;
+  if (bucket !== undefined) return openBucket(request, bucket, context);
+  const store = await openStore(request.volume as string, { logger, signal, env });
   try {
-    const setting = await readVolumeSetting(store, signal);
-    const storage = await openVolumeStorage(setting, context, await givenKey(request, setting.encryptAlgo, context));
+    const stored = await readVolumeSetting(store, signal);
+    const setting = usableSecrets(stored, env, await givenKey(request, stored.encryptAlgo, context));
+    const storage = await openOwnStorage(setting, context);
     return {
       storage,
       store,
       volume: { name: setting.name, uuid: setting.uuid },
+      setting,
       close: async () => {
         await storage.close();
         await store.close();
@@ -81,7 +105,11 @@ export async function openVolumeStorage(
   context: OperationContext,
   key?: GivenKey,
 ): Promise<ObjectStorage> {
-  const storage = await openStorage(usableSecrets(setting, context.env, key), context);
+  return openOwnStorage(usableSecrets(setting, context.env, key), context);
+}
+
+async function openOwnStorage(setting: Setting, context: OperationContext): Promise<ObjectStorage> {
+  const storage = await openStorage(setting, context);
   try {
     await checkOwner(storage, setting.uuid, context);
     return storage;
@@ -109,10 +137,13 @@ async function openBucket(
     shards: BigInt(shards ?? 0),
   };
   const key = await givenKey(request, "", context);
-  const storage = await openStorage(usableSecrets(setting, env, key), context);
+  const usable = usableSecrets(setting, env, key);
+  const storage = await openStorage(usable, context);
   try {
     const uuid = await readOwner(storage, context);
-    return { storage, store: undefined, volume: { name, uuid: uuid ?? "" }, close: () => storage.close() };
+    if (uuid !== undefined && !/^[\x21-\x7e]+$/.test(uuid)) throw unreadableOwner(storage);
+    const volume = { name, uuid: uuid ?? "" };
+    return { storage, store: undefined, volume, setting: usable, close: () => storage.close() };
   } catch (error) {
     await storage.close();
     throw error;
@@ -173,6 +204,12 @@ const OWNER_KEY = "juicefs_uuid";
 async function readOwner(storage: ObjectStorage, { signal }: OperationContext): Promise<string | undefined> {
   if ((await storage.head(OWNER_KEY, signal)) === undefined) return undefined;
   return (await storage.get(OWNER_KEY, signal)).toString("utf8").trim();
+}
+
+function unreadableOwner(storage: ObjectStorage): DataError {
+  return new DataError("DECANT_E_OWNER", `Object ${storage.displayName}${OWNER_KEY} does not name a volume`, {
+    hint: "The volume is encrypted, or the object is damaged: give the private key of the volume with --encrypt-rsa-key",
+  });
 }
 
 /** Cleaning up among the backups of another volume would be the end of them. */
