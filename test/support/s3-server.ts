@@ -64,7 +64,7 @@ async function versitygw(): Promise<Found> {
     await mkdir(partial, { recursive: true });
     const module = `github.com/versity/versitygw/cmd/versitygw@v${VERSITYGW}`;
     const result = await runCommand(go, ["install", module], {
-      env: { GOBIN: partial, GOFLAGS: "-trimpath" },
+      env: { GOBIN: partial },
       timeoutMs: 1_200_000,
     });
     if (result.code !== 0) return { missing: `go install ${module}: ${result.err.trim().split("\n").at(-1)}` };
