@@ -1,7 +1,7 @@
 // Makes a fresh clone ready to run: installs the packages and compiles. Plain JavaScript without dependencies, because it
 // runs before anything is installed, on whatever Node (18 or newer) and npm the host has.
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, statSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
@@ -34,6 +34,10 @@ export function fail(message) {
 }
 
 function install() {
+  // npm ci empties the directory that a link leads to, and with it somebody else's clone.
+  if (lstatSync(join(ROOT, "node_modules"), { throwIfNoEntry: false })?.isSymbolicLink()) {
+    fail("node_modules is a symbolic link and out of date: update what it leads to, or remove the link");
+  }
   console.log("Installing packages: npm ci");
   const npm = process.env.npm_execpath;
   const args = ["ci", "--no-audit", "--no-fund", "--loglevel=error"];
