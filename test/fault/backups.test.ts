@@ -67,6 +67,20 @@ describe("an object storage that does not keep what it is given", () => {
     expect([volume.names("meta"), volume.names("decant/manifests")]).toEqual([[], []]);
   });
 
+  test("and changes a byte that no checksum covers is found out too", async () => {
+    const volume = await bucketVolume();
+    const storage = altering(volume.storage, (whole) => {
+      const name = Buffer.from("natsqlite");
+      return flipped(whole, whole.indexOf(name));
+    });
+    const error = await withStore(volume.url, async (store) => {
+      const name = await freeBackupName(volume.storage, new Date(), "json", "none", signal);
+      return makeBackup({ store, storage, backup: name }, CONTEXT).catch((thrown: unknown) => thrown);
+    });
+    expect(error).toMatchObject({ message: expect.stringMatching(/ its checksum differs; it was deleted$/) });
+    expect(volume.names("decant/backups")).toEqual([]);
+  });
+
   test("keeps the backup that another client made in the same second, which is whole", async () => {
     const volume = await bucketVolume();
     const theirs = gzipSync((await dumpText(volume.url)).text);
