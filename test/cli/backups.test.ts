@@ -1,9 +1,12 @@
 import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { systemClock } from "../../src/agent/clock.ts";
+import { BackupLease } from "../../src/agent/lease.ts";
 import { TestBucket } from "../support/backup-bucket.ts";
-import { type BucketVolume, bucketVolume } from "../support/backup-volume.ts";
+import { type BucketVolume, bucketVolume, withStore } from "../support/backup-volume.ts";
 import { runDecant } from "../support/decant.ts";
+import { startDecant } from "../support/running-decant.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 interface BackupDocument {
@@ -74,6 +77,30 @@ describe("backup", () => {
     expect([confirm.code, confirm.err]).toEqual([0, `decant: ${name} is confirmed: clean-up may go on\n`]);
     expect((await runDecant(["backups", "prune", volume.url])).code).toBe(0);
     expect((await makeBackup(volume)).suspicious).toEqual([]);
+  });
+
+  test("waits for its turn, and says for whom, or ends with 5 when it may not", async () => {
+    const volume = await bucketVolume();
+    await withStore(volume.url, async (store) => {
+      const lease = new BackupLease({ store, clock: systemClock, holder: "backup-1:4242", durationMs: 60_000 });
+      const hold = (await lease.tryAcquire(new AbortController().signal))!;
+      for (const args of [["backup"], ["backups", "prune"]]) {
+        const refused = await runDecant([...args, volume.url, "--no-wait"]);
+        expect([refused.code, refused.err]).toEqual([
+          5,
+          "decant: error: backup-1:4242 makes or cleans up backups of this volume now\n" +
+            "  hint: Try again later, or wait for it without --no-wait; the lease of a process that was killed ends by itself\n",
+        ]);
+      }
+      expect(volume.names("meta")).toEqual([]);
+      const waiting = startDecant(["backup", volume.url]);
+      await waiting.waitFor("Waiting for backup-1:4242, which makes or cleans up backups of this volume\n");
+      waiting.kill("SIGINT");
+      const interrupted = await waiting.ended;
+      expect([interrupted.code, volume.names("meta")]).toEqual([130, []]);
+      await hold.release(new AbortController().signal);
+    });
+    await makeBackup(volume);
   });
 
   test("--max-shrink 100 takes nothing for suspicious", async () => {

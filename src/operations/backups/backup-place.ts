@@ -141,7 +141,6 @@ async function openBucket(
   const storage = await openStorage(usable, context);
   try {
     const uuid = await readOwner(storage, context);
-    if (uuid !== undefined && !/^[\x21-\x7e]+$/.test(uuid)) throw unreadableOwner(storage);
     const volume = { name, uuid: uuid ?? "" };
     return { storage, store: undefined, volume, setting: usable, close: () => storage.close() };
   } catch (error) {
@@ -203,7 +202,9 @@ const OWNER_KEY = "juicefs_uuid";
 
 async function readOwner(storage: ObjectStorage, { signal }: OperationContext): Promise<string | undefined> {
   if ((await storage.head(OWNER_KEY, signal)) === undefined) return undefined;
-  return (await storage.get(OWNER_KEY, signal)).toString("utf8").trim();
+  const uuid = (await storage.get(OWNER_KEY, signal)).toString("utf8").trim();
+  if (!/^[\x21-\x7e]+$/.test(uuid)) throw unreadableOwner(storage);
+  return uuid;
 }
 
 function unreadableOwner(storage: ObjectStorage): DataError {

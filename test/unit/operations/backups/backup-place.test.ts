@@ -36,6 +36,19 @@ describe("the object storage of a volume", () => {
     });
   });
 
+  test("is refused when nobody can tell whose it is, as when it is encrypted and no key is given", async () => {
+    const own = setting({});
+    const storage = await openVolumeStorage(own, CONTEXT);
+    await storage.put("juicefs_uuid", Buffer.from([1, 0, 12, 0x1b, 0x5b]), signal);
+    const place = { storage: "file", bucket: own.bucket, name: "vol" };
+    for (const opened of [openVolumeStorage(own, CONTEXT), openBackupPlace({ volume: place }, CONTEXT)]) {
+      await expect(opened).rejects.toMatchObject({
+        code: "DECANT_E_OWNER",
+        message: `Object file://${own.bucket}vol/juicefs_uuid does not name a volume`,
+      });
+    }
+  });
+
   test("needs no secret of a server when it is a directory", async () => {
     for (const keyEncrypted of [false, true]) {
       const removed = setting({ secretKey: "removed", sessionToken: "removed", keyEncrypted });
