@@ -8,7 +8,7 @@ const ENVIRONMENT: readonly string[] = [
   "| `META_PASSWORD`, `META_PASSWORD_FILE` | password of the metadata engine when the address has none |",
   "| `REDIS_PASSWORD`, `SENTINEL_PASSWORD` | the same for Redis and its sentinels |",
   "| `JFS_RSA_PASSPHRASE` | pass phrase of the private key of an encrypted volume or backup |",
-  "| `ACCESS_KEY`, `SECRET_KEY`, `SESSION_TOKEN` | `format` of a new volume |",
+  "| `ACCESS_KEY`, `SECRET_KEY`, `SESSION_TOKEN` | `format` of a new volume; `backup`, `backups`: a bucket without its database, and secrets that a dump removed |",
   "| `JFS_NO_CHECK_OBJECT_STORAGE` | `format` does not touch the object storage when it is not empty |",
   "| `DECANT_MAX_MEMORY`, `DECANT_TMP_DIR` | defaults of `--max-memory` and `--tmp-dir`; `TMPDIR` after the latter |",
   "| `DECANT_DEBUG` | when not empty, errors are printed with their stack |",
