@@ -2,8 +2,11 @@ import { createHash } from "node:crypto";
 import { createReadStream, rmSync } from "node:fs";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
+import { config } from "../src/operations/config.ts";
+import { createContext } from "../src/operations/context.ts";
 import type { EngineName } from "./engines.ts";
 import type { Floor } from "./floors.ts";
+import type { Program } from "./report.ts";
 import type { BenchVolume } from "./volume.ts";
 
 /** What decant may use of what the reference uses, at a million files. */
@@ -24,8 +27,8 @@ export interface Cell {
   readonly name: string;
   readonly engine: EngineName;
   readonly variants: readonly Variant[];
-  /** Removes what an earlier run left; returns the arguments of either program, without flags. */
-  prepare(volume: BenchVolume): Promise<string[]>;
+  /** Removes what an earlier run left; returns the arguments of a program, without flags. */
+  prepare(volume: BenchVolume, program: Program): Promise<string[]>;
   /** Removes what a run left. */
   clean(volume: BenchVolume): Promise<void>;
   /** A digest of the result, for cells whose result must be the same for both programs. */
@@ -56,6 +59,8 @@ export const CELLS: readonly Cell[] = [
   binaryLoadCell("mariadb", plain(0.2, 0.45)),
   verifyCell(),
   convertCell(),
+  backupCell("redis", { ...plain(1, 0.7), name: "dump to .json.gz" }),
+  backupCell("sqlite", { ...plain(1, 0.7), name: "dump to .json.gz" }),
 ];
 
 /** What is measured when nothing is chosen: the others' reference takes hours at a million files. */
@@ -146,6 +151,28 @@ function convertCell(): Cell {
     variants: [],
     prepare: async (volume) => ["convert", volume.json, target(volume)],
     clean: async (volume) => rmSync(target(volume), { force: true }),
+  };
+}
+
+/** A backup into a directory, read back and compared, beside a mere dump, which is what clients upload. */
+function backupCell(engine: EngineName, ...variants: Variant[]): Cell {
+  const bucket = (volume: BenchVolume): string => join(volume.scratch, "bucket");
+  const file = (volume: BenchVolume): string => join(volume.scratch, "dumped.json.gz");
+  const clean = async (volume: BenchVolume): Promise<void> => {
+    for (const path of [bucket(volume), file(volume)]) rmSync(path, { recursive: true, force: true });
+  };
+  return {
+    name: `${engine}-backup`,
+    engine,
+    variants,
+    prepare: async (volume, program) => {
+      await clean(volume);
+      const { url } = volume.engine(engine);
+      if (program === "reference") return ["dump", url, file(volume)];
+      await config({ target: url, flags: { bucket: bucket(volume) }, force: true }, createContext());
+      return ["backup", url];
+    },
+    clean,
   };
 }
 

@@ -148,7 +148,7 @@ async function runOnce(cell: Cell, volume: BenchVolume, contestant: Contestant):
 }
 
 async function commandOf(cell: Cell, volume: BenchVolume, contestant: Contestant): Promise<string[]> {
-  const args = await cell.prepare(volume);
+  const args = await cell.prepare(volume, contestant.program);
   if (contestant.floor === undefined) return [...contestant.command, ...args, ...(contestant.variant?.flags ?? [])];
   // A load's arguments name its target.
   return contestant.floor.prepare(new URL(args[1]!.replace(/\(|\)/g, "")).pathname.slice(1));
