@@ -58,7 +58,7 @@ export async function backup(request: BackupRequest, context: OperationContext):
       const pruned =
         request.prune === undefined
           ? undefined
-          : await pruneBackups({ storage, store, policy: request.prune, fence: turn }, inTurn);
+          : await pruneBackups({ storage, store, policy: request.prune, fence: turn, now: notBefore(made) }, inTurn);
       return {
         operation: "backup",
         source: store.address,
@@ -72,6 +72,12 @@ export async function backup(request: BackupRequest, context: OperationContext):
   } finally {
     await place.close();
   }
+}
+
+/** Its second may have been taken: then its name is ahead of the clock, for a moment. */
+function notBefore({ manifest }: MadeBackup): () => Date {
+  const begunMs = Date.parse(manifest.backup.startedAt);
+  return () => new Date(Math.max(Date.now(), begunMs));
 }
 
 interface Parts {

@@ -14,10 +14,10 @@ import { type DumpDocument, dumpDocument } from "../dump-document.ts";
 import { decantVersion } from "../own-version.ts";
 import type { RecordCounts } from "../report.ts";
 import { type BackupManifest, manifestJson } from "./backup-manifest.ts";
-import { type BackupName, backupName } from "./backup-name.ts";
+import { BACKUP_FOLDERS, type BackupName, backupName } from "./backup-name.ts";
 import { lastGood, readCatalogue } from "./catalogue.ts";
 import { type BackupMeasure, DEFAULT_MAX_SHRINK, shrinkage } from "./shrink-guard.ts";
-import { SIDECAR_KINDS, sidecarKey, thisAuthor, writeSidecar } from "./sidecars.ts";
+import { SIDECAR_FOLDERS, sidecarKey, thisAuthor, writeSidecar } from "./sidecars.ts";
 import { isWholeDump } from "./verify-backup.ts";
 
 export interface MakeBackupRequest {
@@ -39,8 +39,8 @@ export interface MadeBackup {
 }
 
 /**
- * The name of a backup begun at that time, or in the next second that none has: an object is never overwritten. What was kept of a
- * backup that is gone takes its name too.
+ * The name of a backup begun at that time, or in the next second that none has, of whatever format: an object is never overwritten,
+ * and times tell which is newer. What was kept of a backup that is gone takes its second too.
  */
 export async function freeBackupName(
   storage: ObjectStorage,
@@ -51,11 +51,19 @@ export async function freeBackupName(
 ): Promise<BackupName> {
   for (let ms = time.getTime(); ; ms += 1000) {
     const backup = backupName(new Date(ms), format, compression);
-    const keys = [backup.key, ...SIDECAR_KINDS.map((kind) => sidecarKey(kind, backup.name))];
-    let isFree = true;
-    for (const key of keys) isFree &&= (await storage.head(key, signal)) === undefined;
-    if (isFree) return backup;
+    if (await isFree(storage, backup, signal)) return backup;
   }
+}
+
+/** `dump-2026-11-23-060313`, which all names of one second begin with. */
+const STEM_LENGTH = 22;
+
+async function isFree(storage: ObjectStorage, { key, name }: BackupName, signal: AbortSignal): Promise<boolean> {
+  if ((await storage.head(key, signal)) !== undefined) return false;
+  for (const folder of [...BACKUP_FOLDERS, ...Object.values(SIDECAR_FOLDERS)]) {
+    for await (const _ of storage.list(folder + name.slice(0, STEM_LENGTH), { signal })) return false;
+  }
+  return true;
 }
 
 /**
