@@ -43,7 +43,7 @@ export class SliceSample {
   /** Above 0, at most 1. */
   readonly #random: () => number;
   #weight = 1;
-  #nextTaken = 0;
+  #nextTaken = Number.POSITIVE_INFINITY;
   /** Names of the directories around; an empty one for the root. */
   readonly #names: Buffer[] = [];
   /** Where the file at hand gets its path from: an entry of the batch at hand, or its name when that has passed. */
@@ -52,8 +52,9 @@ export class SliceSample {
   constructor(capacity: number, random: () => number = () => 1 - Math.random()) {
     this.#capacity = capacity;
     this.#random = random;
+    if (capacity === 0) return;
     this.#nextTaken = capacity;
-    if (capacity > 0) this.#skip();
+    this.#skip();
   }
 
   async *watch(records: RecordStream): RecordStream {
