@@ -153,6 +153,7 @@ class Resolver {
         intervalMs: setting("backupMeta", DEFAULT_INTERVAL, (text) => parseBackupInterval(text, env)),
         skipAbove: setting("skipAbove", String(DEFAULT_SKIP_ABOVE), parseSkipAbove),
         prune: setting("prune", "true", parseFlag),
+        verify: setting("verify", "true", parseFlag),
       },
       style: {
         format,

@@ -1,7 +1,7 @@
 import type { BackupName } from "../operations/backups/backup-name.ts";
 import type { Fence } from "../operations/backups/fence.ts";
 import type { RunStatus } from "../operations/backups/run-status.ts";
-import type { BucketView } from "./bucket-view.ts";
+import type { BucketView, UnverifiedBackup } from "./bucket-view.ts";
 import type { LeaseStore } from "./lease.ts";
 
 /** A volume as the agent's loop needs it: its database, its bucket, and how a backup is made. Opened for one check. */
@@ -24,6 +24,9 @@ export interface AgentVolume {
 
   /** Makes and verifies one backup. It counts from when this returns. */
   makeBackup(backup: BackupName, signal: AbortSignal): Promise<FinishedBackup>;
+
+  /** Reads a backup that somebody else made to its end, and keeps in the bucket whether it is whole. Returns what is wrong with it. */
+  verifyBackup(backup: UnverifiedBackup, signal: AbortSignal): Promise<readonly string[]>;
 
   /** Removes what an aborted `makeBackup` may have left under its name: a whole object, which was not read back. */
   discard(backup: BackupName, signal: AbortSignal): Promise<void>;

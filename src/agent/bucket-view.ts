@@ -13,12 +13,16 @@ export interface GoodBackup {
   readonly durationMs: number | undefined;
 }
 
+export type UnverifiedBackup = Pick<CatalogueEntry, "backup" | "size" | "manifest">;
+
 /** What the bucket says: the same to each agent, however many there are. */
 export interface BucketView {
   /** The begin of the newest backup that is not damaged, whoever made it. */
   readonly newest: Date | undefined;
   /** The newest that was read back or verified. */
   readonly lastGood: GoodBackup | undefined;
+  /** The newest of all, when nobody has read it since it was made: a client of the reference made it. */
+  readonly unverified: UnverifiedBackup | undefined;
   readonly count: number;
   /** Newest first. */
   readonly runs: readonly PastRun[];
@@ -32,10 +36,12 @@ const RUNS = 3;
 /** A clock that was ahead may have left backups from the future: they say nothing of those that there are now. */
 export function bucketView({ entries: all, frozenBy, runs }: Catalogue, now: Date): BucketView {
   const entries = all.filter(({ backup }) => backup.time.getTime() <= now.getTime() + FUTURE_TOLERANCE_MS);
+  const [first] = entries;
   const good = entries.find(({ quality }) => quality === "good");
   return {
     newest: entries.find(({ quality }) => quality !== "bad")?.backup.time,
     lastGood: good === undefined ? undefined : goodBackup(good),
+    unverified: first?.quality === "unknown" ? first : undefined,
     count: entries.length,
     runs: entries.flatMap(({ manifest }) => (manifest === undefined ? [] : [pastRun(manifest.backup)])).slice(0, RUNS),
     frozenBy: frozenBy === undefined ? undefined : { name: frozenBy.backup.name, reasons: frozenBy.suspicious },

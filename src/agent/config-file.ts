@@ -14,6 +14,7 @@ export interface SettingContent {
   readonly compression?: string | undefined;
   readonly policy?: string | undefined;
   readonly prune?: boolean | undefined;
+  readonly verify?: boolean | undefined;
   readonly maxShrink?: string | undefined;
   readonly skipAbove?: string | undefined;
   readonly hooks?: readonly HookContent[] | undefined;
@@ -71,6 +72,7 @@ const settingEntries = {
   compression: v.optional(v.string()),
   policy: v.optional(v.string()),
   prune: v.optional(flag),
+  verify: v.optional(flag),
   maxShrink: v.optional(text),
   skipAbove: v.optional(text),
   hooks: v.optional(v.array(hookSchema)),

@@ -10,6 +10,7 @@ import { pruneBackups } from "../operations/backups/prune.ts";
 import type { RetentionPolicy } from "../operations/backups/retention-policy.ts";
 import { writeRunStatus } from "../operations/backups/run-status.ts";
 import { sidecarKey, thisAuthor } from "../operations/backups/sidecars.ts";
+import { verifyBackup } from "../operations/backups/verify-backup.ts";
 import type { OperationContext } from "../operations/context.ts";
 import { readVolumeSetting } from "../operations/volume-setting.ts";
 import type { ObjectStorage } from "../storage/object-storage.ts";
@@ -62,6 +63,10 @@ export async function openAgentVolume(options: OpenAgentVolumeOptions, signal: A
         const { skipTrash, maxShrink } = style;
         const request = { store, storage: await bucket(wanted), backup, skipTrash, maxShrink };
         return finished(await makeBackup(request, { ...context, signal: wanted, progress: new Progress() }));
+      },
+      verifyBackup: async (backup, wanted) => {
+        const inner = { ...context, signal: wanted, progress: new Progress() };
+        return (await verifyBackup(await bucket(wanted), backup, { record: true }, inner)).check.problems;
       },
       discard: async (backup, wanted) => discard(await bucket(wanted), backup, wanted),
       prune: async (fence, wanted) => {

@@ -4,7 +4,7 @@ import type { Logger } from "../base/logger.ts";
 import { BACKUP_LEASE_XATTR, LAST_BACKUP_XATTR } from "../volume/backup-xattrs.ts";
 import type { AgentVolume } from "./agent-volume.ts";
 import { BackupAttempt } from "./backup-attempt.ts";
-import type { BucketView } from "./bucket-view.ts";
+import type { BucketView, UnverifiedBackup } from "./bucket-view.ts";
 import type { CheckOutcome } from "./check-outcome.ts";
 import type { Clock } from "./clock.ts";
 import {
@@ -29,6 +29,8 @@ export interface VolumeSchedule {
   readonly intervalMs: number;
   readonly skipAbove: SkipAbove;
   readonly prune: boolean;
+  /** Read back what clients of the reference have made: they do not. */
+  readonly verify: boolean;
 }
 
 /** What an agent of one volume works with. */
@@ -59,6 +61,7 @@ export interface StopSignals {
 
 /** All that one look at database and bucket gives. */
 interface Look {
+  readonly view: BucketView | undefined;
   readonly facts: CheckFacts;
   readonly stamp: Buffer | undefined;
 }
@@ -168,6 +171,7 @@ export class VolumeAgent {
       this.status.opened(volume.name, volume.uuid);
       const look = await this.#look(undefined, AbortSignal.any([stop, abort]));
       const outcome = await this.#act(decide(look.facts), look, { stop, abort });
+      if (outcome.kind === "not-due") await this.#verify(look.view?.unverified, { stop, abort });
       this.#troubles = outcome.kind === "failed" ? this.#troubles : 0;
       return outcome;
     } catch (error) {
@@ -273,6 +277,31 @@ export class VolumeAgent {
     }, stop);
   }
 
+  /** One agent reads what a client has made last; what turns out to be damaged is made again, as if it were not there. */
+  async #verify(found: UnverifiedBackup | undefined, { stop, abort }: StopSignals): Promise<void> {
+    const { gate, schedule, logger } = this.#parts;
+    if (found === undefined || !schedule.verify || stop.aborted) return;
+    await gate.run(async () => {
+      const hold = await this.#lease.tryAcquire(abort);
+      if (hold === undefined) return;
+      this.status.holds(true);
+      try {
+        const signal = AbortSignal.any([stop, abort, hold.lost]);
+        const now = await this.#serverNow(signal);
+        const still = (await this.#readBucket(now, signal))?.unverified;
+        if (still === undefined) return;
+        const problems = await this.#open.verifyBackup(still, signal);
+        if (problems.length === 0) logger.info(`backup ${still.backup.name} of another client is verified`);
+        else logger.warn(`backup ${still.backup.name} of another client is damaged: ${problems.join("; ")}`);
+        const view = await this.#readBucket(now, signal);
+        if (view !== undefined) this.status.sees(view);
+      } finally {
+        await hold.release(new AbortController().signal);
+        this.status.holds(false);
+      }
+    }, stop);
+  }
+
   #busy(): CheckOutcome {
     const { clock, schedule, logger } = this.#parts;
     this.#busySinceMs ??= clock.monotonicMs();
@@ -368,6 +397,7 @@ export class VolumeAgent {
     this.status.looked(usedInodes, view);
     const unfinished = work.state === "idle" ? undefined : parseStamp(Buffer.from(work.stamp));
     return {
+      view,
       stamp,
       facts: {
         now,

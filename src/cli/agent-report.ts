@@ -111,6 +111,7 @@ export function configJson({ volumes, ...agent }: AgentOptions): JsonValue {
       backupMetaMs: schedule.intervalMs,
       skipAbove: String(schedule.skipAbove),
       prune: schedule.prune,
+      verify: schedule.verify,
       format: style.format,
       compression: style.compression,
       skipTrash: style.skipTrash,

@@ -21,6 +21,7 @@ const VOLUME_OPTIONS: readonly OptionSpec[] = [
   { flags: "--compression <NAME>", description: "gzip, zstd or none", default: "gzip; zstd with --format binary" },
   { flags: "--policy <RULES>", description: "which backups stay, as in backups prune", default: "see there" },
   { flags: "--no-prune", description: "delete nothing" },
+  { flags: "--no-verify", description: "do not read back the newest backup when a juicefs client has made it" },
   {
     flags: "--max-shrink <PERCENT>",
     description: "by how much inodes, used space or size may fall since the last good backup",
@@ -193,5 +194,6 @@ function flagTexts(options: OptionValues): { readonly [name: string]: string | u
     skipTrash: skipTrash === undefined ? undefined : String(skipTrash),
     // Its default is true, and comes with every call.
     prune: options.given("prune") === false ? "false" : undefined,
+    verify: options.given("verify") === false ? "false" : undefined,
   };
 }

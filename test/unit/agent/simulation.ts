@@ -8,7 +8,7 @@ import { parseStamp, stampBytes } from "../../../src/agent/stamp.ts";
 import { VolumeAgent, type VolumeSchedule } from "../../../src/agent/volume-agent.ts";
 import { StorageError } from "../../../src/base/errors.ts";
 import type { Logger } from "../../../src/base/logger.ts";
-import { backupName } from "../../../src/operations/backups/backup-name.ts";
+import { backupName, parseBackupKey } from "../../../src/operations/backups/backup-name.ts";
 import { LAST_BACKUP_XATTR } from "../../../src/volume/backup-xattrs.ts";
 
 interface Sleeper {
@@ -89,7 +89,10 @@ export interface StoredBackup {
   readonly key: string;
   readonly time: Date;
   readonly by: string;
-  good: boolean;
+  /** Undefined: nobody has looked. */
+  good: boolean | undefined;
+  /** Turns out when somebody looks. */
+  isDamaged?: boolean;
   /** When it was there, by the world's clock. */
   readonly doneMs: number;
 }
@@ -105,6 +108,8 @@ export class SimulatedVolume {
   readonly making: Set<string> = new Set();
   mostAtOnce = 0;
   /** Machines that cannot write into the bucket. */
+  /** What clients of the reference make is damaged. */
+  spoils = false;
   readonly readOnlyFor: Set<string> = new Set();
   readonly words: { readonly outcome: string; readonly cause: string | undefined }[] = [];
   pruned = 0;
@@ -207,7 +212,7 @@ export function startAgent(
   const agent = new VolumeAgent({
     label: "myvol",
     isNamed: true,
-    schedule: { skipAbove: 1_000_000n, prune: true, ...schedule },
+    schedule: { skipAbove: 1_000_000n, prune: true, verify: true, ...schedule },
     open: (signal) => machine.ask(() => openSimulated(machine, volume), signal),
     clock: machine.clock,
     random: machine.world.random,
@@ -269,7 +274,13 @@ function openSimulated(machine: Machine, volume: SimulatedVolume): AgentVolume {
       } finally {
         volume.making.delete(name);
       }
-      const stored = { key: backup.key, time: backup.time, by: name, good: false, doneMs: world.nowMs };
+      const stored = {
+        key: backup.key,
+        time: backup.time,
+        by: name,
+        good: undefined,
+        doneMs: world.nowMs,
+      } as StoredBackup;
       await machine.ask(() => volume.backups.push(stored), signal);
       await machine.ask(() => {
         stored.good = true;
@@ -284,6 +295,12 @@ function openSimulated(machine: Machine, volume: SimulatedVolume): AgentVolume {
         warnings: [],
       };
     },
+    verifyBackup: ({ backup }, signal) =>
+      machine.ask(() => {
+        const stored = volume.backups.find(({ key }) => key === backup.key)!;
+        stored.good = stored.isDamaged !== true;
+        return stored.good ? [] : ["cut off"];
+      }, signal),
     discard: (backup, signal) =>
       machine.ask(() => {
         const at = volume.backups.findIndex(({ key, good }) => key === backup.key && !good);
@@ -303,14 +320,17 @@ function openSimulated(machine: Machine, volume: SimulatedVolume): AgentVolume {
 
 function viewOf({ backups }: SimulatedVolume, now: Date): BucketView {
   const past = backups.filter(({ time }) => time.getTime() <= now.getTime() + FUTURE_TOLERANCE_MS);
-  const newestFirst = past.sort((a, b) => b.time.getTime() - a.time.getTime());
+  const newestFirst = past.filter((each) => each.good !== false).sort((a, b) => b.time.getTime() - a.time.getTime());
   const good = newestFirst.find((each) => each.good);
+  const unread = newestFirst[0]?.good === undefined ? newestFirst[0] : undefined;
   return {
     newest: newestFirst[0]?.time,
     lastGood:
       good === undefined
         ? undefined
         : { key: good.key, time: good.time, bytes: 1000, inodes: 1000, durationMs: 20_000 },
+    unverified:
+      unread === undefined ? undefined : { backup: parseBackupKey(unread.key)!, size: 1000, manifest: undefined },
     count: backups.length,
     runs: [],
     frozenBy: undefined,
@@ -339,6 +359,6 @@ export async function runReferenceClient(
     await machine.clock.sleep(volume.backupMs, new AbortController().signal);
     volume.making.delete(name);
     const { key, time } = backupName(begunAt, "json", "gzip");
-    volume.backups.push({ key, time, by: name, good: false, doneMs: world.nowMs });
+    volume.backups.push({ key, time, by: name, good: undefined, isDamaged: volume.spoils, doneMs: world.nowMs });
   }
 }

@@ -22,6 +22,7 @@ function bucket(changes: Partial<BucketView> = {}): BucketView {
   return {
     newest: time,
     lastGood: { key: "meta/dump-2026-11-23-113000.json.gz", time, bytes: 560, inodes: 3, durationMs: 81 },
+    unverified: undefined,
     count: 52,
     runs: [],
     frozenBy: undefined,

@@ -87,6 +87,45 @@ describe("agents that share a volume", () => {
   });
 });
 
+describe("a backup that a client of the reference made", () => {
+  test("is read by one of the agents, and so counts as good", async () => {
+    const [world, volume] = [new World(79), new SimulatedVolume()];
+    const [client, ...rest] = machines(world, 3) as [Machine, ...Machine[]];
+    void runReferenceClient(client, volume, HOUR);
+    const agents = rest.map((machine) => startAgent(machine, volume, { intervalMs: 2 * HOUR }));
+    await world.pass(DAY);
+    expect(volume.backups.every(({ by, good }) => by === "host1" && good === true)).toBe(true);
+    const lines = agents.flatMap((agent) =>
+      agent.lines.filter((line) => line.endsWith("of another client is verified")),
+    );
+    expect(lines.length).toBe(volume.backups.length);
+    for (const { agent, machine } of agents) {
+      expect(healthOf(agent.status.read(), machine.now())).toEqual({ healthy: true, reasons: [] });
+    }
+  });
+
+  test("and is damaged is made again after half a period", async () => {
+    const [world, volume] = [new World(83), new SimulatedVolume()];
+    const [client, second] = machines(world, 2) as [Machine, Machine];
+    volume.spoils = true;
+    void runReferenceClient(client, volume, HOUR);
+    startAgent(second, volume, { intervalMs: HOUR });
+    await world.pass(DAY);
+    const good = volume.backups.filter((each) => each.good === true).map(({ time }) => time.getTime());
+    for (let i = 1; i < good.length; i++) expect(good[i]! - good[i - 1]!).toBeLessThan(1.8 * HOUR);
+    expect(good.length).toBeGreaterThanOrEqual(14);
+  });
+
+  test("is left alone when that is not wanted", async () => {
+    const [world, volume] = [new World(89), new SimulatedVolume()];
+    const [client, second] = machines(world, 2) as [Machine, Machine];
+    void runReferenceClient(client, volume, HOUR);
+    startAgent(second, volume, { intervalMs: 2 * HOUR, verify: false });
+    await world.pass(5 * HOUR);
+    expect(volume.backups.every(({ good }) => good === undefined)).toBe(true);
+  });
+});
+
 describe("the clock of a machine", () => {
   test.each([-30 * MINUTE, -4 * MINUTE, 4 * MINUTE, 30 * MINUTE, 26 * HOUR])(
     "that is %i ms off does not matter where the database has one",
