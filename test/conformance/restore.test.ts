@@ -1,5 +1,6 @@
-import { cpSync, existsSync, readFileSync, renameSync } from "node:fs";
+import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { gunzipSync, gzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import { type BackupRequest, backup } from "../../src/operations/backups/backup.ts";
 import type { BackupPlaceRequest } from "../../src/operations/backups/backup-place.ts";
@@ -107,15 +108,23 @@ test("backups of every format and compression are restored as they are", async (
   }
 });
 
-test("a backup that nobody has verified is restored", async () => {
+test("a backup that a client made and nobody has verified is restored, without the lease of an agent that it holds", async () => {
   const volume = await lostVolume(newSqliteTarget().url, [{ format: "json" }]);
   const [name] = volume.names("meta");
   const at = (folder: string, file: string) => join(volume.bucket, volume.name, folder, file);
-  renameSync(at("decant/manifests", `${name}.manifest.json`), at("decant", "gone"));
+  rmSync(at("decant/manifests", `${name}.manifest.json`));
+  // Clients take the lease for an attribute like those of users.
+  const text = gunzipSync(readFileSync(at("meta", name!))).toString("latin1");
+  const withLease = text.replace(/(\{"name":"lastBackup",)/, `{"name":"${BACKUP_LEASE_XATTR}","value":"busy"},$1`);
+  expect(withLease.length).toBeGreaterThan(text.length);
+  writeFileSync(at("meta", name!), gzipSync(Buffer.from(withLease, "latin1")));
   const target = newSqliteTarget().url;
   const report = await restore({ target, from: volume.from, checkedSlices: 0 }, CONTEXT);
   expect([report.plan.chosen.quality, report.isComplete]).toEqual(["unknown", true]);
   expect(await lost(volume.url, target)).toEqual([]);
+  await withStore(target, async (store) => {
+    expect(await store.readRootXattrs([BACKUP_LEASE_XATTR], CONTEXT.signal)).toEqual(new Map());
+  });
 });
 
 test("a dry run writes nothing, neither into the target nor into the bucket", async () => {
