@@ -16,6 +16,7 @@ import { differences } from "../support/compare-volumes.ts";
 import { fixture } from "../support/repository.ts";
 import { newSqliteTarget } from "../support/run-operations.ts";
 import { requireS3Server, S3_KEYS } from "../support/s3-server.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { requireEngines } from "../support/test-engines.ts";
 
 const CONTEXT = createContext({ env: {} });
@@ -125,6 +126,17 @@ test("a backup that a client made and nobody has verified is restored, without t
   await withStore(target, async (store) => {
     expect(await store.readRootXattrs([BACKUP_LEASE_XATTR], CONTEXT.signal)).toEqual(new Map());
   });
+});
+
+test("a volume whose bucket was moved is restored, and the report says how to set the new one", async () => {
+  const volume = await lostVolume(newSqliteTarget().url, [{ format: "json" }]);
+  const moved = `${temporaryDirectory()}/`;
+  cpSync(join(volume.bucket, volume.name), join(moved, volume.name), { recursive: true });
+  const target = newSqliteTarget().url;
+  const from = { volume: `file://${moved}${volume.name}` };
+  const report = await restore({ target, from, checkedSlices: 0 }, CONTEXT);
+  expect([report.isComplete, report.nextSteps.length]).toEqual([false, 1]);
+  expect(report.nextSteps[0]).toContain(`decant config ${target} --storage file --bucket ${moved}`);
 });
 
 test("a dry run writes nothing, neither into the target nor into the bucket", async () => {

@@ -93,7 +93,7 @@ export interface RestoreReport {
   readonly mount: string;
   /** What the user must do next, whole sentences. */
   readonly nextSteps: readonly string[];
-  /** The newest backup was restored as it was, nothing is missing in it, and the blocks that were looked for are there. */
+  /** The newest backup was restored, nothing is missing in it, and the blocks that were looked for are there, where clients look. */
   readonly isComplete: boolean;
 }
 
@@ -163,9 +163,9 @@ async function carryOut(
   context: OperationContext,
 ): Promise<RestoreReport> {
   const base = { operation: "restore" as const, plan, mount: mountCommand(plan.target, plan.setting) };
+  const otherBucket = otherBucketStep(plan.setting, place.setting, plan.target);
   if (request.dryRun === true) {
-    const nextSteps = otherBucketStep(plan.setting, place.setting, plan.target);
-    return { ...base, dryRun: true, loaded: undefined, blocks: undefined, nextSteps, isComplete: true };
+    return { ...base, dryRun: true, loaded: undefined, blocks: undefined, nextSteps: otherBucket, isComplete: true };
   }
   if ((await request.confirm?.(plan)) === false) {
     throw new ConflictError("DECANT_E_ABORTED", "Aborted.", {
@@ -199,9 +199,10 @@ async function carryOut(
     dryRun: false,
     loaded,
     blocks,
-    nextSteps: [...loaded.nextSteps, ...otherBucketStep(plan.setting, place.setting, plan.target)],
+    nextSteps: [...loaded.nextSteps, ...otherBucket],
     isComplete:
       loaded.nextSteps.length === 0 &&
+      otherBucket.length === 0 &&
       plan.passedOver.length === 0 &&
       (plan.chosen.manifest?.backup.losses.length ?? 0) === 0 &&
       !loaded.findings.some(({ loss }) => loss) &&
