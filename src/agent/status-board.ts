@@ -61,7 +61,8 @@ export class StatusBoard {
   }
 
   unreachable(error: unknown): void {
-    this.#troubles.set("database", errorText(error));
+    const isLost = error instanceof DecantError && error.code === "DECANT_E_LEASE_LOST";
+    this.#troubles.set(isLost ? "lease" : "database", errorText(error));
     this.#count(error);
   }
 

@@ -22,6 +22,7 @@ import type { LeaseHold } from "./lease-hold.ts";
 import { IDLE, parseLease } from "./lease-value.ts";
 import { parseStamp, stampBytes } from "./stamp.ts";
 import { StatusBoard } from "./status-board.ts";
+import { within } from "./within.ts";
 
 /** How often, and when not. */
 export interface VolumeSchedule {
@@ -75,6 +76,9 @@ interface Failure {
 }
 
 const CLOCK_SKEW_MS = 60_000;
+
+/** For opening a volume, and for one look at it: many requests, of which each takes a moment. */
+const ANSWER_MS = 5 * 60_000;
 
 /** What is worth a line of its own. */
 const WHY: Partial<Readonly<Record<BackupReason, string>>> = {
@@ -160,16 +164,17 @@ export class VolumeAgent {
   }
 
   async #checked({ stop, abort }: StopSignals): Promise<CheckOutcome> {
-    const { open, logger } = this.#parts;
+    const { open, logger, clock } = this.#parts;
+    const waiting = { clock, signal: AbortSignal.any([stop, abort]) };
     try {
-      this.#volume = await open(AbortSignal.any([stop, abort]));
+      this.#volume = await within(ANSWER_MS, waiting, open);
     } catch (error) {
       return this.#unreachable(error, stop);
     }
     try {
       const volume = this.#volume;
       this.status.opened(volume.name, volume.uuid);
-      const look = await this.#look(undefined, AbortSignal.any([stop, abort]));
+      const look = await within(ANSWER_MS, waiting, (signal) => this.#look(undefined, signal));
       const outcome = await this.#act(decide(look.facts), look, { stop, abort });
       if (outcome.kind === "not-due") await this.#verify(look.view?.unverified, { stop, abort });
       this.#troubles = outcome.kind === "failed" ? this.#troubles : 0;
@@ -281,7 +286,7 @@ export class VolumeAgent {
   async #verify(found: UnverifiedBackup | undefined, { stop, abort }: StopSignals): Promise<void> {
     const { gate, schedule, logger } = this.#parts;
     if (found === undefined || !schedule.verify || stop.aborted) return;
-    await gate.run(async () => {
+    const verified = gate.run(async () => {
       const hold = await this.#lease.tryAcquire(abort);
       if (hold === undefined) return;
       this.status.holds(true);
@@ -300,6 +305,10 @@ export class VolumeAgent {
         this.status.holds(false);
       }
     }, stop);
+    await verified.catch((error: unknown) => {
+      if (!stop.aborted)
+        logger.warn(`backup ${found.backup.name} of another client was not verified: ${withHint(error)}`);
+    });
   }
 
   #busy(): CheckOutcome {

@@ -69,6 +69,8 @@ export function healthOf(status: VolumeStatus, now: Date): Health {
   const ageMs = last === undefined ? undefined : now.getTime() - last.getTime();
   if (checkedAt === undefined) {
     if (sinceStartMs > limitMs) reasons.push("no check has come to its end since the agent was started");
+  } else if (status.runningSince === undefined && now.getTime() - checkedAt.getTime() > intervalMs * (1 + GRACE)) {
+    reasons.push(`no check has come to its end since ${checkedAt.toISOString()}`);
   } else if (sinceStartMs > intervalMs * (1 + GRACE)) {
     if (ageMs === undefined) reasons.push("there is no good backup");
     else if (ageMs > limitMs) reasons.push(`the last good backup is of ${last!.toISOString()}`);

@@ -11,6 +11,16 @@ import { startDecant } from "../support/running-decant.ts";
 const SHORT = { SKIP_BACKUP_META_CHECK: "true" };
 const PERIOD_S = 10;
 
+const MOUNT_OPTIONS = [
+  "--no-usage-report",
+  "--backup-meta",
+  `${PERIOD_S}s`,
+  "--metrics",
+  "127.0.0.1:0",
+  "--cache-dir",
+  "memory",
+];
+
 const client = await mountingClient();
 const hasRedis = await requireRedisServer("agents and a mount that share a Redis volume");
 
@@ -34,15 +44,6 @@ async function share(url: string, { kill }: { kill: boolean }): Promise<{ volume
   const volume = await bucketVolume(undefined, url);
   const args = ["agent", "--backup-meta", `${PERIOD_S}s`, "--lease", "3s", "--verbose", url];
   const agents = [startDecant(args, SHORT), startDecant(args, SHORT)];
-  const options = [
-    "--no-usage-report",
-    "--backup-meta",
-    `${PERIOD_S}s`,
-    "--metrics",
-    "127.0.0.1:0",
-    "--cache-dir",
-    "memory",
-  ];
   try {
     await whileMounted(
       client!,
@@ -52,7 +53,7 @@ async function share(url: string, { kill }: { kill: boolean }): Promise<{ volume
         if (kill) agents[0]!.kill("SIGKILL");
         await until(() => times(volume).length >= 4);
       },
-      { options, env: SHORT },
+      { options: MOUNT_OPTIONS, env: SHORT },
     );
   } finally {
     for (const agent of agents) agent.kill("SIGTERM");
@@ -69,6 +70,24 @@ describe.skipIf(client === undefined)("two agents and a client that share a volu
     expect(logs.join("")).not.toContain("failed");
     const byAgents = logs.join("").split("backup metadata succeed").length - 1;
     expect(volume.names("decant/manifests").length).toBe(byAgents);
+  });
+
+  test("an agent of a longer period reads back what the client makes", async () => {
+    const url = newSqliteTarget().url;
+    const volume = await bucketVolume(undefined, url);
+    const agent = startDecant(["agent", "--backup-meta", "60s", url], SHORT);
+    try {
+      await whileMounted(client!, url, () => until(() => volume.names("decant/checks").length >= 2), {
+        options: MOUNT_OPTIONS,
+        env: SHORT,
+      });
+    } finally {
+      agent.kill("SIGTERM");
+    }
+    const { err } = await agent.ended;
+    expect(err).toMatch(/backup dump-.*\.json\.gz of another client is verified/);
+    expect(err).not.toContain("damaged");
+    expect(volume.names("decant/manifests")).toEqual([]);
   });
 
   test.skipIf(!hasRedis)("in Redis go on when one of the agents is killed", async () => {

@@ -113,6 +113,8 @@ export class SimulatedVolume {
   readonly readOnlyFor: Set<string> = new Set();
   readonly words: { readonly outcome: string; readonly cause: string | undefined }[] = [];
   pruned = 0;
+  /** Takes requests and does not answer them. */
+  hangs = false;
 
   get stamp(): string | undefined {
     return this.attributes.get(LAST_BACKUP_XATTR)?.toString();
@@ -213,7 +215,7 @@ export function startAgent(
     label: "myvol",
     isNamed: true,
     schedule: { skipAbove: 1_000_000n, prune: true, verify: true, ...schedule },
-    open: (signal) => machine.ask(() => openSimulated(machine, volume), signal),
+    open: (signal) => machine.ask(() => (volume.hangs ? never() : openSimulated(machine, volume)), signal),
     clock: machine.clock,
     random: machine.world.random,
     logger: linesLogger(lines),

@@ -177,6 +177,12 @@ describe("a volume", () => {
       "no check has come to its end since the agent was started",
     ],
     [
+      "that was not looked at for more than a period is not",
+      { checkedAt: ago(1.25 * HOUR + 1) },
+      "no check has come to its end since 2026-11-23T10:44:59.999Z",
+    ],
+    ["whose backup takes long is healthy", { checkedAt: ago(1.25 * HOUR + 1), runningSince: ago(HOUR) }, undefined],
+    [
       "that is skipped is not",
       { skipped: { reason: "too-many-inodes", text: "backup metadata skipped", fittingMs: HOUR } },
       "backup metadata skipped",

@@ -265,6 +265,21 @@ describe("a backup that fails", () => {
   });
 });
 
+test("a server that does not answer is trouble, and is asked again until it does", async () => {
+  const [world, volume] = [new World(97), new SimulatedVolume()];
+  const [machine] = machines(world, 1) as [Machine];
+  const agent = startAgent(machine, volume, { intervalMs: HOUR });
+  volume.hangs = true;
+  await world.pass(30 * MINUTE);
+  const message = "No answer from database or bucket for 5m0s";
+  expect(agent.agent.status.read().troubles).toEqual([{ kind: "database", message }]);
+  expect(healthOf(agent.agent.status.read(), machine.now())).toEqual({ healthy: false, reasons: [message] });
+  volume.hangs = false;
+  await world.pass(10 * MINUTE);
+  expect(volume.backups.length).toBe(1);
+  expect(healthOf(agent.agent.status.read(), machine.now()).healthy).toBe(true);
+});
+
 describe("a machine that dies", () => {
   // Requests of one check that makes a backup, and some of the next ones.
   const points = Array.from({ length: 24 }, (_, i) => i + 1);
