@@ -40,3 +40,8 @@ function parseTime(text: string): Date | undefined {
 export function stampBytes(time: Date): Buffer {
   return Buffer.from(formatRfc3339(BigInt(Math.floor(time.getTime() / 1000))));
 }
+
+/** Whether two values of the attribute are the same, undefined = absent. */
+export function isSameStamp(a: Buffer | undefined, b: Buffer | undefined): boolean {
+  return a === undefined || b === undefined ? a === b : a.equals(b);
+}

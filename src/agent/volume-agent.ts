@@ -1,7 +1,7 @@
 import { DecantError, errorText, isAbortError } from "../base/errors.ts";
 import { formatGoDuration } from "../base/go-duration.ts";
 import type { Logger } from "../base/logger.ts";
-import { BACKUP_LEASE_XATTR, LAST_BACKUP_XATTR } from "../volume/backup-xattrs.ts";
+import { LAST_BACKUP_XATTR } from "../volume/backup-xattrs.ts";
 import type { AgentVolume } from "./agent-volume.ts";
 import { BackupAttempt } from "./backup-attempt.ts";
 import type { BucketView, UnverifiedBackup } from "./bucket-view.ts";
@@ -19,9 +19,10 @@ import {
 import type { Gate } from "./gate.ts";
 import { BackupLease } from "./lease.ts";
 import type { LeaseHold } from "./lease-hold.ts";
-import { IDLE, parseLease } from "./lease-value.ts";
-import { parseStamp, stampBytes } from "./stamp.ts";
+import { IDLE } from "./lease-value.ts";
+import { isSameStamp, stampBytes } from "./stamp.ts";
 import { StatusBoard } from "./status-board.ts";
+import { VolumeObserver, withHint } from "./volume-observer.ts";
 import { within } from "./within.ts";
 
 /** How often, and when not. */
@@ -75,8 +76,6 @@ interface Failure {
   readonly retryAtMs: number;
 }
 
-const CLOCK_SKEW_MS = 60_000;
-
 /** For opening a volume, and for one look at it: many requests, of which each takes a moment. */
 const ANSWER_MS = 5 * 60_000;
 
@@ -95,8 +94,8 @@ export class VolumeAgent {
   readonly status: StatusBoard;
   readonly #parts: VolumeAgentParts;
   readonly #lease: BackupLease;
+  readonly #observer: VolumeObserver;
   #volume: AgentVolume | undefined;
-  #stampSeen: { readonly bytes: Buffer | undefined; readonly sinceMs: number } | undefined;
   #failure: Failure | undefined;
   /** Checks in a row that came to no answer. */
   #troubles = 0;
@@ -112,6 +111,7 @@ export class VolumeAgent {
         this.#open.store.swapRootXattrs(...args),
     };
     this.#lease = new BackupLease({ store, clock, holder, durationMs: leaseMs });
+    this.#observer = new VolumeObserver({ clock, logger: parts.logger, status: this.status });
   }
 
   /** Checks until it is stopped. Throws only what `onOutcome` throws. */
@@ -292,13 +292,13 @@ export class VolumeAgent {
       this.status.holds(true);
       try {
         const signal = AbortSignal.any([stop, abort, hold.lost]);
-        const now = await this.#serverNow(signal);
-        const still = (await this.#readBucket(now, signal))?.unverified;
+        const now = await this.#observer.serverNow(this.#open, signal);
+        const still = (await this.#observer.readBucket(this.#open, now, signal))?.unverified;
         if (still === undefined) return;
         const problems = await this.#open.verifyBackup(still, signal);
         if (problems.length === 0) logger.info(`backup ${still.backup.name} of another client is verified`);
         else logger.warn(`backup ${still.backup.name} of another client is damaged: ${problems.join("; ")}`);
-        const view = await this.#readBucket(now, signal);
+        const view = await this.#observer.readBucket(this.#open, now, signal);
         if (view !== undefined) this.status.sees(view);
       } finally {
         await hold.release(new AbortController().signal);
@@ -367,12 +367,12 @@ export class VolumeAgent {
       return { kind: "failed", error: result.error };
     }
     this.#failure = undefined;
-    this.#seeStamp(result.stamp, clock.monotonicMs());
+    this.#observer.seeStamp(result.stamp);
     this.status.succeeded();
     await this.#leaveWord("ok", undefined, undefined, result.backup.name, abort);
     const refused = await attempt.cleanUp(abort);
     this.#cleanedUp(refused);
-    const view = await this.#readBucket(facts.now, abort);
+    const view = await this.#observer.readBucket(this.#open, facts.now, abort);
     if (view !== undefined) this.status.sees(view);
     return {
       kind: "made",
@@ -389,86 +389,21 @@ export class VolumeAgent {
     else this.status.cleanUpTrouble("error" in refused ? withHint(refused.error) : refused.message);
   }
 
-  /** Reads database and bucket. `hold`: what the lease says of a dead maker is believed; else it may be its own doing. */
+  /** Looks, and forgets a failure of ours that somebody else has made good. `hold`: that of this agent. */
   async #look(hold: LeaseHold | undefined, signal: AbortSignal): Promise<Look> {
-    const { clock, schedule } = this.#parts;
-    const volume = this.#open;
-    const attributes = await volume.store.readRootXattrs([LAST_BACKUP_XATTR, BACKUP_LEASE_XATTR], signal);
-    const stamp = attributes.get(LAST_BACKUP_XATTR);
-    const lease = attributes.get(BACKUP_LEASE_XATTR);
-    const work = hold?.work ?? (lease === undefined ? undefined : parseLease(lease)?.work) ?? IDLE;
-    const nowMs = clock.monotonicMs();
-    const stampSeenMs = nowMs - this.#seeStamp(stamp, nowMs);
-    const usedInodes = await volume.usedInodes(signal);
-    const now = await this.#serverNow(signal);
-    const view = await this.#readBucket(now, signal);
-    this.#forgetSettledFailure(stamp, view);
-    this.status.looked(usedInodes, view);
-    const unfinished = work.state === "idle" ? undefined : parseStamp(Buffer.from(work.stamp));
-    return {
-      view,
-      stamp,
-      facts: {
-        now,
-        intervalMs: schedule.intervalMs,
-        stamp: parseStamp(stamp),
-        stampSeenMs,
-        newestBackup: view === undefined ? "unknown" : view.newest,
-        newestGood: view === undefined ? "unknown" : view.lastGood?.time,
-        unfinished: unfinished?.kind === "time" ? unfinished.time : undefined,
-        failure:
-          this.#failure === undefined ? undefined : { begunAt: this.#failure.begunAt, retryInMs: this.#retryInMs()! },
-        usedInodes,
-        skipAbove: schedule.skipAbove,
-        runs: view?.runs ?? [],
-      },
-    };
-  }
-
-  /** Since when exactly this value has been seen. */
-  #seeStamp(bytes: Buffer | undefined, nowMs: number): number {
-    if (this.#stampSeen === undefined || !isSame(this.#stampSeen.bytes, bytes)) {
-      this.#stampSeen = { bytes, sinceMs: nowMs };
+    const seen = await this.#observer.look(this.#open, hold?.work, signal);
+    if (this.#failure !== undefined) {
+      const good = seen.view?.lastGood?.time.getTime() ?? 0;
+      const isCovered = good >= this.#failure.begunAt.getTime() - 1000;
+      if (isCovered || !isSameStamp(this.#failure.stamp, seen.stamp)) {
+        this.#failure = undefined;
+        this.status.failureSettled();
+      }
     }
-    return this.#stampSeen.sinceMs;
-  }
-
-  /** The server's clock, where it has one, since it is the same for all agents. */
-  async #serverNow(signal: AbortSignal): Promise<Date> {
-    const { clock, logger } = this.#parts;
-    const server = await this.#open.serverTime(signal);
-    const local = clock.now();
-    if (server === undefined) return local;
-    const skewMs = server.getTime() - local.getTime();
-    if (this.status.skews(skewMs, CLOCK_SKEW_MS)) {
-      logger.warn(
-        `the clock of the database server is ${Math.abs(Math.round(skewMs / 1000))} s ${skewMs > 0 ? "ahead of" : "behind"} ours; backups go by the server's`,
-      );
-    }
-    return server;
-  }
-
-  async #readBucket(now: Date, signal: AbortSignal): Promise<BucketView | undefined> {
-    try {
-      const view = await this.#open.readBucket(now, signal);
-      this.status.bucketReadable();
-      return view;
-    } catch (error) {
-      if (signal.aborted) throw error;
-      this.#parts.logger.warn(withHint(error));
-      this.status.bucketTrouble(withHint(error));
-      return undefined;
-    }
-  }
-
-  #forgetSettledFailure(stamp: Buffer | undefined, view: BucketView | undefined): void {
-    if (this.#failure === undefined) return;
-    const good = view?.lastGood?.time.getTime() ?? 0;
-    const isCovered = good >= this.#failure.begunAt.getTime() - 1000;
-    if (isCovered || !isSame(this.#failure.stamp, stamp)) {
-      this.#failure = undefined;
-      this.status.failureSettled();
-    }
+    const { intervalMs, skipAbove } = this.#parts.schedule;
+    const failure =
+      this.#failure === undefined ? undefined : { begunAt: this.#failure.begunAt, retryInMs: this.#retryInMs()! };
+    return { view: seen.view, stamp: seen.stamp, facts: { ...seen.facts, intervalMs, skipAbove, failure } };
   }
 
   async #leaveWord(
@@ -485,13 +420,4 @@ export class VolumeAgent {
       if (!signal.aborted) this.#parts.logger.warn(withHint(error));
     }
   }
-}
-
-function isSame(a: Buffer | undefined, b: Buffer | undefined): boolean {
-  return a === undefined || b === undefined ? a === b : a.equals(b);
-}
-
-function withHint(error: unknown): string {
-  const hint = error instanceof DecantError ? error.hint : undefined;
-  return hint === undefined ? errorText(error) : `${errorText(error)} (${hint})`;
 }
