@@ -1,0 +1,115 @@
+import type { Logger } from "../../base/logger.ts";
+
+/**
+ * What the key-value engines ask of a store (docs/spec/kv.md, docs/spec/kv-stores.md). A store knows bytes and transactions, and
+ * nothing of what JuiceFS keeps in them. Keys here are without the volume's prefix: the store puts it in front, and takes it off.
+ * Errors are `EngineError` (also for what a server refuses), `DataError` (damaged files) and carry no password; every call ends
+ * soon after its signal was aborted.
+ */
+export interface KvStore {
+  /** For people: "etcd", "TiKV", "BadgerDB". */
+  readonly name: string;
+  /** The address, passwords masked. */
+  readonly address: string;
+  readonly limits: KvLimits;
+
+  /** A view of all keys at one instant. */
+  openSnapshot(options: KvSnapshotOptions): Promise<KvSnapshot>;
+
+  /** The newest committed values, undefined for keys that are not there. */
+  get(keys: readonly Uint8Array[], signal: AbortSignal): Promise<(Buffer | undefined)[]>;
+
+  /**
+   * One transaction: when every condition holds, makes all changes and returns true; else changes nothing and returns false. When it
+   * cannot be known whether it was committed, throws `EngineError` `DECANT_E_OUTCOME_UNKNOWN`.
+   */
+  transact(transaction: KvTransaction, signal: AbortSignal): Promise<boolean>;
+
+  /** Begins to fill a range that was found empty. */
+  openBulkWriter(options: KvBulkOptions): Promise<KvBulkWriter>;
+
+  /** Removes the keys of a range, not at one instant. */
+  deleteRange(range: KvRange, signal: AbortSignal): Promise<void>;
+
+  /** The clock of the store, undefined where it has none. */
+  serverTime(signal: AbortSignal): Promise<Date | undefined>;
+
+  /** Never throws. */
+  close(): Promise<void>;
+}
+
+/** Keys from `start` on, below `end`, in the order of their bytes. */
+export interface KvRange {
+  readonly start: Uint8Array;
+  readonly end: Uint8Array;
+}
+
+export interface KvLimits {
+  /** Largest value, and key with its prefix, in bytes; undefined where nothing known to be stored reaches it. */
+  readonly maxValueBytes: number | undefined;
+  readonly maxKeyBytes: number | undefined;
+  /** False where a value must have at least one byte (TiKV). */
+  readonly emptyValues: boolean;
+}
+
+export interface KvSnapshotOptions {
+  readonly signal: AbortSignal;
+  readonly logger: Logger;
+}
+
+export interface KvSnapshot {
+  /** How it was made, as `Consistency` in engines/engine.ts, and the instant as well as it is known. */
+  readonly pointInTime: boolean;
+  readonly method: string;
+  readonly asOf: Date;
+
+  /**
+   * All pairs of a range, ascending by key, in pages that belong to the caller. Several scans may run at one time. Memory: a few
+   * pages of about a quarter of a megabyte.
+   */
+  scan(range: KvRange): AsyncIterable<KvPage>;
+
+  get(keys: readonly Uint8Array[]): Promise<(Buffer | undefined)[]>;
+
+  close(): Promise<void>;
+}
+
+/** Pairs back to back: u32 size of the key, u32 size of the value (both big-endian), key, value. */
+export interface KvPage {
+  readonly count: number;
+  readonly bytes: Buffer;
+}
+
+/** `value` undefined: the key must not be there; or, of a change: the key is deleted. */
+export interface KvPair {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array | undefined;
+}
+
+export interface KvTransaction {
+  readonly conditions: readonly KvPair[];
+  readonly changes: readonly KvPair[];
+}
+
+export interface KvBulkOptions {
+  readonly signal: AbortSignal;
+  readonly logger: Logger;
+  /** Ceiling of memory for what must be sorted first (BadgerDB), and where the rest goes. */
+  readonly maxBytes: number;
+  readonly tmpDir: string;
+}
+
+/** Fills an empty range with many pairs, in any order; a key that comes again replaces the value before. */
+export interface KvBulkWriter {
+  /** Takes over the page. Await it before the next call: it waits while too much is on its way. */
+  write(page: KvPage): Promise<void>;
+
+  /** Values written so far. For rare repairs. */
+  get(keys: readonly Uint8Array[]): Promise<(Buffer | undefined)[]>;
+
+  /** Waits until all is durable, then writes `last` in one transaction: only with it the range counts as written. */
+  finish(last: readonly KvPair[]): Promise<void>;
+
+  /** Stops and removes what was written. Never throws; says in a warning what it had to leave behind. */
+  abort(): Promise<void>;
+}
