@@ -16,7 +16,10 @@ export interface KvStore {
   /** A view of all keys at one instant. */
   openSnapshot(options: KvSnapshotOptions): Promise<KvSnapshot>;
 
-  /** The newest committed values, undefined for keys that are not there. */
+  /** How its change log is numbered; undefined where it has none (etcd). */
+  readonly changeLog: KvChangeLog | undefined;
+
+  /** The newest committed values, as of one moment; undefined for keys that are not there. */
   get(keys: readonly Uint8Array[], signal: AbortSignal): Promise<(Buffer | undefined)[]>;
 
   /**
@@ -28,8 +31,8 @@ export interface KvStore {
   /** Begins to fill a range that was found empty. */
   openBulkWriter(options: KvBulkOptions): Promise<KvBulkWriter>;
 
-  /** Removes the keys of a range, not at one instant. */
-  deleteRange(range: KvRange, signal: AbortSignal): Promise<void>;
+  /** Removes the keys of a range, not at one instant; never the key of the guard. */
+  deleteRange(range: KvRange, options: KvDeleteOptions): Promise<void>;
 
   /** The clock of the store, undefined where it has none. */
   serverTime(signal: AbortSignal): Promise<Date | undefined>;
@@ -38,10 +41,26 @@ export interface KvStore {
   close(): Promise<void>;
 }
 
-/** Keys from `start` on, below `end`, in the order of their bytes. */
+/** Keys from `start` on, below `end`, in the order of their bytes. An empty `end`: all keys from `start` on. */
 export interface KvRange {
   readonly start: Uint8Array;
   readonly end: Uint8Array;
+}
+
+/**
+ * A pair that has to be there, with this value, while something is done: others remove it to stop that. Looked at as often as
+ * the store can, where it can in the transactions that write; when it is gone, the call throws what `lost` makes, and what is
+ * there is left alone. Of no use where only one process may open the store (BadgerDB).
+ */
+export interface KvGuard {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+  lost(): Error;
+}
+
+/** `XLOG` | shard | id where the log is sharded, else `XLOG` | id (docs/spec/kv.md §5.13). */
+export interface KvChangeLog {
+  readonly sharded: boolean;
 }
 
 export interface KvLimits {
@@ -50,6 +69,8 @@ export interface KvLimits {
   readonly maxKeyBytes: number | undefined;
   /** False where a value must have at least one byte (TiKV). */
   readonly emptyValues: boolean;
+  /** Changes, and conditions, that one transaction may have; undefined where there is no such limit that matters. */
+  readonly maxTransactionPairs: number | undefined;
 }
 
 export interface KvSnapshotOptions {
@@ -89,6 +110,13 @@ export interface KvPair {
 export interface KvTransaction {
   readonly conditions: readonly KvPair[];
   readonly changes: readonly KvPair[];
+  /** Lines for the change log, which the store numbers, in the same transaction. Dropped where it has none. */
+  readonly logEntries?: readonly string[];
+}
+
+export interface KvDeleteOptions {
+  readonly signal: AbortSignal;
+  readonly guard?: KvGuard;
 }
 
 export interface KvBulkOptions {
@@ -97,6 +125,10 @@ export interface KvBulkOptions {
   /** Ceiling of memory for what must be sorted first (BadgerDB), and where the rest goes. */
   readonly maxBytes: number;
   readonly tmpDir: string;
+  /** What the loader holds on to; it has been written by `transact` before. */
+  readonly guard: KvGuard;
+  /** Bytes of keys and values that are expected, where that is known: to warn early of what has no room. */
+  readonly expectedBytes?: number;
 }
 
 /** Fills an empty range with many pairs, in any order; a key that comes again replaces the value before. */
@@ -107,9 +139,15 @@ export interface KvBulkWriter {
   /** Values written so far. For rare repairs. */
   get(keys: readonly Uint8Array[]): Promise<(Buffer | undefined)[]>;
 
-  /** Waits until all is durable, then writes `last` in one transaction: only with it the range counts as written. */
-  finish(last: readonly KvPair[]): Promise<void>;
+  /**
+   * Waits until all is durable, then does what `transact` does for `last`, with its result and errors: only with it the range
+   * counts as written. Where it returns false or throws, what was written is still there for `abort`.
+   */
+  finish(last: KvTransaction): Promise<boolean>;
 
-  /** Stops and removes what was written. Never throws; says in a warning what it had to leave behind. */
+  /**
+   * Stops, and waits until nothing of it can be written any more; what was not published yet (files of BadgerDB) is removed.
+   * The caller removes the pairs themselves by `deleteRange`. Never throws.
+   */
   abort(): Promise<void>;
 }
