@@ -28,8 +28,11 @@ export interface KvStore {
    */
   transact(transaction: KvTransaction, signal: AbortSignal): Promise<boolean>;
 
-  /** Begins to fill a range that was found empty. */
-  openBulkWriter(options: KvBulkOptions): Promise<KvBulkWriter>;
+  /**
+   * Begins to fill the range, which was found empty, by writing the guard. Undefined when the key of the guard, or the one that
+   * has to be absent, is there.
+   */
+  openBulkWriter(options: KvBulkOptions): Promise<KvBulkWriter | undefined>;
 
   /** Removes the keys of a range, not at one instant; never the key of the guard. */
   deleteRange(range: KvRange, options: KvDeleteOptions): Promise<void>;
@@ -48,13 +51,15 @@ export interface KvRange {
 }
 
 /**
- * A pair that has to be there, with this value, while something is done: others remove it to stop that. Looked at as often as
- * the store can, where it can in the transactions that write; when it is gone, the call throws what `lost` makes, and what is
- * there is left alone. Of no use where only one process may open the store (BadgerDB).
+ * The pair `key`, `value` has to be there and the key `absent` must not, while something is done: others remove or write them
+ * to stop that. Looked at as often as the store can, where it can in the transactions that write; when it is otherwise, the call
+ * throws what `lost` makes, and what is there is left alone. Where only one process may open the store (BadgerDB), its lock is as
+ * good, and the pair needs not be written.
  */
 export interface KvGuard {
   readonly key: Uint8Array;
   readonly value: Uint8Array;
+  readonly absent: Uint8Array;
   lost(): Error;
 }
 
@@ -125,7 +130,7 @@ export interface KvBulkOptions {
   /** Ceiling of memory for what must be sorted first (BadgerDB), and where the rest goes. */
   readonly maxBytes: number;
   readonly tmpDir: string;
-  /** What the loader holds on to; it has been written by `transact` before. */
+  /** There from the beginning until `finish` or `abort` has ended. */
   readonly guard: KvGuard;
   /** Bytes of keys and values that are expected, where that is known: to warn early of what has no room. */
   readonly expectedBytes?: number;
@@ -140,14 +145,14 @@ export interface KvBulkWriter {
   get(keys: readonly Uint8Array[]): Promise<(Buffer | undefined)[]>;
 
   /**
-   * Waits until all is durable, then does what `transact` does for `last`, with its result and errors: only with it the range
-   * counts as written. Where it returns false or throws, what was written is still there for `abort`.
+   * Waits until all is durable, then removes the guard's key and makes the changes, in one transaction that needs the guard:
+   * only with it the range counts as written. Throws what `lost` makes where the guard does not hold.
    */
-  finish(last: KvTransaction): Promise<boolean>;
+  finish(changes: readonly KvPair[]): Promise<void>;
 
   /**
-   * Stops, and waits until nothing of it can be written any more; what was not published yet (files of BadgerDB) is removed.
-   * The caller removes the pairs themselves by `deleteRange`. Never throws.
+   * Stops, waits until nothing of it can be written any more, and removes what was written and the guard, also when the signal
+   * has fired. Never throws; says in a warning what it had to leave behind.
    */
   abort(): Promise<void>;
 }
