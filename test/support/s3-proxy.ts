@@ -23,7 +23,14 @@ export type S3Fault =
   /** The server is not asked, and nothing is answered. */
   | { readonly kind: "swallow" }
   /** The server is not asked. */
-  | { readonly kind: "answer"; readonly status: number; readonly body: string };
+  | { readonly kind: "answer"; readonly status: number; readonly body: string }
+  /** The server is not asked; `serve` gets the body of the request, and tells what is answered. */
+  | { readonly kind: "serve"; readonly serve: (path: string, body: Buffer) => Promise<ServedAnswer> };
+
+export interface ServedAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+}
 
 export interface S3Rule {
   /** `PUT /bucket/vol/key?partNumber=2` matches a part of that text. */
@@ -31,6 +38,8 @@ export interface S3Rule {
   readonly fault: S3Fault;
   /** How many requests it happens to; all when not given. */
   readonly times?: number;
+  /** Called when it happens. */
+  readonly onHit?: () => void;
 }
 
 /** An HTTP proxy of its own before a server on this machine that spoils what the rules say. */
@@ -39,14 +48,14 @@ export class S3Proxy {
   readonly requests: string[] = [];
   /** Headers of the requests, in the same order. */
   readonly headers: IncomingMessage["headers"][] = [];
-  readonly #rules: { rule: S3Rule; left: number }[];
+  #rules: { rule: S3Rule; left: number }[] = [];
   readonly #server: Server;
   readonly #agent: Agent = new Agent({ keepAlive: false });
   readonly #targetPort: number;
 
   private constructor(targetPort: number, rules: readonly S3Rule[], tls: ServerOptions | undefined) {
     this.#targetPort = targetPort;
-    this.#rules = rules.map((rule) => ({ rule, left: rule.times ?? Number.POSITIVE_INFINITY }));
+    this.setRules(rules);
     const handle = (incoming: IncomingMessage, answer: ServerResponse): void => this.#handle(incoming, answer);
     this.#server = tls === undefined ? createServer(handle) : createTlsServer(tls, handle);
   }
@@ -60,6 +69,11 @@ export class S3Proxy {
 
   get port(): number {
     return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** From now on these, in place of those before. */
+  setRules(rules: readonly S3Rule[]): void {
+    this.#rules = rules.map((rule) => ({ rule, left: rule.times ?? Number.POSITIVE_INFINITY }));
   }
 
   /** Connections that are open now. */
@@ -77,8 +91,10 @@ export class S3Proxy {
 
   #faultFor(text: string): S3Fault | undefined {
     const found = this.#rules.find(({ rule, left }) => left > 0 && rule.on.test(text));
-    if (found !== undefined) found.left--;
-    return found?.rule.fault;
+    if (found === undefined) return undefined;
+    found.left--;
+    found.rule.onHit?.();
+    return found.rule.fault;
   }
 
   #handle(incoming: IncomingMessage, answer: ServerResponse): void {
@@ -93,6 +109,15 @@ export class S3Proxy {
       incoming.resume().on("end", () => {
         answer.writeHead(fault.status, { "content-type": "application/xml" });
         answer.end(fault.body);
+      });
+      return;
+    }
+    if (fault?.kind === "serve") {
+      const pieces: Buffer[] = [];
+      incoming.on("data", (piece: Buffer) => pieces.push(piece));
+      incoming.on("end", async () => {
+        const { status, headers } = await fault.serve(incoming.url ?? "", Buffer.concat(pieces));
+        answer.writeHead(status, headers).end();
       });
       return;
     }
