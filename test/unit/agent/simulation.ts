@@ -103,6 +103,8 @@ export class SimulatedVolume {
   readonly backups: StoredBackup[] = [];
   usedInodes = 1000n;
   backupMs = 20_000;
+  /** Between the upload and the proof that it is whole. */
+  readBackMs = 0;
   hasServerClock = false;
   /** Who makes a backup now; more than one at a time is what must not be. */
   readonly making: Set<string> = new Set();
@@ -284,6 +286,7 @@ function openSimulated(machine: Machine, volume: SimulatedVolume): AgentVolume {
         doneMs: world.nowMs,
       } as StoredBackup;
       await machine.ask(() => volume.backups.push(stored), signal);
+      await machine.clock.sleep(volume.readBackMs, signal);
       await machine.ask(() => {
         stored.good = true;
       }, signal);
@@ -305,7 +308,7 @@ function openSimulated(machine: Machine, volume: SimulatedVolume): AgentVolume {
       }, signal),
     discard: (backup, signal) =>
       machine.ask(() => {
-        const at = volume.backups.findIndex(({ key, good }) => key === backup.key && !good);
+        const at = volume.backups.findIndex(({ key, good }) => key === backup.key && good !== true);
         if (at >= 0) volume.backups.splice(at, 1);
       }, signal),
     prune: async (fence, signal) => {

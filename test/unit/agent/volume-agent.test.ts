@@ -228,7 +228,9 @@ describe("a backup that fails", () => {
     const stamp = volume.stamp;
     expect(agent.outcomes.filter(({ kind }) => kind === "failed").length).toBeGreaterThanOrEqual(1);
     await world.pass(8 * MINUTE);
-    expect(agent.outcomes.filter(({ kind }) => kind === "failed").length).toBeGreaterThanOrEqual(4);
+    const failed = agent.outcomes.filter(({ kind }) => kind === "failed").length;
+    expect(failed).toBeGreaterThanOrEqual(4);
+    expect(leaseOf(volume)).toMatchObject({ holder: undefined, work: { state: "backing-up", stamp, attempt: failed } });
     expect(volume.stamp).toBe(stamp);
     expect(agent.agent.status.read().failures).toEqual(new Map([["DECANT_E_OBJECT", expect.any(Number)]]));
     expect(healthOf(agent.agent.status.read(), machine.now()).reasons).toEqual(["host1 may not write"]);
@@ -374,6 +376,21 @@ describe("an agent that is stopped", () => {
     expect(volume.backups.map(({ by }) => by)).toEqual(["host2"]);
   });
 
+  test("while it reads back what it has uploaded removes that too", async () => {
+    const [world, volume] = [new World(103), new SimulatedVolume()];
+    volume.readBackMs = 10 * MINUTE;
+    const [machine] = machines(world, 1) as [Machine];
+    const agent = startAgent(machine, volume, { intervalMs: HOUR });
+    await world.pass(10 * MINUTE);
+    expect(volume.backups.length).toBe(1);
+    agent.stop.abort();
+    agent.abort.abort();
+    await world.pass(1000);
+    await agent.ended;
+    expect(volume.backups).toEqual([]);
+    expect(volume.stamp).toBeUndefined();
+  });
+
   test("when a client has set the stamp meanwhile leaves that alone", async () => {
     const [world, volume] = [new World(67), new SimulatedVolume()];
     volume.backupMs = 10 * MINUTE;
@@ -405,6 +422,24 @@ test("volumes of one process make no more backups at a time than they may, and a
   }
   expect(most).toBe(2);
   expect(volumes.map(({ backups }) => backups.length)).toEqual([1, 1, 1, 1, 1, 1]);
+});
+
+test("who had to wait for a place looks again: another agent may have made the backup meanwhile", async () => {
+  const [world, volume, slow] = [new World(101), new SimulatedVolume(), new SimulatedVolume()];
+  const [first, second] = machines(world, 2) as [Machine, Machine];
+  slow.backupMs = 10 * MINUTE;
+  const gate = new Gate(1);
+  startAgent(first, slow, { intervalMs: HOUR }, gate);
+  await world.pass(MINUTE);
+  const patient = startAgent(first, volume, { intervalMs: HOUR }, gate);
+  await world.pass(2 * MINUTE);
+  startAgent(second, volume, { intervalMs: HOUR });
+  await world.pass(12 * MINUTE);
+  expect(volume.backups.map(({ by }) => by)).toEqual(["host2"]);
+  expect(patient.outcomes).toEqual([]);
+  await world.pass(10 * MINUTE);
+  expect(volume.backups.map(({ by }) => by)).toEqual(["host2"]);
+  expect(patient.outcomes.map(({ kind }) => kind)).toEqual(expect.arrayContaining(["not-due"]));
 });
 
 test("a volume that grows too large is skipped with the reference's words, and made again when it has shrunk", async () => {
