@@ -1,9 +1,9 @@
 import { ByteWriter } from "../../base/bytes.ts";
+import { printableKey } from "../notes.ts";
 import { bulk, commandName, writeCommandHead } from "./command-writer.ts";
 import { parseSigned, parseUnsigned, type U64 } from "./decimal.ts";
 import { hashPages, type PairPage } from "./hash-pages.ts";
 import { KeyList } from "./key-list.ts";
-import { printableKey } from "./notes.ts";
 import { keyOf, type RareContext } from "./rare-context.ts";
 import { putInode } from "./record-mapper.ts";
 import { type ReplyBlock, TOKEN_ARRAY, TOKEN_STRIDE } from "./resp-parser.ts";

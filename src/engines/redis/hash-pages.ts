@@ -1,6 +1,6 @@
 import { EngineError } from "../../base/errors.ts";
+import { type Notes, printableKey } from "../notes.ts";
 import { encodeCommand } from "./command-writer.ts";
-import { type Notes, printableKey } from "./notes.ts";
 import { TYPE_NOTE } from "./record-mapper.ts";
 import type { RespConnection } from "./resp-connection.ts";
 import { type ReplyBlock, TOKEN_STRIDE } from "./resp-parser.ts";

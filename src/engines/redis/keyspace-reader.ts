@@ -1,6 +1,6 @@
+import type { Notes } from "../notes.ts";
 import { encodeCommand } from "./command-writer.ts";
 import { DirectoryReader } from "./directory-reader.ts";
-import type { Notes } from "./notes.ts";
 import type { RawValues } from "./raw-values.ts";
 import { FAMILY_DIRECTORY } from "./redis-keys.ts";
 import type { RespConnection } from "./resp-connection.ts";

@@ -1,6 +1,6 @@
+import { printableKey } from "../notes.ts";
 import { parseUnsigned, signedOrZero, toBigInt, type U64 } from "./decimal.ts";
 import { copyPairs, hashPages, orWrongType } from "./hash-pages.ts";
-import { printableKey } from "./notes.ts";
 import { emit, keyOf, type RareContext } from "./rare-context.ts";
 import type { Reply } from "./resp-parser.ts";
 import { SeenSet } from "./seen-set.ts";

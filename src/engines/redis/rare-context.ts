@@ -1,5 +1,5 @@
 import { packRecord, type RecordTypes } from "../../volume/records.ts";
-import type { Notes } from "./notes.ts";
+import type { Notes } from "../notes.ts";
 import type { RecordMapper } from "./record-mapper.ts";
 import type { RespConnection } from "./resp-connection.ts";
 

@@ -1,8 +1,8 @@
 import type { RecordBatch, RecordKind } from "../../volume/records.ts";
+import { printableKey } from "../notes.ts";
 import { parseUnsigned, signedOrZero, toBigInt, type U64 } from "./decimal.ts";
 import { directoryStatistics } from "./directory-statistics.ts";
 import { copyPairs, hashPages, orWrongType, sortedSetPages } from "./hash-pages.ts";
-import { printableKey } from "./notes.ts";
 import { QUOTA_KINDS, quotaRecords } from "./quota-records.ts";
 import { emit, keyOf, type RareContext } from "./rare-context.ts";
 import type { RecordMapper } from "./record-mapper.ts";

@@ -3,8 +3,8 @@ import { ATTR_MIN_BYTES, ATTR_NLINK, ATTR_PARENT, ATTR_TAIL, ATTR_TYPE_MODE } fr
 import { FileType } from "../../volume/file-type.ts";
 import { BatchBuilder, type RecordBatch, type RecordKind } from "../../volume/records.ts";
 import { SLICE_BYTES } from "../../volume/slices.ts";
+import { type Notes, printableKey } from "../notes.ts";
 import { parseSigned, parseUnsigned, toBigInt, type U64 } from "./decimal.ts";
-import { type Notes, printableKey } from "./notes.ts";
 import type { RawValues } from "./raw-values.ts";
 import { replyError } from "./redis-errors.ts";
 import {

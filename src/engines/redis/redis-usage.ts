@@ -3,9 +3,9 @@ import { ATTR_LENGTH, ATTR_MIN_BYTES } from "../../volume/attribute.ts";
 import { FileType } from "../../volume/file-type.ts";
 import { TRASH_INODE } from "../../volume/inode.ts";
 import type { Tally, VolumeUsage } from "../engine.ts";
+import { Notes } from "../notes.ts";
 import { signedOrZero } from "./decimal.ts";
 import { copyPairs, hashPages, sortedSetPages } from "./hash-pages.ts";
-import { Notes } from "./notes.ts";
 import type { RespConnection } from "./resp-connection.ts";
 
 /** A slice in `delSlices`: id and size (docs/spec/redis.md §7.4). */

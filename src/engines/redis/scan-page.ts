@@ -1,7 +1,7 @@
 import { ByteWriter } from "../../base/bytes.ts";
+import type { Notes } from "../notes.ts";
+import { printableKey } from "../notes.ts";
 import { KeyList } from "./key-list.ts";
-import type { Notes } from "./notes.ts";
-import { printableKey } from "./notes.ts";
 import {
   classifyKey,
   FAMILY_CHUNK,

@@ -3,11 +3,11 @@ import { ATTR_LENGTH, ATTR_MIN_BYTES, ATTR_TYPE_MODE } from "../../volume/attrib
 import { FileType } from "../../volume/file-type.ts";
 import { CHUNK_BYTES } from "../../volume/inode.ts";
 import type { RecordBatch, RecordKind } from "../../volume/records.ts";
+import { Notes } from "../notes.ts";
 import { writeNumberArgument, writePairArgument } from "./decimal.ts";
 import { DirectoryReader } from "./directory-reader.ts";
 import { KeyList } from "./key-list.ts";
 import { readKeyspace } from "./keyspace-reader.ts";
-import { Notes } from "./notes.ts";
 import { PendingInodes } from "./pending-inodes.ts";
 import type { RareContext } from "./rare-context.ts";
 import type { RawValues } from "./raw-values.ts";

@@ -1,6 +1,6 @@
 import { ByteWriter } from "../../base/bytes.ts";
+import { type Notes, printableKey } from "../notes.ts";
 import type { KeyList } from "./key-list.ts";
-import { type Notes, printableKey } from "./notes.ts";
 import type { RawValues } from "./raw-values.ts";
 import { missingStrings, TYPE_NOTE } from "./record-mapper.ts";
 import type { RespConnection } from "./resp-connection.ts";

@@ -1,5 +1,5 @@
-import type { Logger } from "../../base/logger.ts";
-import type { SnapshotNote } from "../engine.ts";
+import type { Logger } from "../base/logger.ts";
+import type { SnapshotNote } from "./engine.ts";
 
 /** Names of keys that a log line may carry: damage is rarely single. */
 const EXAMPLES_PER_NOTE = 3;
