@@ -43,7 +43,8 @@ export class VolumeObserver {
     const stamp = attributes.get(LAST_BACKUP_XATTR);
     const lease = attributes.get(BACKUP_LEASE_XATTR);
     const left = work ?? (lease === undefined ? undefined : parseLease(lease)?.work) ?? IDLE;
-    const stampSeenMs = clock.monotonicMs() - this.seeStamp(stamp);
+    const stampSinceMs = this.seeStamp(stamp);
+    const stampSeenMs = clock.monotonicMs() - stampSinceMs;
     const usedInodes = await volume.usedInodes(signal);
     const now = await this.serverNow(volume, signal);
     const view = await this.readBucket(volume, now, signal);
