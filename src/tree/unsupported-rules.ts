@@ -47,7 +47,9 @@ export class UnsupportedRules {
 
   /** Why the value of an extended attribute cannot be held. */
   xattrValue(size: number): string | undefined {
-    return tooLong(size, this.limits.maxXattrValueBytes);
+    const { minXattrValueBytes = 0, maxXattrValueBytes } = this.limits;
+    if (size < minXattrValueBytes) return "it is empty";
+    return tooLong(size, maxXattrValueBytes);
   }
 
   symlink(size: number): string | undefined {

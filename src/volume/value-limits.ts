@@ -5,6 +5,8 @@ export interface ValueLimits {
   /** Largest uid, gid and device number. */
   readonly maxNumber: number;
   readonly maxSymlinkBytes: number;
+  /** 0 when not given. */
+  readonly minXattrValueBytes?: number;
   readonly maxXattrValueBytes: number;
   /** Of the slices of one chunk, 24 bytes each. */
   readonly maxSlicesBytes: number;

@@ -1,0 +1,125 @@
+import { tmpdir } from "node:os";
+import { recycle } from "../../base/bytes.ts";
+import { ConflictError, InternalError } from "../../base/errors.ts";
+import type { RecordBatch } from "../../volume/records.ts";
+import type { Loader, LoaderOptions } from "../engine.ts";
+import { inodeKey, SETTING_KEY, TAG_NODE } from "./kv-keys.ts";
+import type { KvBulkWriter, KvStore } from "./kv-store.ts";
+import { loadGuard } from "./load-guard.ts";
+import { RareWriter } from "./rare-writer.ts";
+import { RecordWriter } from "./record-writer.ts";
+
+/** What a store may hold in memory to sort pairs, where it has to. */
+const SORT_BYTES = 128 * 1024 * 1024;
+
+/** Bytes of keys and values that a file takes in an ordinary volume: attribute, entry and a chunk, with the overhead of each. */
+const BYTES_PER_NODE = 256;
+
+/** Writes a volume as pairs in any order. The setting is the last one: clients take the store for unformatted until then. */
+export class KvLoader implements Loader {
+  readonly #options: LoaderOptions;
+  readonly #bulk: KvBulkWriter;
+  readonly #records: RecordWriter;
+  readonly #rare: RareWriter;
+  #state: "writing" | "finished" | "aborted" = "writing";
+
+  private constructor(bulk: KvBulkWriter, options: LoaderOptions) {
+    this.#bulk = bulk;
+    this.#options = options;
+    this.#records = new RecordWriter((page) => bulk.write(page));
+    this.#rare = new RareWriter(this.#records);
+  }
+
+  /** Throws `ConflictError` when another load runs there. */
+  static async open(store: KvStore, options: LoaderOptions): Promise<KvLoader> {
+    const { signal, logger, expectedNodes } = options;
+    const bulk = await store.openBulkWriter({
+      signal,
+      logger,
+      maxBytes: SORT_BYTES,
+      tmpDir: tmpdir(),
+      guard: loadGuard(store.address),
+      ...(expectedNodes === undefined ? {} : { expectedBytes: expectedNodes * BYTES_PER_NODE }),
+    });
+    if (bulk !== undefined) return new KvLoader(bulk, options);
+    throw new ConflictError("DECANT_E_TARGET_BUSY", `Another load into ${store.address} is running or was cut off`);
+  }
+
+  async write(batch: RecordBatch): Promise<void> {
+    this.#options.signal.throwIfAborted();
+    await this.#encode(batch);
+    recycle(batch.bytes);
+  }
+
+  #encode(batch: RecordBatch): Promise<void> {
+    switch (batch.kind) {
+      case "node":
+        return this.#records.nodes(batch);
+      case "edge":
+        return this.#records.edges(batch);
+      case "chunk":
+        return this.#records.chunks(batch);
+      case "symlink":
+        return this.#records.symlinks(batch);
+      case "xattr":
+        return this.#records.xattrs(batch);
+      case "parent":
+        return this.#records.parents(batch);
+      default:
+        return this.#encodeRare(batch);
+    }
+  }
+
+  #encodeRare(batch: RecordBatch): Promise<void> {
+    switch (batch.kind) {
+      case "sliceRef":
+        return this.#rare.sliceRefs(batch);
+      case "dirStat":
+        return this.#rare.dirStats(batch);
+      case "counter":
+        return this.#rare.counters(batch);
+      case "acl":
+        return this.#rare.aclRules(batch);
+      case "sustained":
+        return this.#rare.sustained(batch);
+      case "delFile":
+        return this.#rare.delFiles(batch);
+      case "quota":
+      case "userQuota":
+      case "groupQuota":
+        return this.#rare.quotas(batch);
+      default:
+        throw new InternalError("DECANT_E_RECORD_KIND", `A loader does not take ${batch.kind} records`);
+    }
+  }
+
+  async readNodes(inodes: readonly bigint[]): Promise<(Buffer | undefined)[]> {
+    if (inodes.length === 0) return [];
+    await this.#records.end();
+    return this.#bulk.get(inodes.map((inode) => inodeKey(inode, TAG_NODE)));
+  }
+
+  replaceNodes(batch: RecordBatch): Promise<void> {
+    return this.#records.nodes(batch);
+  }
+
+  /** When this throws, what was written has been removed again. */
+  async finish(setting: Buffer): Promise<void> {
+    try {
+      await this.#rare.finish();
+      await this.#records.end();
+      this.#options.signal.throwIfAborted();
+      await this.#bulk.finish([{ key: SETTING_KEY, value: setting }]);
+      this.#state = "finished";
+    } catch (error) {
+      await this.abort();
+      throw error;
+    }
+  }
+
+  async abort(): Promise<void> {
+    if (this.#state !== "writing") return;
+    this.#state = "aborted";
+    await this.#bulk.abort();
+  }
+}

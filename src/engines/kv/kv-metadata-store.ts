@@ -1,0 +1,143 @@
+import { ConflictError } from "../../base/errors.ts";
+import { silentLogger } from "../../base/logger.ts";
+import type { RecordBatch } from "../../volume/records.ts";
+import type { ValueLimits } from "../../volume/value-limits.ts";
+import type {
+  Loader,
+  LoaderOptions,
+  MetadataStore,
+  NewVolume,
+  RootXattrSwap,
+  SessionDetail,
+  SessionSummary,
+  SettingChange,
+  Snapshot,
+  SnapshotOptions,
+  TargetState,
+  VolumeUsage,
+} from "../engine.ts";
+import { ALL_KEYS, MARKER_KEY, SETTING_KEY } from "./kv-keys.ts";
+import { KvLoader } from "./kv-loader.ts";
+import { findSession, readSessions } from "./kv-sessions.ts";
+import { KvVolumeSnapshot } from "./kv-snapshot.ts";
+import type { KvSnapshot, KvStore } from "./kv-store.ts";
+import { readVolumeUsage } from "./kv-usage.ts";
+import { removeRemains } from "./load-guard.ts";
+import { readRootXattrs, swapRootXattrs } from "./root-xattrs.ts";
+import { valueLimits } from "./value-limits.ts";
+import { createVolume, replaceUserGroupUsage, updateSetting } from "./volume-changes.ts";
+
+/** A volume in a key-value store: what all of these engines have in common (docs/spec/kv.md). */
+export class KvMetadataStore implements MetadataStore {
+  readonly engineName: string;
+  readonly address: string;
+  readonly #store: KvStore;
+  readonly #limits: ValueLimits | undefined;
+
+  constructor(store: KvStore) {
+    this.#store = store;
+    this.engineName = store.name;
+    this.address = store.address;
+    this.#limits = valueLimits(store.name, store.limits);
+  }
+
+  async readSetting(signal: AbortSignal): Promise<Buffer | undefined> {
+    signal.throwIfAborted();
+    const [setting] = await this.#store.get([SETTING_KEY], signal);
+    return setting === undefined || setting.length === 0 ? undefined : setting;
+  }
+
+  /** The reference's own sentence (docs/spec/kv.md §9). */
+  async inspectTarget(signal: AbortSignal): Promise<TargetState> {
+    const setting = await this.readSetting(signal);
+    if (setting !== undefined) return { state: "volume", setting };
+    return this.#with(signal, async (snapshot) => {
+      if (await isEmpty(snapshot)) return { state: "empty" };
+      const [marker] = await snapshot.get([MARKER_KEY]);
+      const hint = `A load into it is running or was cut off (key ${MARKER_KEY}): when none is running, load again with --clean`;
+      return {
+        state: "occupied",
+        message: `Database ${this.address} is not empty`,
+        ...(marker === undefined ? {} : { hint }),
+      };
+    });
+  }
+
+  async removeRemains(signal: AbortSignal): Promise<boolean> {
+    signal.throwIfAborted();
+    return removeRemains(this.#store, signal);
+  }
+
+  openSnapshot(options: SnapshotOptions): Promise<Snapshot> {
+    return KvVolumeSnapshot.open(this.#store, options);
+  }
+
+  valueLimits(): ValueLimits | undefined {
+    return this.#limits;
+  }
+
+  async openLoader(options: LoaderOptions): Promise<Loader> {
+    const target = await this.inspectTarget(options.signal);
+    if (target.state === "occupied") throw new ConflictError("DECANT_E_TARGET_OCCUPIED", target.message);
+    if (target.state === "volume") {
+      throw new ConflictError("DECANT_E_TARGET_TAKEN", `The database ${this.address} holds a volume already`);
+    }
+    return KvLoader.open(this.#store, options);
+  }
+
+  async createVolume(volume: NewVolume, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    await createVolume(this.#store, volume, signal);
+  }
+
+  updateSetting(change: (stored: Buffer | undefined) => SettingChange, signal: AbortSignal): Promise<void> {
+    return updateSetting(this.#store, change, signal);
+  }
+
+  readRootXattrs(names: readonly string[], signal: AbortSignal): Promise<ReadonlyMap<string, Buffer>> {
+    return readRootXattrs(this.#store, names, signal);
+  }
+
+  swapRootXattrs(swap: RootXattrSwap, signal: AbortSignal): Promise<boolean> {
+    return swapRootXattrs(this.#store, swap, signal);
+  }
+
+  serverTime(signal: AbortSignal): Promise<Date | undefined> {
+    return this.#store.serverTime(signal);
+  }
+
+  replaceUserGroupUsage(usage: readonly RecordBatch[], signal: AbortSignal): Promise<void> {
+    return this.#with(signal, (snapshot) => replaceUserGroupUsage(this.#store, snapshot, usage, signal));
+  }
+
+  listSessions(signal: AbortSignal): Promise<SessionSummary[]> {
+    return this.#with(signal, readSessions);
+  }
+
+  readSession(sid: bigint, signal: AbortSignal): Promise<SessionDetail | undefined> {
+    return this.#with(signal, (snapshot) => findSession(snapshot, sid));
+  }
+
+  readUsage({ more, signal }: { more: boolean; signal: AbortSignal }): Promise<VolumeUsage> {
+    return this.#with(signal, (snapshot) => readVolumeUsage(snapshot, more));
+  }
+
+  close(): Promise<void> {
+    return this.#store.close();
+  }
+
+  async #with<T>(signal: AbortSignal, work: (snapshot: KvSnapshot) => Promise<T>): Promise<T> {
+    signal.throwIfAborted();
+    const snapshot = await this.#store.openSnapshot({ signal, logger: silentLogger });
+    try {
+      return await work(snapshot);
+    } finally {
+      await snapshot.close();
+    }
+  }
+}
+
+async function isEmpty(snapshot: KvSnapshot): Promise<boolean> {
+  for await (const page of snapshot.scan(ALL_KEYS)) if (page.count > 0) return false;
+  return true;
+}

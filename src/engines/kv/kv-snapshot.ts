@@ -1,0 +1,126 @@
+import { NotFoundError } from "../../base/errors.ts";
+import type { RecordBatch, RecordKind, RecordStream } from "../../volume/records.ts";
+import { parseSetting } from "../../volume/setting.ts";
+import type { Consistency, RecordSelection, Snapshot, SnapshotNote, SnapshotOptions } from "../engine.ts";
+import { Notes } from "../notes.ts";
+import { counterKey, decodeCounter, inodeKey, prefixRange, SETTING_KEY, TAG_EDGE, TAG_NODE } from "./kv-keys.ts";
+import type { KvSnapshot, KvStore } from "./kv-store.ts";
+import { rareRecords, writeCounters } from "./rare-records.ts";
+import { INODE_KINDS, RecordMapper } from "./record-mapper.ts";
+import { readSubtree } from "./subtree-reader.ts";
+
+const EDGE_VALUE_BYTES = 9;
+
+/** A volume in a key-value store, as of the instant of the store's snapshot. */
+export class KvVolumeSnapshot implements Snapshot {
+  readonly setting: Buffer;
+  readonly consistency: Consistency;
+  readonly estimates: ReadonlyMap<RecordKind, number>;
+  readonly #snapshot: KvSnapshot;
+  readonly #options: SnapshotOptions;
+  readonly #notes: Notes;
+  readonly #store: KvStore;
+
+  private constructor(
+    store: KvStore,
+    snapshot: KvSnapshot,
+    { setting, estimates }: { setting: Buffer; estimates: ReadonlyMap<RecordKind, number> },
+    options: SnapshotOptions,
+  ) {
+    this.#store = store;
+    this.#snapshot = snapshot;
+    this.#options = options;
+    this.#notes = new Notes(options.logger);
+    this.setting = setting;
+    this.estimates = estimates;
+    this.consistency = { pointInTime: snapshot.pointInTime, method: snapshot.method, asOf: snapshot.asOf };
+  }
+
+  /** Throws `NotFoundError` when there is no volume. */
+  static async open(store: KvStore, options: SnapshotOptions): Promise<KvVolumeSnapshot> {
+    options.signal.throwIfAborted();
+    const snapshot = await store.openSnapshot(options);
+    try {
+      const [setting, inodes] = await snapshot.get([SETTING_KEY, counterKey("totalInodes")]);
+      if (setting === undefined || setting.length === 0) throw noVolume(store);
+      return new KvVolumeSnapshot(store, snapshot, { setting, estimates: estimate(decodeCounter(inodes)) }, options);
+    } catch (error) {
+      await snapshot.close();
+      throw error;
+    }
+  }
+
+  get notes(): readonly SnapshotNote[] {
+    return this.#notes.list;
+  }
+
+  records(selection: RecordSelection): RecordStream {
+    return this.#read(selection);
+  }
+
+  async *#read({ kinds, root }: RecordSelection): AsyncGenerator<RecordBatch> {
+    const { signal } = this.#options;
+    const mapper = new RecordMapper(this.#notes, kinds);
+    for await (const batch of this.#batches(kinds, root, mapper)) {
+      signal.throwIfAborted();
+      yield batch;
+    }
+    for (const batch of mapper.takeAll()) {
+      signal.throwIfAborted();
+      yield batch;
+    }
+  }
+
+  async *#batches(
+    kinds: ReadonlySet<RecordKind>,
+    root: bigint | undefined,
+    mapper: RecordMapper,
+  ): AsyncGenerator<RecordBatch> {
+    if (INODE_KINDS.some((kind) => kinds.has(kind))) {
+      if (root === undefined) yield* this.#readAll(mapper);
+      else yield* readSubtree(this.#snapshot, mapper, root);
+    }
+    yield* rareRecords(this.#snapshot, kinds, mapper, this.#notes);
+    if (kinds.has("counter")) {
+      const changeLog = parseSetting(this.setting).changeLog ? this.#store.changeLog : undefined;
+      await writeCounters(this.#snapshot, mapper, this.#notes, changeLog);
+    }
+  }
+
+  async *#readAll(mapper: RecordMapper): AsyncGenerator<RecordBatch> {
+    for await (const page of this.#snapshot.scan(prefixRange("A"))) {
+      mapper.map(page);
+      yield* mapper.takeFull();
+    }
+  }
+
+  async lookup(parent: bigint, name: Buffer): Promise<{ inode: bigint; type: number } | undefined> {
+    const [value] = await this.#snapshot.get([inodeKey(parent, TAG_EDGE, name)]);
+    if (value?.length !== EDGE_VALUE_BYTES) return undefined;
+    return { type: value[0]!, inode: value.readBigUInt64BE(1) };
+  }
+
+  async readNode(inode: bigint): Promise<Buffer | undefined> {
+    return (await this.#snapshot.get([inodeKey(inode, TAG_NODE)]))[0];
+  }
+
+  close(): Promise<void> {
+    return this.#snapshot.close();
+  }
+}
+
+export function noVolume(store: KvStore): NotFoundError {
+  return new NotFoundError("DECANT_E_NO_VOLUME", `The database ${store.address} holds no volume`, {
+    hint: "Check the prefix or directory in the address; a load that was cut off is none either",
+  });
+}
+
+/** Both root directories are not counted; every inode but them has an entry. */
+function estimate(totalInodes: bigint): ReadonlyMap<RecordKind, number> {
+  const inodes = Number(totalInodes);
+  if (inodes <= 0) return new Map();
+  return new Map<RecordKind, number>([
+    ["node", inodes + 2],
+    ["edge", inodes],
+  ]);
+}
