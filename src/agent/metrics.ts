@@ -107,7 +107,7 @@ const METRICS: readonly Metric[] = [
   {
     name: "decant_backup_failures_total",
     type: "counter",
-    help: "Checks and backups of this agent that failed since its start, by error code.",
+    help: "Checks, backups, clean-ups and looks at the bucket of this agent that failed since its start, by error code.",
     samples: ({ failures }) => [...failures].map(([cause, value]) => ({ labels: { cause }, value })),
   },
   metric(

@@ -1,3 +1,4 @@
+import { StorageError } from "../base/errors.ts";
 import { Progress } from "../base/progress.ts";
 import { openStore } from "../engines/registry.ts";
 import type { CompressionName } from "../formats/container/output.ts";
@@ -71,7 +72,15 @@ export async function openAgentVolume(options: OpenAgentVolumeOptions, signal: A
       discard: async (backup, wanted) => discard(await bucket(wanted), backup, wanted),
       prune: async (fence, wanted) => {
         const request = { storage: await bucket(wanted), store, policy: style.policy, fence };
-        const { plan, deleted, refusal } = await pruneBackups(request, { ...context, signal: wanted });
+        const { plan, deleted, failed, refusal } = await pruneBackups(request, { ...context, signal: wanted });
+        const [first] = failed;
+        if (first !== undefined) {
+          throw new StorageError(
+            "DECANT_E_CLEAN_UP",
+            `${failed.length} of ${failed.length + deleted.size} backups could not be deleted: ${first.name}: ${first.reason}`,
+            { retryable: true, hint: "They are tried again after the next backup" },
+          );
+        }
         return {
           deleted: deleted.size,
           kept: plan.decisions.length - deleted.size,

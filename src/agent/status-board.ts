@@ -79,8 +79,14 @@ export class StatusBoard {
     this.#troubles.delete("bucket");
   }
 
-  bucketTrouble(message: string): void {
+  bucketTrouble(error: unknown, message: string): void {
     this.#troubles.set("bucket", message);
+    this.#count(error);
+  }
+
+  /** A backup is due and cannot be begun. */
+  failing(error: unknown): void {
+    this.#count(error);
   }
 
   /** Whether this has just begun to be more than the limit. */
@@ -142,8 +148,15 @@ export class StatusBoard {
     this.#troubles.delete("clean-up");
   }
 
-  cleanUpTrouble(message: string): void {
+  /** `error`: undefined when it was refused. */
+  cleanUpTrouble(error: unknown, message: string): void {
     this.#troubles.set("clean-up", message);
+    if (error !== undefined) this.#count(error);
+  }
+
+  /** What failed beside a backup, and is no trouble that stays. */
+  failedBeside(error: unknown): void {
+    this.#count(error);
   }
 
   hooksFailed(count: number): void {

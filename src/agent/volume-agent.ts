@@ -202,9 +202,18 @@ export class VolumeAgent {
       case "skip":
         return this.#skip(decision, look, signals);
       case "backup":
+        if (look.view === undefined) return this.#withoutBucket();
         this.status.useful();
         return this.#backUp(signals);
     }
+  }
+
+  /** Nothing is begun where nothing could be stored: others may reach the bucket, and `lastBackup` would keep them away. */
+  #withoutBucket(): CheckOutcome {
+    const error = this.#observer.bucketError;
+    this.#troubles++;
+    this.status.failing(error);
+    return { kind: "failed", error };
   }
 
   #wait(decision: Extract<Decision, { action: "wait" }>, { facts }: Look): CheckOutcome {
@@ -269,6 +278,7 @@ export class VolumeAgent {
         const signal = AbortSignal.any([abort, hold.lost]);
         const look = await this.#look(hold, signal);
         const decision = decide(look.facts);
+        if (look.view === undefined) return this.#withoutBucket();
         if (decision.action === "backup") return await this.#attempt(hold, decision, look, abort);
         // Somebody has made it meanwhile. What its maker left behind is settled by that.
         if (hold.work.state !== "idle" && decision.action === "wait" && decision.reason === "not-due") {
@@ -306,8 +316,9 @@ export class VolumeAgent {
       }
     }, stop);
     await verified.catch((error: unknown) => {
-      if (!stop.aborted)
-        logger.warn(`backup ${found.backup.name} of another client was not verified: ${withHint(error)}`);
+      if (stop.aborted) return;
+      logger.warn(`backup ${found.backup.name} of another client was not verified: ${withHint(error)}`);
+      this.status.failedBeside(error);
     });
   }
 
@@ -386,7 +397,11 @@ export class VolumeAgent {
   /** That a suspicious backup waits to be confirmed is told by the bucket, as long as it does. */
   #cleanedUp(refused: Awaited<ReturnType<BackupAttempt["cleanUp"]>>): void {
     if (refused === undefined || ("isFrozen" in refused && refused.isFrozen)) this.status.cleanedUp();
-    else this.status.cleanUpTrouble("error" in refused ? withHint(refused.error) : refused.message);
+    else if (!("error" in refused)) this.status.cleanUpTrouble(undefined, refused.message);
+    else {
+      this.#parts.logger.warn(`clean-up failed: ${withHint(refused.error)}`);
+      this.status.cleanUpTrouble(refused.error, withHint(refused.error));
+    }
   }
 
   /** Looks, and forgets a failure of ours that somebody else has made good. `hold`: that of this agent. */
@@ -417,7 +432,9 @@ export class VolumeAgent {
       const at = this.#parts.clock.now().toISOString();
       await this.#open.writeStatus({ outcome, at, name, reason, cause }, signal);
     } catch (error) {
-      if (!signal.aborted) this.#parts.logger.warn(withHint(error));
+      if (signal.aborted) return;
+      this.#parts.logger.warn(withHint(error));
+      this.status.failedBeside(error);
     }
   }
 }

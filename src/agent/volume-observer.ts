@@ -30,6 +30,8 @@ const CLOCK_SKEW_MS = 60_000;
 /** Looks at a volume, and remembers since when `lastBackup` has been what it is. */
 export class VolumeObserver {
   readonly #parts: VolumeObserverParts;
+  /** Why the bucket could not be read the last time. */
+  bucketError: unknown;
   #stampSeen: { readonly bytes: Buffer | undefined; readonly sinceMs: number } | undefined;
 
   constructor(parts: VolumeObserverParts) {
@@ -98,8 +100,9 @@ export class VolumeObserver {
       return view;
     } catch (error) {
       if (signal.aborted) throw error;
+      this.bucketError = error;
       logger.warn(withHint(error));
-      status.bucketTrouble(withHint(error));
+      status.bucketTrouble(error, withHint(error));
       return undefined;
     }
   }

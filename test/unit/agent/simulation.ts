@@ -109,6 +109,8 @@ export class SimulatedVolume {
   /** Who makes a backup now; more than one at a time is what must not be. */
   readonly making: Set<string> = new Set();
   mostAtOnce = 0;
+  /** Machines that cannot reach the bucket at all. */
+  readonly hiddenFrom: Set<string> = new Set();
   /** Machines that cannot write into the bucket. */
   /** What clients of the reference make is damaged. */
   spoils = false;
@@ -265,7 +267,11 @@ function openSimulated(machine: Machine, volume: SimulatedVolume): AgentVolume {
     serverTime: (signal) =>
       machine.ask(() => (volume.hasServerClock ? new Date(DAY_ONE + world.nowMs) : undefined), signal),
     usedInodes: (signal) => machine.ask(() => volume.usedInodes, signal),
-    readBucket: (now, signal) => machine.ask(() => viewOf(volume, now), signal),
+    readBucket: (now, signal) =>
+      machine.ask(() => {
+        if (volume.hiddenFrom.has(name)) throw new StorageError("DECANT_E_OBJECT", `${name} cannot reach the bucket`);
+        return viewOf(volume, now);
+      }, signal),
     freeName: (begunAt, signal) => machine.ask(() => backupName(begunAt, "json", "gzip"), signal),
     makeBackup: async (backup, signal) => {
       await machine.ask(() => {

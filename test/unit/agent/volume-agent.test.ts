@@ -254,6 +254,23 @@ describe("a backup that fails", () => {
     expect(volume.mostAtOnce).toBe(1);
   });
 
+  test("before it was begun, as the bucket cannot be reached, keeps nobody else away", async () => {
+    const [world, volume] = [new World(107), new SimulatedVolume()];
+    const [first, second] = machines(world, 2) as [Machine, Machine];
+    volume.hiddenFrom.add("host1");
+    const agent = startAgent(first, volume, { intervalMs: HOUR });
+    await world.pass(20 * MINUTE);
+    expect(volume.stamp).toBeUndefined();
+    expect(agent.outcomes.filter(({ kind }) => kind === "failed").length).toBeGreaterThanOrEqual(4);
+    expect(agent.agent.status.read()).toMatchObject({
+      troubles: [{ kind: "bucket", message: "host1 cannot reach the bucket" }],
+      failures: new Map([["DECANT_E_OBJECT", expect.any(Number)]]),
+    });
+    void runReferenceClient(second, volume, HOUR);
+    await world.pass(10 * MINUTE);
+    expect(volume.backups.map(({ by }) => by)).toEqual(["host2"]);
+  });
+
   test("does not keep clients of the reference from their own for longer than a period", async () => {
     const [world, volume] = [new World(41), new SimulatedVolume()];
     volume.readOnlyFor.add("host1");
