@@ -7,9 +7,13 @@ export class InodeKeys {
 
   /** The key of the inode whose big-endian bytes begin at `at`. */
   read(bytes: Buffer, at: number): number {
-    const high = bytes.readUInt32BE(at);
-    if (high < 0x20_0000) return high * 0x1_0000_0000 + bytes.readUInt32BE(at + 4);
-    return this.of(bytes.readBigUInt64BE(at));
+    return this.ofNumber(bytes.readUInt32BE(at), bytes.readUInt32BE(at + 4));
+  }
+
+  /** The key of an inode that is given in halves of 32 bits. */
+  ofNumber(high: number, low: number): number {
+    if (high < 0x20_0000) return high * 0x1_0000_0000 + low;
+    return this.of((BigInt(high) << 32n) | BigInt(low));
   }
 
   of(inode: bigint): number {

@@ -1,4 +1,5 @@
 import { InodeKeys } from "./inode-key.ts";
+import { InodeTable } from "./inode-table.ts";
 
 /** Inodes per page, one bit each. */
 const PAGE_INODES = 512;
@@ -10,13 +11,15 @@ const PAGE_WORDS = PAGE_INODES / 32;
  */
 export class InodeSet {
   readonly #keys: InodeKeys;
-  /** Open addressing: page number → position of the page. */
+  /** Positions of the pages of inodes below 2^32. */
+  readonly #table = new InodeTable();
+  /** Those of the others. Open addressing: page number → position of the page. */
   #numbers: Float64Array = new Float64Array(1024).fill(-1);
   #positions: Uint32Array = new Uint32Array(1024);
   #pages: Uint32Array = new Uint32Array(1024 * PAGE_WORDS);
   #count = 0;
-  #lastNumber = -1;
-  #lastPosition = 0;
+  /** Pages by number. */
+  #numbered = 0;
 
   constructor(keys: InodeKeys = new InodeKeys()) {
     this.#keys = keys;
@@ -24,37 +27,66 @@ export class InodeSet {
 
   /** Adds the inode whose big-endian bytes begin at `at`; true when it was in the set before. */
   add(bytes: Buffer, at: number): boolean {
-    const key = this.#keys.read(bytes, at);
-    const word = this.#page(Math.floor(key / PAGE_INODES)) + Math.floor((key % PAGE_INODES) / 32);
-    const bit = 1 << (key % 32);
+    return this.addNumber(bytes.readUInt32BE(at), bytes.readUInt32BE(at + 4));
+  }
+
+  /** Adds an inode, given in halves of 32 bits; true when it was in the set before. */
+  addNumber(high: number, low: number): boolean {
+    let position = high === 0 ? this.#table.find(low) : -1;
+    let within = low & (PAGE_INODES - 1);
+    if (position < 0) {
+      const key = this.#keys.ofNumber(high, low);
+      within = key % PAGE_INODES;
+      position = this.#page(high, low, Math.floor(key / PAGE_INODES));
+    }
+    const word = position * PAGE_WORDS + (within >> 5);
+    const bit = 1 << (within & 31);
     const before = this.#pages[word]!;
     this.#pages[word] = before | bit;
     return (before & bit) !== 0;
   }
 
   has(bytes: Buffer, at: number): boolean {
-    const key = this.#keys.read(bytes, at);
-    const slot = this.#slot(Math.floor(key / PAGE_INODES));
-    if (this.#numbers[slot] === -1) return false;
-    const word = this.#positions[slot]! * PAGE_WORDS + Math.floor((key % PAGE_INODES) / 32);
-    return (this.#pages[word]! & (1 << (key % 32))) !== 0;
+    const high = bytes.readUInt32BE(at);
+    const low = bytes.readUInt32BE(at + 4);
+    let position = -1;
+    let within = low & (PAGE_INODES - 1);
+    if (high === 0) {
+      position = this.#table.find(low);
+    } else {
+      const key = this.#keys.ofNumber(high, low);
+      within = key % PAGE_INODES;
+      const slot = this.#slot(Math.floor(key / PAGE_INODES));
+      if (this.#numbers[slot] !== -1) position = this.#positions[slot]!;
+    }
+    return position >= 0 && (this.#pages[position * PAGE_WORDS + (within >> 5)]! & (1 << (within & 31))) !== 0;
   }
 
-  /** First word of a page, which is made when it is not there. */
-  #page(number: number): number {
-    if (number === this.#lastNumber) return this.#lastPosition * PAGE_WORDS;
-    let slot = this.#slot(number);
-    if (this.#numbers[slot] === -1) {
-      if (this.#count * 2 >= this.#numbers.length) {
-        this.#grow();
-        slot = this.#slot(number);
-      }
-      this.#numbers[slot] = number;
-      this.#positions[slot] = this.#count++;
+  /** Position of a page, which is made when it is not there. */
+  #page(high: number, low: number, number: number): number {
+    if (high === 0) {
+      this.#table.set(low, this.#count);
+      return this.#append();
     }
-    this.#lastNumber = number;
-    this.#lastPosition = this.#positions[slot]!;
-    return this.#lastPosition * PAGE_WORDS;
+    let slot = this.#slot(number);
+    if (this.#numbers[slot] !== -1) return this.#positions[slot]!;
+    if (this.#numbered * 2 >= this.#numbers.length) {
+      this.#growTable();
+      slot = this.#slot(number);
+    }
+    this.#numbers[slot] = number;
+    this.#positions[slot] = this.#count;
+    this.#numbered++;
+    return this.#append();
+  }
+
+  #append(): number {
+    if ((this.#count + 1) * PAGE_WORDS > this.#pages.length) {
+      const pages = new Uint32Array(this.#pages.length * 2);
+      pages.set(this.#pages);
+      this.#pages = pages;
+    }
+    return this.#count++;
   }
 
   #slot(number: number): number {
@@ -66,14 +98,11 @@ export class InodeSet {
     return slot;
   }
 
-  #grow(): void {
+  #growTable(): void {
     const numbers = this.#numbers;
     const positions = this.#positions;
     this.#numbers = new Float64Array(numbers.length * 2).fill(-1);
     this.#positions = new Uint32Array(numbers.length * 2);
-    const pages = new Uint32Array(numbers.length * PAGE_WORDS * 2);
-    pages.set(this.#pages);
-    this.#pages = pages;
     for (let i = 0; i < numbers.length; i++) {
       if (numbers[i] === -1) continue;
       const slot = this.#slot(numbers[i]!);

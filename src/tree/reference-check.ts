@@ -1,3 +1,4 @@
+import { viewOf } from "../base/bytes.ts";
 import { ATTR_NLINK, ATTR_TYPE_MODE } from "../volume/attribute.ts";
 import { FileType } from "../volume/file-type.ts";
 import type { FindingList } from "../volume/findings.ts";
@@ -74,24 +75,24 @@ export class ReferenceCheck {
   }
 
   #addNodes({ bytes, count }: RecordBatch): void {
+    const view = viewOf(bytes);
     let at = 0;
     for (let i = 0; i < count; i++) {
-      const type = bytes[at + 10 + ATTR_TYPE_MODE]! >> 4;
-      const isDirectory = type === FileType.directory;
-      const isLinked = bytes.readUInt32BE(at + 10 + ATTR_NLINK) > 1;
+      const high = view.getUint32(at);
+      const low = view.getUint32(at + 4);
+      const isDirectory = view.getUint8(at + 10 + ATTR_TYPE_MODE) >> 4 === FileType.directory;
+      const isLinked = view.getUint32(at + 10 + ATTR_NLINK) > 1;
       if (isDirectory) this.directories++;
-      this.#marks.set(bytes, at, HAS_NODE | (isDirectory ? IS_DIRECTORY : 0) | (isLinked ? IS_LINKED : 0));
-      this.#noteInode(bytes, at);
-      at += 10 + bytes.readUInt16BE(at + 8);
+      this.#marks.set(high, low, HAS_NODE | (isDirectory ? IS_DIRECTORY : 0) | (isLinked ? IS_LINKED : 0));
+      this.#noteInode(high, low);
+      at += 10 + view.getUint16(at + 8);
     }
     this.nodes += count;
   }
 
-  #noteInode(bytes: Buffer, at: number): void {
-    const high = bytes.readUInt32BE(at);
-    const low = bytes.readUInt32BE(at + 4);
+  #noteInode(high: number, low: number): void {
     if (high < this.#inodeHigh || (high === this.#inodeHigh && low <= this.#inodeLow)) return;
-    if (high >= TRASH_INODE_HIGH && isTrashInode(bytes.readBigUInt64BE(at))) {
+    if (high >= TRASH_INODE_HIGH && isTrashInode((BigInt(high) << 32n) | BigInt(low))) {
       const number = BigInt(low - TRASH_INODE_LOW);
       if (high === TRASH_INODE_HIGH && number > this.largestTrash) this.largestTrash = number;
       return;
@@ -101,21 +102,32 @@ export class ReferenceCheck {
   }
 
   #addEdges({ bytes, count }: RecordBatch): void {
+    const view = viewOf(bytes);
+    const marks = this.#marks;
+    let parentHigh = -1;
+    let parentLow = -1;
     let at = 0;
     for (let i = 0; i < count; i++) {
-      this.#marks.set(bytes, at, HAS_ENTRIES);
-      if ((this.#marks.set(bytes, at + 8, IS_NAMED) & IS_NAMED) !== 0) this.#marks.set(bytes, at + 8, IS_NAMED_AGAIN);
-      at += EDGE_HEADER + bytes.readUInt16BE(at + 17);
+      const [high, low] = [view.getUint32(at), view.getUint32(at + 4)];
+      // Entries of a directory mostly stand together.
+      if (high !== parentHigh || low !== parentLow) marks.set(high, low, HAS_ENTRIES);
+      parentHigh = high;
+      parentLow = low;
+      const [inodeHigh, inodeLow] = [view.getUint32(at + 8), view.getUint32(at + 12)];
+      const before = marks.set(inodeHigh, inodeLow, IS_NAMED);
+      if ((before & (IS_NAMED | IS_NAMED_AGAIN)) === IS_NAMED) marks.set(inodeHigh, inodeLow, IS_NAMED_AGAIN);
+      at += EDGE_HEADER + view.getUint16(at + 17);
     }
   }
 
   #addChunks({ bytes, count }: RecordBatch): void {
+    const view = viewOf(bytes);
     let at = 0;
     for (let i = 0; i < count; i++) {
-      const end = at + CHUNK_HEADER + bytes.readUInt32BE(at + 12);
+      const end = at + CHUNK_HEADER + view.getUint32(at + 12);
       for (let slice = at + CHUNK_HEADER; slice < end; slice += SLICE_BYTES) {
-        const high = bytes.readUInt32BE(slice + 4);
-        const low = bytes.readUInt32BE(slice + 8);
+        const high = view.getUint32(slice + 4);
+        const low = view.getUint32(slice + 8);
         if (high > this.#sliceHigh || (high === this.#sliceHigh && low > this.#sliceLow)) {
           this.#sliceHigh = high;
           this.#sliceLow = low;
@@ -126,7 +138,10 @@ export class ReferenceCheck {
   }
 
   #addAll({ bytes, count }: RecordBatch, size: number, inodeAt: number, mark: number): void {
-    for (let i = 0; i < count; i++) this.#marks.set(bytes, i * size + inodeAt, mark);
+    const view = viewOf(bytes);
+    for (let at = inodeAt, i = 0; i < count; i++, at += size) {
+      this.#marks.set(view.getUint32(at), view.getUint32(at + 4), mark);
+    }
   }
 
   #withoutNode(marks: number, number: () => string, findings: FindingList): void {

@@ -1,5 +1,5 @@
 import { DataError } from "../../base/errors.ts";
-import { BatchBuilder, packBatch, type RecordBatch, type RecordStream } from "../../volume/records.ts";
+import { BatchBuilder, type FlatKind, packBatch, type RecordBatch, type RecordStream } from "../../volume/records.ts";
 import { DecodeNotes, type OnNote } from "./decode-notes.ts";
 import { RECORD_DECODERS, type RecordDecoder } from "./decode-record.ts";
 import { compareFooter, decodeFooter, type Footer, footerError, type SegmentInfo } from "./footer.ts";
@@ -74,6 +74,8 @@ class DumpDecoder {
   readonly #notes: DecodeNotes;
   readonly #reader = new WireReader();
   readonly #found: Map<string, Tally> = new Map();
+  /** Used for all segments: a dump made from Redis by the reference has a thousand short ones. */
+  readonly #builders: Map<FlatKind, BatchBuilder> = new Map();
   readonly #maxRecordBytes: number;
   readonly #maxFooterBytes: number;
   #ready: RecordBatch[] = [];
@@ -162,7 +164,9 @@ class DumpDecoder {
     const lists = new Map<number, SegmentList>();
     for (const { field, kind } of type.lists) {
       const decode = RECORD_DECODERS[kind as keyof typeof RECORD_DECODERS];
-      lists.set(field, { builder: new BatchBuilder(kind), decode });
+      const builder = this.#builders.get(kind) ?? new BatchBuilder(kind);
+      this.#builders.set(kind, builder);
+      lists.set(field, { builder, decode });
     }
     try {
       yield* this.#readLists(type, lists, tally);
@@ -256,12 +260,17 @@ class DumpDecoder {
     return wanted === 0 && this.#left > 0 ? 1 : wanted;
   }
 
-  /** Decodes the record at hand; true when the batch is full. Nothing of a record that is refused has been written. */
-  #decodeRecord(reader: WireReader, list: SegmentList): boolean {
+  /** Decodes the record at hand; true when the batch is full. Nothing stays of a record that is refused. */
+  #decodeRecord(reader: WireReader, { builder, decode }: SegmentList): boolean {
+    const { count } = builder;
+    const { length } = builder.writer;
     try {
-      return list.decode(reader, list.builder, this.#notes) && list.builder.commit();
+      return decode(reader, builder, this.#notes) && builder.commit();
     } catch (error) {
       if (this.#options.onLeftOut === undefined || !(error instanceof DataError)) throw error;
+      // Of one message that is many records, the first ones may have been written.
+      builder.count = count;
+      builder.writer.length = length;
       this.#options.onLeftOut(error);
       return false;
     }

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { AclTable } from "../../../src/tree/acl-table.ts";
 import { DirectoryIndex } from "../../../src/tree/directory-index.ts";
 import { InodeKeys } from "../../../src/tree/inode-key.ts";
+import { InodeMarks } from "../../../src/tree/inode-marks.ts";
 import { InodeSet } from "../../../src/tree/inode-set.ts";
 import { MemoryBudget } from "../../../src/tree/memory-budget.ts";
 import { TRASH_INODE } from "../../../src/volume/inode.ts";
@@ -16,6 +17,7 @@ function bytesOf(inode: bigint): Buffer {
 /** Inodes near each other, scattered ones, and those that no JavaScript number can hold. */
 const inodes = fc.oneof(
   fc.bigInt(1n, 2000n),
+  fc.bigInt((1n << 25n) - 3n, (1n << 25n) + 3n),
   fc.bigInt((1n << 32n) - 3n, (1n << 32n) + 3n),
   fc.bigInt((1n << 53n) - 3n, (1n << 53n) + 3n),
   fc.bigInt(TRASH_INODE - 2n, TRASH_INODE + 40n),
@@ -67,6 +69,35 @@ describe("InodeSet", () => {
     for (let i = 1; i < 20_000; i++) expect(set.add(bytesOf(inodeOf(i)), 1)).toBe(false);
     for (let i = 1; i < 20_000; i++) expect(set.has(bytesOf(inodeOf(i)), 1)).toBe(true);
     expect(set.has(bytesOf(20_000n), 1)).toBe(false);
+  });
+});
+
+describe("InodeMarks", () => {
+  test("keeps the marks of each inode apart, and visits every marked one once", () => {
+    const marks = fc.integer({ min: 1, max: 255 });
+    fc.assert(
+      fc.property(fc.array(fc.tuple(inodes, marks), { maxLength: 300 }), (list) => {
+        const kept = new InodeMarks();
+        const model = new Map<bigint, number>();
+        for (const [inode, mark] of list) {
+          const before = model.get(inode) ?? 0;
+          expect(kept.set(Number(inode >> 32n), Number(inode & 0xffff_ffffn), mark)).toBe(before);
+          model.set(inode, before | mark);
+        }
+        const visited = new Map<bigint, number>();
+        kept.forEach((mark, inode) => {
+          expect(visited.has(inode())).toBe(false);
+          visited.set(inode(), mark);
+        });
+        expect(visited).toEqual(model);
+      }),
+    );
+  });
+
+  test("grows to many pages and forgets nothing", () => {
+    const kept = new InodeMarks();
+    for (let low = 0; low < 400_000; low += 7) expect(kept.set(low & 1, low, 1 + (low % 200))).toBe(0);
+    for (let low = 0; low < 400_000; low += 7) expect(kept.set(low & 1, low, 0)).toBe(1 + (low % 200));
   });
 });
 
