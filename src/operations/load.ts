@@ -30,7 +30,7 @@ export interface LoadRequest {
   readonly unsupported?: UnsupportedOptions;
   /**
    * Sees the records of the dump, and may change them, before anything else does. The target becomes a volume only after they have
-   * ended: what is thrown then leaves it as it was.
+   * ended: what is thrown then leaves it as it was. Called once more when the load has to begin again.
    */
   readonly through?: (records: RecordStream) => RecordStream;
 }
@@ -86,14 +86,19 @@ export async function load(request: LoadRequest, context: OperationContext): Pro
         reading.bytes = input.readBytes();
       };
       const totalBytes = input.description === "plain" ? input.totalBytes : undefined;
-      const decoded = counted(decodeDump(dump.format, dump.bytes, findings, signal, { totalBytes }), onPiece);
-      const records = request.through?.(decoded) ?? decoded;
+      const through = (records: RecordStream): RecordStream => request.through?.(records) ?? records;
+      const records = through(counted(decodeDump(dump.format, dump.bytes, findings, signal, { totalBytes }), onPiece));
       const loaded =
         dump.format === "binary"
           ? await loadFlatVolume(records, {
               ...options,
               ...(footer === undefined ? {} : { expectedNodes: footer.segments.get("node")?.records ?? 0 }),
-              readAgain: canReadAgain(request.source) ? () => readBinaryAgain(request, context) : undefined,
+              again: canReadAgain(request.source)
+                ? {
+                    readRecords: () => readBinaryAgain(request, context, new FindingList()),
+                    restart: () => through(readBinaryAgain(request, context, findings)),
+                  }
+                : undefined,
             })
           : await loadVolume(records, options);
       context.progress.end(reading);
@@ -133,13 +138,17 @@ function canReadAgain(source: LoadRequest["source"]): boolean {
 }
 
 /** The records of a binary dump once more, for what only shows at its end. */
-async function* readBinaryAgain({ source, decryption }: LoadRequest, context: OperationContext): RecordStream {
+async function* readBinaryAgain(
+  { source, decryption }: LoadRequest,
+  context: OperationContext,
+  findings: FindingList,
+): RecordStream {
   const { signal, env, progress } = context;
-  const phase = progress.begin("Looking up names");
+  const phase = progress.begin("Reading the dump again");
   const content = "file" in source || source.again === undefined ? source : { stream: source.again() };
   const input = await openInput(content, { signal, env, ...(decryption === undefined ? {} : { decryption }) });
   try {
-    yield* decodeDump("binary", input.bytes, new FindingList(), signal);
+    yield* decodeDump("binary", input.bytes, findings, signal);
   } finally {
     await input.close();
     progress.end(phase);

@@ -26,6 +26,8 @@ export type FindingKind =
   | "node-without-entry"
   | "unreachable-directory"
   | "duplicate-record"
+  | "duplicate-differs"
+  | "repeated-record"
   | "trash-created"
   | "trash-renumbered"
   | "root-renumbered"
@@ -81,7 +83,15 @@ const KINDS: Readonly<Record<FindingKind, { readonly text: string; readonly loss
     text: "Directories that cannot be reached from the root were left out, with everything below them",
     loss: true,
   },
-  "duplicate-record": { text: "A record came twice from the database: the first one was kept", loss: false },
+  "duplicate-record": { text: "A record came twice, byte for byte the same: it was kept once", loss: false },
+  "duplicate-differs": {
+    text: "Two records are about the same thing and differ: the first one was kept, in the order of their bytes",
+    loss: true,
+  },
+  "repeated-record": {
+    text: "A record is in the dump more than once, byte for byte the same: it was loaded once",
+    loss: false,
+  },
   "trash-created": {
     text: "The dump has no trash: an empty trash root was created, so that files can be deleted",
     loss: false,
@@ -164,6 +174,11 @@ export class FindingList {
     }
     finding.count += count;
     if (example !== undefined && finding.examples.length < MAX_EXAMPLES) finding.examples.push(example());
+  }
+
+  /** Forgets all: what was looked at is looked at once more. */
+  clear(): void {
+    this.#findings.clear();
   }
 
   get all(): Finding[] {
