@@ -3,6 +3,7 @@ import type { ObjectStorage } from "../../storage/object-storage.ts";
 import { type BackupManifest, parseBackupManifest } from "./backup-manifest.ts";
 import { BACKUP_FOLDERS, type BackupName, parseBackupKey } from "./backup-name.ts";
 import { type BackupCheck, parseBackupCheck } from "./check-record.ts";
+import { MAX_CLOCK_DIFFERENCE_MS } from "./clock-check.ts";
 import type { BackupQuality, RetainedBackup } from "./retention.ts";
 import { type RunStatus, readRunStatus } from "./run-status.ts";
 import {
@@ -115,6 +116,11 @@ export async function readCatalogue(storage: ObjectStorage, signal: AbortSignal)
     runs: await readRunStatus(storage, signal),
     frozenBy: entries.find(({ suspicious }) => suspicious.length > 0),
   };
+}
+
+/** Its name is later than a clock that is nearly right can have been: nothing tells when it was made. */
+export function isFromFuture({ backup }: Pick<CatalogueEntry, "backup">, now: Date): boolean {
+  return backup.time.getTime() > now.getTime() + MAX_CLOCK_DIFFERENCE_MS;
 }
 
 /** The newest good backup that does not look as if something was lost: what the next one is compared with. */

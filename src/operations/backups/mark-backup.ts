@@ -1,19 +1,27 @@
 import { ConflictError, NotFoundError } from "../../base/errors.ts";
 import type { ObjectStorage } from "../../storage/object-storage.ts";
 import type { OperationContext } from "../context.ts";
-import { type Catalogue, type CatalogueEntry, readCatalogue } from "./catalogue.ts";
+import { type Catalogue, type CatalogueEntry, isFromFuture, readCatalogue } from "./catalogue.ts";
 import { sidecarKey, thisAuthor, writeSidecar } from "./sidecars.ts";
 
-/** Stands for the newest backup that is verified and not suspicious. */
+/** Stands for the newest backup that is verified, not suspicious, and, where there is any other, not of the future. */
 export const LATEST = "latest";
 
 /**
  * The backup that somebody means: by its name, its key, or `latest`. Throws `NotFoundError` when there is none.
  */
-export function findBackup({ entries }: Catalogue, text: string, storage: ObjectStorage): CatalogueEntry {
+export function findBackup(
+  { entries }: Catalogue,
+  text: string,
+  storage: ObjectStorage,
+  now: Date = new Date(),
+): CatalogueEntry {
   const found =
     text === LATEST
-      ? entries.find(({ quality, suspicious }) => quality === "good" && suspicious.length === 0)
+      ? newest(
+          entries.filter(({ quality, suspicious }) => quality === "good" && suspicious.length === 0),
+          now,
+        )
       : entries.find(({ backup }) => backup.name === text || backup.key === text);
   if (found !== undefined) return found;
   const what = text === LATEST ? "verified backup" : `backup ${text}`;
@@ -23,6 +31,11 @@ export function findBackup({ entries }: Catalogue, text: string, storage: Object
         ? "There are no backups at all: make one with decant backup"
         : "decant backups list shows them all",
   });
+}
+
+/** A clock that was ahead has left backups that would be the newest for as long as it was. */
+function newest(entries: readonly CatalogueEntry[], now: Date): CatalogueEntry | undefined {
+  return entries.find((entry) => !isFromFuture(entry, now)) ?? entries[0];
 }
 
 export interface MarkRequest {

@@ -1,5 +1,5 @@
 import { NotFoundError } from "../../base/errors.ts";
-import type { CatalogueEntry } from "./catalogue.ts";
+import { type CatalogueEntry, isFromFuture } from "./catalogue.ts";
 import type { RestorePoint } from "./restore-time.ts";
 
 export interface PassedOver {
@@ -22,15 +22,17 @@ export interface ChoiceOptions {
   readonly allowSuspicious: boolean;
   /** Where the backups are, for messages. */
   readonly place: string;
+  /** Default: the time of this host. */
+  readonly now?: Date;
 }
 
 /**
  * Chooses among the backups of a catalogue: the newest first, whether somebody has verified it or not, since a restore reads all of
- * it and checks it before it counts. Damaged ones are never taken, unless by name, suspicious ones neither, unless they are allowed.
+ * it and checks it before it counts. What claims to be of the future comes last: a clock was wrong when it was made. Damaged ones are never taken, unless by name, suspicious ones neither, unless they are allowed.
  * Whoever gives a name gets that backup or none. Throws `NotFoundError` when there is none.
  */
 export function chooseBackups(entries: readonly CatalogueEntry[], options: ChoiceOptions): RestoreChoice {
-  const { point, allowSuspicious, place } = options;
+  const { point, allowSuspicious, place, now = new Date() } = options;
   if (point.kind === "name") {
     const named = entries.find(({ backup }) => backup.name === point.name || backup.key === point.name);
     if (named === undefined) throw noBackup(`There is no backup ${point.name} in ${place}`, entries, []);
@@ -39,7 +41,14 @@ export function chooseBackups(entries: readonly CatalogueEntry[], options: Choic
   const latest = point.kind === "latest" ? undefined : point.time;
   const candidates: CatalogueEntry[] = [];
   const passedOver: PassedOver[] = [];
-  for (const entry of entries) {
+  const isFuture = (entry: CatalogueEntry): boolean => isFromFuture(entry, now);
+  const past = entries.filter((entry) => !isFuture(entry));
+  const hasPast = past.some((entry) => objection(entry, allowSuspicious) === undefined);
+  const future = entries.filter(isFuture);
+  if (latest === undefined && hasPast) {
+    for (const entry of future) passedOver.push({ entry, reason: "its time is in the future: a clock was wrong" });
+  }
+  for (const entry of latest === undefined ? [...past, ...future] : entries) {
     if (latest !== undefined && entry.backup.time > latest) continue;
     const reason = objection(entry, allowSuspicious);
     if (reason === undefined) candidates.push(entry);

@@ -180,6 +180,16 @@ describe("a suspicious backup", () => {
   });
 });
 
+test("latest is a backup of the future only when there is no other", async () => {
+  const [bucket, now] = [new TestBucket(), new Date("2026-11-23T00:00:00Z")];
+  const future = await bucket.putBackup("2029-11-22T00:00:00Z");
+  const latest = async () =>
+    findBackup(await readCatalogue(bucket.storage, signal), "latest", bucket.storage, now).backup;
+  expect(await latest()).toEqual(future);
+  const right = await bucket.putBackup("2026-11-20T00:00:00Z");
+  expect(await latest()).toEqual(right);
+});
+
 describe("a backup", () => {
   test("is found by name and by key, and one that is not there is named with its bucket", async () => {
     const bucket = new TestBucket();

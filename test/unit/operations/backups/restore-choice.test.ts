@@ -12,7 +12,7 @@ const { signal } = new AbortController();
 /** Days of the backups that would be tried, in order, and of those that are passed over. */
 async function choose(bucket: TestBucket, point: RestorePoint, allowSuspicious: boolean = false) {
   const { entries } = await readCatalogue(bucket.storage, signal);
-  const { candidates, passedOver } = chooseBackups(entries, { point, allowSuspicious, place: "the bucket" });
+  const { candidates, passedOver } = chooseBackups(entries, { point, allowSuspicious, place: "the bucket", now: NOW });
   const day = (name: string) => name.slice(13, 15);
   return {
     tried: candidates.map(({ backup }) => day(backup.name)),
@@ -47,6 +47,18 @@ describe("the choice of a backup", () => {
     const bucket = await someBackups();
     await bucket.putBackup("2026-11-23T00:00:00Z", { by: "juicefs" });
     expect(await choose(bucket, { kind: "latest" })).toEqual({ tried: ["23", "20", "19", "18"], passedOver: [] });
+  });
+
+  test("is one of the future only when there is no other", async () => {
+    const bucket = await someBackups();
+    await bucket.putBackup("2029-11-24T00:00:00Z");
+    expect(await choose(bucket, { kind: "latest" })).toMatchObject({
+      tried: ["20", "19", "18", "24"],
+      passedOver: ["24: its time is in the future: a clock was wrong", expect.any(String), expect.any(String)],
+    });
+    const future = new TestBucket();
+    await future.putBackup("2029-11-24T00:00:00Z");
+    expect(await choose(future, { kind: "latest" })).toEqual({ tried: ["24"], passedOver: [] });
   });
 
   test("is a suspicious one when that is allowed", async () => {
