@@ -70,6 +70,8 @@ export class LoggedProcess {
 }
 
 export interface AgentOptions {
+  /** The program. */
+  readonly main: string;
   readonly url: string;
   readonly args: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
@@ -92,7 +94,7 @@ export class AgentProcess extends LoggedProcess {
 
   static async start(label: string, logFile: string, options: AgentOptions): Promise<AgentProcess> {
     const port = await freePort();
-    const args = [DIST_MAIN, "agent", "--verbose", "--listen", `127.0.0.1:${port}`, ...options.args, options.url];
+    const args = [options.main, "agent", "--verbose", "--listen", `127.0.0.1:${port}`, ...options.args, options.url];
     const env = { SKIP_BACKUP_META_CHECK: "true", ...options.env };
     return new AgentProcess({ label, program: NODE, args, env, logFile }, port, options.hasWrongClock ?? false);
   }

@@ -11,7 +11,7 @@ import { newSqliteTarget } from "../../test/support/run-operations.ts";
 import { temporaryDirectory } from "../../test/support/temporary-directory.ts";
 import { type AgentProcess, DIST_MAIN, type LoggedProcess, NODE } from "./agent-process.ts";
 import type { SeenBackup } from "./history.ts";
-import type { Fault, World } from "./world.ts";
+import type { World } from "./world.ts";
 
 export interface Expectations {
   /** Whether any two backups have to be a period apart. Not where clocks differ and nobody's is everybody's. */
@@ -60,7 +60,6 @@ export async function checkWorld(world: World, expectations: Expectations): Prom
   const made = madeBackups(world.history.backups(), clientNames);
   const { gaps, races } = checkGaps(world, made, endedMs, expectations, violations);
   checkOverlaps(made, violations);
-  for (const fault of world.faults) checkTold(world, fault, violations);
   for (const agent of world.agents) checkCounted(agent, violations);
   const unverified = last.filter(({ backup, quality }) => quality !== "good" && !clientNames.has(backup.name));
   const started = new Set(world.history.backups().map(({ entry }) => entry.backup.name));
@@ -72,6 +71,7 @@ export async function checkWorld(world: World, expectations: Expectations): Prom
       violations.push(`${backup.name} of a client is damaged`);
     }
   }
+  for (const after of world.afterwards) await after();
   return {
     agents: world.agents.length,
     mounts: world.mounts.length,
@@ -166,22 +166,6 @@ function checkOverlaps(made: readonly Made[], violations: string[]): void {
     // The begin of a name is cut to the second.
     if (next !== undefined && next.atMs + 1000 < endMs)
       violations.push(`${next.name} was begun before ${name} had ended`);
-  }
-}
-
-function checkTold({ agents, periodMs }: World, fault: Fault, violations: string[]): void {
-  const { what, fromMs, toMs, told } = fault;
-  if (told === undefined) return;
-  const lived = agents.filter((agent) => agent.startedMs <= fromMs && (agent.endedMs ?? Infinity) >= toMs);
-  const tell = lived.filter((agent) => agent.linesBetween(fromMs, toMs + periodMs, told.log).length > 0);
-  const count = lived.filter((agent) => agent.metric("decant_backup_failures_total", told.cause) > 0);
-  const enough = told.by === "all" ? lived.length : 1;
-  if (tell.length < enough) violations.push(`${what}: ${tell.length} of ${lived.length} agents tell it in their log`);
-  const silent = tell.filter((agent) => !count.includes(agent));
-  if (silent.length > 0) {
-    violations.push(
-      `${what}: ${silent.map(({ label }) => label).join(", ")} told it and did not count it as ${told.cause}`,
-    );
   }
 }
 

@@ -38,7 +38,7 @@ const withServer: Scenario = {
   needsMounts: true,
   async run(options, onWorld) {
     const { url, close } = await openDatabase("redis");
-    const world = await World.create({ ...options, url, bucket: "s3", oldDays: 8 });
+    const world = await World.create({ ...options, url, bucket: "s3", oldDays: 8, oldFormat: "binary" });
     onWorld(world);
     try {
       const jumping = new WrongClock(0);

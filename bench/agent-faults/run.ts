@@ -3,9 +3,8 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { mountingClient } from "../../test/support/mount.ts";
 import { CACHE } from "../../test/support/repository.ts";
-import { checkWorld, type Outcome } from "./check.ts";
-import { SCENARIOS, type Scenario } from "./scenarios.ts";
-import type { World } from "./world.ts";
+import type { Outcome } from "./check.ts";
+import { runScenario, SCENARIOS, type Scenario } from "./scenarios.ts";
 
 /**
  * Compiled agents and real mounts that share a volume for many short periods while something is wrong, and what has to hold all the
@@ -56,7 +55,10 @@ for (const scenario of chosen) {
     continue;
   }
   console.error(`${scenario.name}: ${scenario.about}`);
-  const outcome = await runScenario(scenario);
+  const directory = join(values.logs, scenario.name);
+  mkdirSync(directory, { recursive: true });
+  const options = { periods: Number(values.periods), periodS: Number(values.period), client, directory };
+  const outcome = await runScenario(scenario, options);
   results.push({ scenario, outcome });
   for (const violation of outcome.violations) console.error(`  VIOLATION: ${violation}`);
 }
@@ -72,17 +74,6 @@ if (values.json) {
   printTable(results);
 }
 process.exit(results.some(({ outcome }) => outcome.violations.length > 0) ? 1 : 0);
-
-async function runScenario(scenario: Scenario): Promise<Outcome> {
-  const directory = join(values.logs, scenario.name);
-  mkdirSync(directory, { recursive: true });
-  const options = { periods: Number(values.periods), periodS: Number(values.period), client, directory };
-  let world: World | undefined;
-  await scenario.run(options, (created) => {
-    world = created;
-  });
-  return checkWorld(world!, { isExclusive: true, isSteady: true, ...scenario.expectations });
-}
 
 function printTable(all: readonly Result[]): void {
   const head = [

@@ -1,4 +1,4 @@
-import type { Expectations } from "./check.ts";
+import { checkWorld, type Expectations, type Outcome } from "./check.ts";
 import { CLOCK_SCENARIOS } from "./clock-scenarios.ts";
 import { DATABASE_SCENARIOS } from "./database-scenarios.ts";
 import { openDatabase } from "./databases.ts";
@@ -13,6 +13,10 @@ export interface ScenarioOptions {
   readonly client: string | undefined;
   /** For logs. */
   readonly directory: string;
+  /** As in `WorldOptions`. */
+  readonly main?: string;
+  readonly leaseS?: number;
+  readonly patience?: number;
 }
 
 export interface Scenario {
@@ -51,6 +55,15 @@ function shared(
       }
     },
   };
+}
+
+/** One of them, and what came of it. */
+export async function runScenario(scenario: Scenario, options: ScenarioOptions): Promise<Outcome> {
+  let world: World | undefined;
+  await scenario.run(options, (created) => {
+    world = created;
+  });
+  return checkWorld(world!, { isExclusive: true, isSteady: true, ...scenario.expectations });
 }
 
 export const SCENARIOS: readonly Scenario[] = [

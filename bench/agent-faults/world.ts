@@ -19,7 +19,7 @@ import { S3Proxy } from "../../test/support/s3-proxy.ts";
 import { requireS3Server, S3_KEYS, type S3Server } from "../../test/support/s3-server.ts";
 import { temporaryDirectory } from "../../test/support/temporary-directory.ts";
 import { wideVolumeText } from "../../test/support/wide-volume.ts";
-import { AgentProcess, LoggedProcess } from "./agent-process.ts";
+import { AgentProcess, DIST_MAIN, LoggedProcess } from "./agent-process.ts";
 import { BucketHistory } from "./history.ts";
 
 const NAME = "faults";
@@ -35,9 +35,15 @@ export interface WorldOptions {
   readonly policy?: string;
   readonly client?: string | undefined;
   readonly directory: string;
+  /** The program; what was compiled when not given. */
+  readonly main?: string;
+  /** Times the limits of what is waited for; 1 when not given. */
+  readonly patience?: number;
   /** Good backups of so many days and months before. */
   readonly oldDays?: number;
   readonly oldMonths?: number;
+  /** `binary`: where clients, which clean up by rules of their own, do not look. */
+  readonly oldFormat?: "json" | "binary";
 }
 
 /** Something that is wrong on purpose. */
@@ -62,6 +68,8 @@ export class World {
   readonly faults: Fault[] = [];
   readonly startedMs: number = Date.now();
   kills = 0;
+  /** Done when everything was checked. */
+  readonly afterwards: (() => void | Promise<void>)[] = [];
   readonly #mountDirectories: string[] = [];
 
   private constructor(
@@ -111,7 +119,7 @@ export class World {
     await load({ target: url, source: { file } }, context);
     const setting = { ...EMPTY_SETTING, name: NAME, storage: place.storage, bucket: place.direct };
     const storage = await openVolumeStorage(setting, context);
-    await seed(url, storage, oldDays, oldMonths);
+    await seed(url, storage, oldDays, oldMonths, options.oldFormat ?? "json");
     const before = (await readCatalogue(storage, context.signal)).entries;
     return new World(options, storage, new BucketHistory(storage, parsePolicy(policy), before), s3);
   }
@@ -135,6 +143,7 @@ export class World {
       ...(parts.args ?? []),
     ];
     const agent = await AgentProcess.start(label, join(directory, `${label}.log`), {
+      main: this.options.main ?? DIST_MAIN,
       url,
       args,
       env: { ...keys(), ...parts.env },
@@ -197,7 +206,7 @@ export class World {
 
   /** Waits for something that has to happen. */
   async until(what: string, limitMs: number, isReached: () => boolean | Promise<boolean>): Promise<boolean> {
-    const end = Date.now() + limitMs;
+    const end = Date.now() + limitMs * (this.options.patience ?? 1);
     while (!(await isReached())) {
       if (Date.now() > end) {
         this.history.violations.push(`waited ${Math.round(limitMs / 1000)} s in vain for ${what}`);
@@ -234,10 +243,22 @@ export class World {
     this.faults.push(fault);
     try {
       await work();
+      if (told !== undefined) await this.#untilTold(fault, told);
     } finally {
       fault.toMs = Date.now();
       await this.readMetrics();
     }
+  }
+
+  /** Each agent that met it, or one at least, has to tell it in its log, and to count it. */
+  async #untilTold({ what, fromMs }: Fault, { log, cause, by }: NonNullable<Fault["told"]>): Promise<void> {
+    await this.until(`${by} of the agents to tell and count that ${what}`, 3 * this.periodMs, async () => {
+      await this.readMetrics();
+      const lived = this.living.filter(({ startedMs }) => startedMs <= fromMs);
+      const tell = lived.filter((agent) => agent.linesBetween(fromMs, Number.POSITIVE_INFINITY, log).length > 0);
+      const isEnough = tell.length >= (by === "all" ? lived.length : 1);
+      return isEnough && tell.every((agent) => agent.metric("decant_backup_failures_total", cause) > 0);
+    });
   }
 
   /** Kills an agent and puts another one in its place. */
@@ -273,7 +294,13 @@ function keys(): Record<string, string> {
 }
 
 /** Good backups of before: three a day, and one a month. */
-async function seed(url: string, storage: ObjectStorage, days: number, months: number): Promise<void> {
+async function seed(
+  url: string,
+  storage: ObjectStorage,
+  days: number,
+  months: number,
+  format: "json" | "binary",
+): Promise<void> {
   const context = createContext({ env: {} });
   const store = await openStore(url, context);
   try {
@@ -281,7 +308,7 @@ async function seed(url: string, storage: ObjectStorage, days: number, months: n
     const times = Array.from({ length: days * 3 }, (_, i) => now - (i + 9) * 8 * 3_600_000);
     for (let i = 1; i <= months; i++) times.push(now - (days + i * 30) * 86_400_000);
     for (const time of times.sort((a, b) => a - b)) {
-      await makeBackup({ store, storage, backup: backupName(new Date(time), "json", "gzip") }, context);
+      await makeBackup({ store, storage, backup: backupName(new Date(time), format, "gzip") }, context);
     }
   } finally {
     await store.close();
