@@ -1,0 +1,79 @@
+/** Bits of an entry's meta byte (docs/spec/kv-stores.md §3.2). */
+export const META_DELETED = 0x01;
+export const META_VALUE_POINTER = 0x02;
+export const META_MERGE = 0x08;
+export const META_TRANSACTION = 0x40;
+export const META_TRANSACTION_END = 0x80;
+
+/** Bytes of the version behind each stored key: 2^64 - 1 - ts, so that newer ones stand first. */
+export const VERSION_BYTES = 8;
+
+/** Keys of BadgerDB itself begin so. */
+export const INTERNAL_PREFIX: Buffer = Buffer.from("!badger!");
+/** The key of the record that ends a transaction in a log. */
+export const TRANSACTION_KEY: Buffer = Buffer.from("!badger!txn");
+
+/** What stands behind each key for a transaction of number `ts`. */
+export function versionOf(ts: bigint): bigint {
+  return 0xffff_ffff_ffff_ffffn - ts;
+}
+
+/** Order of two user keys by their bytes, a shorter one before those that it begins. Negative, 0 or positive. */
+export function compareKeys(
+  a: Uint8Array,
+  aStart: number,
+  aSize: number,
+  b: Uint8Array,
+  bStart: number,
+  bSize: number,
+): number {
+  const common = Math.min(aSize, bSize);
+  for (let i = 0; i < common; i++) {
+    const difference = a[aStart + i]! - b[bStart + i]!;
+    if (difference !== 0) return difference;
+  }
+  return aSize - bSize;
+}
+
+/** `compareKeys` for whole buffers. */
+export function compareWholeKeys(a: Uint8Array, b: Uint8Array): number {
+  return compareKeys(a, 0, a.length, b, 0, b.length);
+}
+
+/**
+ * A walk through entries, ascending by user key, of equal keys the newest version first. What the fields show stays until the
+ * next call.
+ */
+export abstract class EntryCursor {
+  /** The user key is `key[keyStart..keyStart + keySize)`. */
+  key: Buffer = EMPTY;
+  keyStart = 0;
+  keySize = 0;
+  /** 2^64 - 1 - ts, in two halves. */
+  versionHigh = 0;
+  versionLow = 0;
+  meta = 0;
+  /** Unix seconds; 0 = never. */
+  expiresAt = 0;
+  /** The value, or the pointer to it, is `source[valueStart..valueEnd)`. */
+  source: Buffer = EMPTY;
+  valueStart = 0;
+  valueEnd = 0;
+
+  /** Goes on to the next entry; false at the end. */
+  abstract next(): boolean;
+
+  /** Gives files back; the cursor is not used any more. */
+  abstract close(): void;
+
+  /** Where the entry stands, for messages. */
+  abstract place(): { path: string; offset: number };
+}
+
+export const EMPTY: Buffer = Buffer.alloc(0);
+
+/** Reads the version that stands in `bytes[at..at + 8)` into the fields of a cursor. */
+export function takeVersion(cursor: EntryCursor, bytes: Buffer, at: number): void {
+  cursor.versionHigh = ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
+  cursor.versionLow = ((bytes[at + 4]! << 24) | (bytes[at + 5]! << 16) | (bytes[at + 6]! << 8) | bytes[at + 7]!) >>> 0;
+}

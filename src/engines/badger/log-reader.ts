@@ -1,0 +1,256 @@
+import { closeSync, fstatSync, openSync } from "node:fs";
+import { crc32c } from "../../base/crc32c.ts";
+import { DataError } from "../../base/errors.ts";
+import { fileError } from "../../base/file-error.ts";
+import { unsupportedFile } from "./badger-errors.ts";
+import { META_TRANSACTION, META_TRANSACTION_END, TRANSACTION_KEY, VERSION_BYTES, versionOf } from "./entry.ts";
+import { readUpTo } from "./read-file.ts";
+import { readUvarint, uvarintSize } from "./uvarint.ts";
+
+/** Key id and random bytes at the beginning of each log (docs/spec/kv-stores.md §3.3). */
+export const LOG_HEADER_BYTES = 20;
+
+const WINDOW_BYTES = 1024 * 1024;
+/** The block in which a log ends, and what a file system needs for itself. */
+const SPARE_BYTES = 64 * 1024;
+/** meta, userMeta and three numbers of up to ten bytes. */
+const MAX_HEAD_BYTES = 32;
+/** A longer key ends the log, as it does for the reference. */
+const MAX_KEY_BYTES = 65536;
+
+/** A record of a log, in a window that moves on with the next one. */
+export interface LogRecord {
+  bytes: Buffer;
+  meta: number;
+  expiresAt: number;
+  /** The user key is `bytes[keyStart..keyStart + keySize)`, its version stands behind it. */
+  keyStart: number;
+  keySize: number;
+  /** The value is `bytes[valueStart..valueEnd)`; the checksum behind it is right. */
+  valueStart: number;
+  valueEnd: number;
+}
+
+/** A memtable log that was looked through. */
+export interface LogExtent {
+  /** Behind the last record that counts. */
+  readonly end: number;
+  /** The largest ts of them. */
+  readonly maxVersion: bigint;
+  /** True when there are only zero bytes behind `end`, or nothing: more can be written there. */
+  readonly isClean: boolean;
+}
+
+/** Reads a log record by record. Close it. */
+export class LogReader {
+  readonly path: string;
+  readonly record: LogRecord = {
+    bytes: Buffer.alloc(0),
+    meta: 0,
+    expiresAt: 0,
+    keyStart: 0,
+    keySize: 0,
+    valueStart: 0,
+    valueEnd: 0,
+  };
+  /** Where the next record begins. */
+  offset: number = LOG_HEADER_BYTES;
+  readonly #descriptor: number;
+  readonly #fileSize: number;
+  readonly #allocatedBytes: number;
+  #window: Buffer;
+  #windowOffset = 0;
+  #filled = 0;
+
+  private constructor(path: string, descriptor: number) {
+    this.path = path;
+    this.#descriptor = descriptor;
+    const { size, blocks } = fstatSync(descriptor);
+    this.#fileSize = size;
+    this.#allocatedBytes = blocks * 512;
+    this.#window = Buffer.allocUnsafeSlow(Math.max(LOG_HEADER_BYTES, Math.min(WINDOW_BYTES, this.#fileSize)));
+  }
+
+  /** Throws `FileError`, and `DataError` for an encrypted log. */
+  static open(path: string): LogReader {
+    let descriptor: number;
+    try {
+      descriptor = openSync(path, "r");
+    } catch (error) {
+      throw fileError("read", path, error);
+    }
+    const reader = new LogReader(path, descriptor);
+    try {
+      // a log without a whole header was just being made
+      if (reader.#fill(0, LOG_HEADER_BYTES) && reader.#window.readBigUInt64BE(0) !== 0n) {
+        throw unsupportedFile(path, "the log is encrypted");
+      }
+      return reader;
+    } catch (error) {
+      reader.close();
+      throw error;
+    }
+  }
+
+  /** Goes on to the next record; false at the end of the log, and at what is no record. */
+  next(): boolean {
+    const headBytes = Math.min(MAX_HEAD_BYTES, this.#fileSize - this.offset);
+    if (headBytes < 6 || !this.#fill(this.offset, headBytes)) return false;
+    let bytes = this.#window;
+    let at = this.offset - this.#windowOffset;
+    const last = at + headBytes;
+    const head = at;
+    at += 2;
+    const sizes = [0, 0, 0];
+    for (let i = 0; i < 3; i++) {
+      const digits = uvarintSize(bytes, at, last);
+      if (digits === 0) return false;
+      sizes[i] = readUvarint(bytes, at, digits);
+      at += digits;
+    }
+    const [storedKey, valueSize, expiresAt] = sizes as [number, number, number];
+    if (storedKey <= VERSION_BYTES || storedKey > MAX_KEY_BYTES) return false;
+    const headSize = at - head;
+    const size = headSize + storedKey + valueSize + 4;
+    if (size > this.#fileSize - this.offset || !this.#fill(this.offset, size)) return false;
+    bytes = this.#window;
+    const start = this.offset - this.#windowOffset;
+    const end = start + size;
+    if (crc32c(bytes.subarray(start, end - 4)) !== bytes.readUInt32BE(end - 4)) return false;
+    const { record } = this;
+    record.bytes = bytes;
+    record.meta = bytes[start]!;
+    record.expiresAt = expiresAt;
+    record.keyStart = start + headSize;
+    record.keySize = storedKey - VERSION_BYTES;
+    record.valueStart = record.keyStart + storedKey;
+    record.valueEnd = end - 4;
+    this.offset += size;
+    return true;
+  }
+
+  /** The version behind the key of the record. */
+  version(): bigint {
+    const { bytes, keyStart, keySize } = this.record;
+    return bytes.readBigUInt64BE(keyStart + keySize);
+  }
+
+  /** What `look` gives for the bytes from `offset` to the end of the file, in pieces; stops with the first that is not undefined. */
+  scanRest<T>(offset: number, look: (bytes: Buffer, offset: number) => T | undefined): T | undefined {
+    const buffer = Buffer.allocUnsafeSlow(WINDOW_BYTES);
+    for (let at = offset; at < this.#fileSize; at += WINDOW_BYTES) {
+      const count = readUpTo(this.#descriptor, this.path, at, buffer, 0, Math.min(WINDOW_BYTES, this.#fileSize - at));
+      const found = look(buffer.subarray(0, count), at);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
+
+  /**
+   * True when the file has no blocks for what follows `offset`: the reference gives its logs 128 MiB, of which it never writes most,
+   * and reading all that takes longer than reading a small volume.
+   */
+  isSparseFrom(offset: number): boolean {
+    return this.#fileSize - offset > WINDOW_BYTES && this.#allocatedBytes <= offset + SPARE_BYTES;
+  }
+
+  close(): void {
+    closeSync(this.#descriptor);
+  }
+
+  /** Makes `size` bytes from `offset` on stand in the window; false when the file ends before. */
+  #fill(offset: number, size: number): boolean {
+    const held = this.#windowOffset + this.#filled - offset;
+    if (held >= size) return true;
+    const length = Math.max(WINDOW_BYTES, size);
+    const window = this.#window.length >= size ? this.#window : Buffer.allocUnsafeSlow(length);
+    const kept = Math.max(0, held);
+    if (kept > 0) this.#window.copy(window, 0, offset - this.#windowOffset, this.#filled);
+    this.#window = window;
+    this.#windowOffset = offset;
+    this.#filled = kept + readUpTo(this.#descriptor, this.path, offset + kept, window, kept, window.length);
+    return this.#filled >= size;
+  }
+}
+
+/**
+ * Finds what counts in a memtable log: whole transactions, up to the first thing that is none (docs/spec/kv-stores.md §3.3). A
+ * transaction that was not finished when its client died is left out, as clients do; when whole ones stand behind the gap, the
+ * file is damaged, and clients would drop them too: `DataError`.
+ */
+export function measureLog(path: string): LogExtent {
+  const reader = LogReader.open(path);
+  try {
+    const { record } = reader;
+    let end = reader.offset;
+    let maxVersion = 0n;
+    let open: bigint | undefined;
+    while (reader.next()) {
+      const version = reader.version();
+      if (record.meta & META_TRANSACTION) {
+        open ??= version;
+        if (open !== version) break;
+        continue;
+      }
+      if (record.meta & META_TRANSACTION_END) {
+        if (open === undefined || !endsTransaction(record, open)) break;
+        open = undefined;
+      } else if (open !== undefined) break;
+      end = reader.offset;
+      const ts = versionOf(version);
+      if (ts > maxVersion) maxVersion = ts;
+    }
+    return { end, maxVersion, isClean: isUnused(reader, end) };
+  } finally {
+    reader.close();
+  }
+}
+
+/** The value of an end record is the ts in decimal. */
+function endsTransaction({ bytes, valueStart, valueEnd }: LogRecord, version: bigint): boolean {
+  return bytes.toString("latin1", valueStart, valueEnd) === String(versionOf(version));
+}
+
+function isUnused(reader: LogReader, end: number): boolean {
+  if (reader.isSparseFrom(end)) return true;
+  const lost = reader.scanRest(end, (bytes, offset) => {
+    if (isZero(bytes)) return undefined;
+    const at = bytes.indexOf(TRANSACTION_KEY);
+    return at < 0 ? -1 : offset + at;
+  });
+  if (lost === undefined) return true;
+  if (hasTransactionBehind(reader, end)) {
+    throw new DataError(
+      "DECANT_E_BADGER_DAMAGED",
+      `${reader.path} is damaged at offset ${end}: there is no whole transaction, but others stand behind it`,
+      {
+        location: { offset: end },
+        hint: "Clients drop all that stands behind it when they open the directory. To go on without it, copy the directory, then let a client open it once",
+      },
+    );
+  }
+  return false;
+}
+
+/** A whole end record somewhere behind `end`, with a right checksum. */
+function hasTransactionBehind(reader: LogReader, end: number): boolean {
+  // the head of an end record: meta, userMeta, key size, value size, expiresAt
+  const headBytes = 5;
+  let from = end;
+  for (;;) {
+    const found = reader.scanRest(from, (bytes, offset) => {
+      const at = bytes.indexOf(TRANSACTION_KEY);
+      return at < 0 ? undefined : offset + at;
+    });
+    if (found === undefined) return false;
+    reader.offset = found - headBytes;
+    if (reader.offset > end && reader.next() && reader.record.meta & META_TRANSACTION_END) return true;
+    from = found + 1;
+  }
+}
+
+function isZero(bytes: Buffer): boolean {
+  return ZEROS.compare(bytes, 0, bytes.length, 0, bytes.length) === 0;
+}
+
+const ZEROS = Buffer.alloc(WINDOW_BYTES);

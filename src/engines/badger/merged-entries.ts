@@ -1,0 +1,143 @@
+import type { ByteWriter } from "../../base/bytes.ts";
+import { damagedFile, unsupportedFile } from "./badger-errors.ts";
+import {
+  compareKeys,
+  type EntryCursor,
+  INTERNAL_PREFIX,
+  META_DELETED,
+  META_MERGE,
+  META_VALUE_POINTER,
+} from "./entry.ts";
+import type { ValueLog } from "./value-log.ts";
+
+/**
+ * What is alive in several walks at once: of each key its newest version, unless that is a deletion or has expired. A binary
+ * heap by key and version.
+ */
+export class MergedEntries {
+  readonly #heap: EntryCursor[];
+  readonly #all: readonly EntryCursor[];
+  readonly #valueLog: ValueLog;
+  readonly #end: Uint8Array;
+  readonly #now: number;
+  #last: Buffer = Buffer.allocUnsafe(256);
+  #lastSize = -1;
+
+  /** Keys from `end` on do not count (empty: all do); `now` in Unix seconds. Takes the cursors over. */
+  constructor(cursors: readonly EntryCursor[], valueLog: ValueLog, end: Uint8Array, now: number) {
+    this.#all = cursors;
+    this.#valueLog = valueLog;
+    this.#end = end;
+    this.#now = now;
+    this.#heap = cursors.filter((cursor) => cursor.next());
+    for (let i = (this.#heap.length >> 1) - 1; i >= 0; i--) this.#sink(i);
+  }
+
+  /**
+   * Appends pairs (u32 size of the key, u32 size of the value, key, value) until about `bytes` are written; returns their number,
+   * 0 at the end.
+   */
+  fill(writer: ByteWriter, bytes: number): number {
+    let count = 0;
+    while (writer.length < bytes) {
+      const entry = this.#heap[0];
+      if (entry === undefined || this.#isBehind(entry)) break;
+      if (this.#isNewKey(entry) && this.#isAlive(entry)) {
+        this.#write(writer, entry);
+        count++;
+      }
+      this.#advance(entry);
+    }
+    return count;
+  }
+
+  close(): void {
+    this.#heap.length = 0;
+    for (const cursor of this.#all) cursor.close();
+  }
+
+  #isBehind({ key, keyStart, keySize }: EntryCursor): boolean {
+    return this.#end.length > 0 && compareKeys(key, keyStart, keySize, this.#end, 0, this.#end.length) >= 0;
+  }
+
+  /** False for an older version of the key before. */
+  #isNewKey(entry: EntryCursor): boolean {
+    const { key, keyStart, keySize } = entry;
+    if (this.#lastSize >= 0) {
+      const order = compareKeys(key, keyStart, keySize, this.#last, 0, this.#lastSize);
+      if (order === 0) return false;
+      if (order < 0) {
+        const { path, offset } = entry.place();
+        throw damagedFile(path, offset, "its keys are not in order");
+      }
+    }
+    if (keySize > this.#last.length) this.#last = Buffer.allocUnsafe(keySize * 2);
+    const last = this.#last;
+    for (let i = 0; i < keySize; i++) last[i] = key[keyStart + i]!;
+    this.#lastSize = keySize;
+    return true;
+  }
+
+  #isAlive({ meta, expiresAt, key, keyStart, keySize }: EntryCursor): boolean {
+    if ((meta & META_DELETED) !== 0) return false;
+    if (expiresAt !== 0 && expiresAt <= this.#now) return false;
+    if (key[keyStart] !== INTERNAL_PREFIX[0]) return true;
+    const size = INTERNAL_PREFIX.length;
+    return compareKeys(key, keyStart, Math.min(size, keySize), INTERNAL_PREFIX, 0, size) !== 0;
+  }
+
+  #write(writer: ByteWriter, entry: EntryCursor): void {
+    const { key, keyStart, keySize, meta } = entry;
+    let { source, valueStart, valueEnd } = entry;
+    if ((meta & (META_VALUE_POINTER | META_MERGE)) !== 0) {
+      if ((meta & META_MERGE) !== 0) throw unsupportedFile(entry.place().path, "it has merge entries");
+      source = this.#valueLog.read(entry);
+      valueStart = 0;
+      valueEnd = source.length;
+    }
+    const valueSize = valueEnd - valueStart;
+    const at = writer.reserve(8 + keySize + valueSize);
+    const { buffer, view } = writer;
+    view.setUint32(at, keySize);
+    view.setUint32(at + 4, valueSize);
+    const keyAt = at + 8;
+    for (let i = 0; i < keySize; i++) buffer[keyAt + i] = key[keyStart + i]!;
+    const valueAt = keyAt + keySize;
+    // a call of `copy` costs as much as a hundred bytes of this
+    if (valueSize > 128) source.copy(buffer, valueAt, valueStart, valueEnd);
+    else for (let i = 0; i < valueSize; i++) buffer[valueAt + i] = source[valueStart + i]!;
+    writer.length = valueAt + valueSize;
+  }
+
+  #advance(entry: EntryCursor): void {
+    if (!entry.next()) {
+      const last = this.#heap.pop()!;
+      if (this.#heap.length === 0) return;
+      if (last !== entry) this.#heap[0] = last;
+    }
+    if (this.#heap.length > 1) this.#sink(0);
+  }
+
+  #sink(from: number): void {
+    const heap = this.#heap;
+    const cursor = heap[from]!;
+    let i = from;
+    for (;;) {
+      let child = i * 2 + 1;
+      if (child >= heap.length) break;
+      if (child + 1 < heap.length && isBefore(heap[child + 1]!, heap[child]!)) child++;
+      if (!isBefore(heap[child]!, cursor)) break;
+      heap[i] = heap[child]!;
+      i = child;
+    }
+    heap[i] = cursor;
+  }
+}
+
+/** Order of the heap: by key, the newest version first. */
+function isBefore(a: EntryCursor, b: EntryCursor): boolean {
+  const order = compareKeys(a.key, a.keyStart, a.keySize, b.key, b.keyStart, b.keySize);
+  if (order !== 0) return order < 0;
+  if (a.versionHigh !== b.versionHigh) return a.versionHigh < b.versionHigh;
+  return a.versionLow < b.versionLow;
+}

@@ -1,0 +1,218 @@
+import { RunMerger, RunWriter } from "../../tree/run-merger.ts";
+import { SpillFile } from "../../tree/spill-file.ts";
+import { compareKeys, EMPTY } from "./entry.ts";
+import { PairOrder } from "./pair-order.ts";
+import { RunIndex } from "./run-index.ts";
+
+export interface PairSorterOptions {
+  /** Ceiling of memory, about. */
+  readonly maxBytes: number;
+  /** Directory of the temporary file for what does not fit below it. */
+  readonly tmpDir: string;
+  /** Bytes at the beginning of each value by which pairs of one key are ordered, the smallest first: 0 or 8. */
+  readonly rankBytes: number;
+}
+
+const MIN_PIECE_BYTES = 1024 * 1024;
+/** Ordinals of the pairs in a piece have 26 bits. */
+const MAX_PIECE_BYTES = 512 * 1024 * 1024;
+/** Runs that are merged at one time; each has a window. */
+const MAX_RUNS = 64;
+
+/**
+ * Sorts pairs (u32 size of the key, u32 size of the value, both big-endian, key, value) by key, and keeps one pair of each key:
+ * that with the smallest rank, of those the one that came last. In memory, or through runs in a temporary file, whose records are
+ *
+ *   u32 size   u32 keySize   u32 2^32 - 1 - number of the piece   key   value
+ */
+export class PairSorter {
+  /** The pair at hand: the key is `bytes[keyStart..valueStart)`, the value `bytes[valueStart..valueEnd)`. */
+  bytes: Buffer = EMPTY;
+  keyStart = 0;
+  valueStart = 0;
+  valueEnd = 0;
+  readonly #options: PairSorterOptions;
+  readonly #pieceBytes: number;
+  readonly #spill: SpillFile;
+  readonly #order: PairOrder;
+  #piece: Buffer = EMPTY;
+  #used = 0;
+  #pieces = 0;
+  #runs: RunIndex[] = [];
+  #merger: RunMerger | undefined;
+  #position = 0;
+  #isReading = false;
+  #last: Buffer = Buffer.allocUnsafe(256);
+  #lastSize = -1;
+
+  constructor(options: PairSorterOptions) {
+    this.#options = options;
+    // beside the piece there are 16 bytes for each pair while it is sorted, and the windows of the runs
+    this.#pieceBytes = Math.min(MAX_PIECE_BYTES, Math.max(MIN_PIECE_BYTES, Math.floor(options.maxBytes * 0.7)));
+    this.#spill = new SpillFile(options.tmpDir);
+    this.#order = new PairOrder(options.rankBytes);
+  }
+
+  /** Copies whole pairs. */
+  add(pairs: Buffer): void {
+    if (pairs.length > this.#pieceBytes) {
+      this.#addOneByOne(pairs);
+      return;
+    }
+    const at = this.#reserve(pairs.length);
+    pairs.copy(this.#piece, at);
+  }
+
+  /** Room for one pair in `buffer`, whose sizes are written there; returns where its key begins. */
+  reserve(keySize: number, valueSize: number): number {
+    const at = this.#reserve(8 + keySize + valueSize);
+    this.#piece.writeUInt32BE(keySize, at);
+    this.#piece.writeUInt32BE(valueSize, at + 4);
+    return at + 8;
+  }
+
+  get buffer(): Buffer {
+    return this.#piece;
+  }
+
+  /** The values of keys as they are now, undefined for those that are not there. Without ranks only. */
+  find(keys: readonly Uint8Array[]): (Buffer | undefined)[] {
+    return keys.map((key) => {
+      const value = this.#order.find(this.#piece.subarray(0, this.#used), key);
+      if (value !== undefined) return value;
+      for (let i = this.#runs.length - 1; i >= 0; i--) {
+        const found = this.#runs[i]!.find(this.#spill, key);
+        if (found !== undefined) return found;
+      }
+      return undefined;
+    });
+  }
+
+  /** Goes on to the next pair; false at the end. After the first call nothing may be added. */
+  next(): boolean {
+    if (!this.#isReading) this.#startReading();
+    while (this.#advance()) {
+      const size = this.valueStart - this.keyStart;
+      const { bytes, keyStart } = this;
+      if (compareKeys(bytes, keyStart, size, this.#last, 0, Math.max(0, this.#lastSize)) === 0 && this.#lastSize >= 0) {
+        continue;
+      }
+      if (size > this.#last.length) this.#last = Buffer.allocUnsafe(size * 2);
+      for (let i = 0; i < size; i++) this.#last[i] = bytes[keyStart + i]!;
+      this.#lastSize = size;
+      return true;
+    }
+    return false;
+  }
+
+  /** Gives memory and the temporary file back. */
+  close(): void {
+    this.#piece = EMPTY;
+    this.#used = 0;
+    this.#spill.close();
+  }
+
+  #addOneByOne(pairs: Buffer): void {
+    for (let at = 0; at < pairs.length; ) {
+      const size = 8 + pairs.readUInt32BE(at) + pairs.readUInt32BE(at + 4);
+      pairs.copy(this.#piece, this.#reserve(size), at, at + size);
+      at += size;
+    }
+  }
+
+  #reserve(size: number): number {
+    if (this.#used + size > this.#piece.length) this.#makeRoom(size);
+    const at = this.#used;
+    this.#used += size;
+    return at;
+  }
+
+  #makeRoom(size: number): void {
+    if (this.#piece.length === 0) {
+      // memory that is never written to costs nothing, so there is no need to grow
+      this.#piece = Buffer.allocUnsafeSlow(Math.max(this.#pieceBytes, size));
+      return;
+    }
+    this.#writeRun();
+    if (size > this.#piece.length) this.#piece = Buffer.allocUnsafeSlow(size);
+  }
+
+  #writeRun(): void {
+    const piece = this.#piece.subarray(0, this.#used);
+    const number = 0xffff_ffff - this.#pieces++;
+    const writer = new RunWriter(this.#spill);
+    const index = new RunIndex(this.#spill.length);
+    for (const at of this.#order.sort(piece)) {
+      const keySize = piece.readUInt32BE(at);
+      const end = at + 8 + keySize + piece.readUInt32BE(at + 4);
+      piece.writeUInt32BE(number, at + 4);
+      index.add(piece, at + 8, keySize, 4 + end - at);
+      writer.add(piece, at, end);
+    }
+    index.end = writer.end().end;
+    this.#runs.push(index);
+    this.#used = 0;
+    this.#order.reset();
+    if (this.#runs.length > MAX_RUNS) this.#mergeRuns();
+  }
+
+  /** Makes one run of many. */
+  #mergeRuns(): void {
+    const merger = this.#openMerger();
+    const writer = new RunWriter(this.#spill);
+    const index = new RunIndex(this.#spill.length);
+    while (merger.next()) {
+      const { bytes, start } = merger;
+      const size = bytes.readUInt32BE(start);
+      index.add(bytes, start + 12, bytes.readUInt32BE(start + 4), size);
+      writer.add(bytes, start + 4, start + size);
+    }
+    index.end = writer.end().end;
+    this.#runs = [index];
+  }
+
+  #openMerger(): RunMerger {
+    const { rankBytes } = this.#options;
+    const merger = new RunMerger(this.#spill, (a, aStart, b, bStart) => {
+      const [aSize, bSize] = [a.readUInt32BE(aStart + 4), b.readUInt32BE(bStart + 4)];
+      const order = compareKeys(a, aStart + 12, aSize, b, bStart + 12, bSize);
+      if (order !== 0) return order;
+      if (rankBytes > 0) {
+        const [aRank, bRank] = [aStart + 12 + aSize, bStart + 12 + bSize];
+        const ranks = compareKeys(a, aRank, rankBytes, b, bRank, rankBytes);
+        if (ranks !== 0) return ranks;
+      }
+      return a.readUInt32BE(aStart + 8) - b.readUInt32BE(bStart + 8);
+    });
+    for (const { begin, end } of this.#runs) merger.addPlace({ begin, end });
+    return merger;
+  }
+
+  #startReading(): void {
+    this.#isReading = true;
+    if (this.#runs.length === 0) return;
+    if (this.#used > 0) this.#writeRun();
+    this.#piece = EMPTY;
+    this.#merger = this.#openMerger();
+  }
+
+  #advance(): boolean {
+    const merger = this.#merger;
+    if (merger !== undefined) {
+      if (!merger.next()) return false;
+      this.bytes = merger.bytes;
+      this.keyStart = merger.start + 12;
+      this.valueStart = this.keyStart + merger.bytes.readUInt32BE(merger.start + 4);
+      this.valueEnd = merger.start + merger.bytes.readUInt32BE(merger.start);
+      return true;
+    }
+    const order = this.#order.sort(this.#piece.subarray(0, this.#used));
+    if (this.#position === order.length) return false;
+    const at = order[this.#position++]!;
+    this.bytes = this.#piece;
+    this.keyStart = at + 8;
+    this.valueStart = this.keyStart + this.#piece.readUInt32BE(at);
+    this.valueEnd = this.valueStart + this.#piece.readUInt32BE(at + 4);
+    return true;
+  }
+}

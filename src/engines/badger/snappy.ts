@@ -1,0 +1,70 @@
+import { readUvarint, uvarintSize } from "./uvarint.ts";
+
+/** A copy of 64 bytes takes three: nothing grows more than this. */
+const MAX_GROWTH = 22;
+
+/**
+ * Bytes that the Snappy block `source[start..end)` (raw format: no framing, no checksum) has when it is decoded; -1 when it
+ * cannot be right.
+ */
+export function snappySize(source: Uint8Array, start: number, end: number): number {
+  const header = uvarintSize(source, start, end);
+  if (header === 0) return -1;
+  const size = readUvarint(source, start, header);
+  return size <= (end - start) * MAX_GROWTH ? size : -1;
+}
+
+/**
+ * Decodes into `target[0..size)`, where `size` comes from `snappySize`. False for bytes that are not Snappy or give another
+ * number of bytes; nothing is written outside.
+ */
+export function decodeSnappy(
+  source: Uint8Array,
+  start: number,
+  end: number,
+  target: Uint8Array,
+  size: number,
+): boolean {
+  let at = start + uvarintSize(source, start, end);
+  let to = 0;
+  while (at < end) {
+    const tag = source[at++]!;
+    const kind = tag & 3;
+    if (kind === 0) {
+      let length = (tag >> 2) + 1;
+      if (length > 60) {
+        const extra = length - 60;
+        if (at + extra > end) return false;
+        length = 1;
+        for (let i = 0, unit = 1; i < extra; i++, unit *= 256) length += source[at + i]! * unit;
+        at += extra;
+      }
+      if (at + length > end || to + length > size) return false;
+      if (length > 64) target.set(source.subarray(at, at + length), to);
+      else for (let i = 0; i < length; i++) target[to + i] = source[at + i]!;
+      at += length;
+      to += length;
+      continue;
+    }
+    let length = (tag >> 2) + 1;
+    let distance: number;
+    if (kind === 1) {
+      if (at >= end) return false;
+      length = ((tag >> 2) & 7) + 4;
+      distance = ((tag >> 5) << 8) | source[at++]!;
+    } else if (kind === 2) {
+      if (at + 2 > end) return false;
+      distance = source[at]! | (source[at + 1]! << 8);
+      at += 2;
+    } else {
+      if (at + 4 > end) return false;
+      distance = (source[at]! | (source[at + 1]! << 8) | (source[at + 2]! << 16) | (source[at + 3]! << 24)) >>> 0;
+      at += 4;
+    }
+    if (distance === 0 || distance > to || to + length > size) return false;
+    // byte by byte: where the distance is shorter than the copy, it repeats what it has just written
+    for (let i = to, stop = to + length; i < stop; i++) target[i] = target[i - distance]!;
+    to += length;
+  }
+  return to === size;
+}
