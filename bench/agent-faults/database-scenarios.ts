@@ -2,6 +2,9 @@ import { type DatabaseName, openDatabase } from "./databases.ts";
 import type { Scenario } from "./scenarios.ts";
 import { type Fault, World } from "./world.ts";
 
+/** What it takes to give up hope: an answer is waited for 30 s, four times. */
+const SILENT_MS = 150_000;
+
 const TOLD: Fault["told"] = { log: / WARN /, cause: /DECANT_E/, by: "all" };
 
 function restarts(database: Exclude<DatabaseName, "sqlite">): Scenario {
@@ -41,7 +44,7 @@ function restarts(database: Exclude<DatabaseName, "sqlite">): Scenario {
         if (database === "redis") {
           await world.during("the server does not answer", TOLD, async () => {
             server.freeze();
-            await world.periods(4);
+            await world.periods(SILENT_MS / world.periodMs);
             server.thaw();
           });
           await world.untilGood(2);

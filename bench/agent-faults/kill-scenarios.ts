@@ -67,16 +67,17 @@ function atRandom(signal: "SIGKILL" | "SIGTERM", database: "postgres" | "sqlite"
       const world = await World.create({ ...options, url, bucket: "file", files, policy: DELETES_EACH_TIME });
       onWorld(world);
       try {
-        // Every other one has no time to end what it is at.
-        for (let i = 0; i < 3; i++) await world.startAgent({ args: ["--stop-timeout", "100ms"] });
+        await world.startAgents(3);
         await world.untilGood(1);
         const usualMs = world.history.good()[0]!.entry.manifest!.backup.durationMs;
-        for (let i = 0; i < options.periods; i++) {
+        for (let i = 0; world.kills < options.periods && i < 2 * options.periods; i++) {
           const isBusy = async () => (await world.lease())?.work.state === "backing-up";
           if (!(await world.until("the next backup", 3 * world.periodMs, isBusy))) break;
-          await sleep(Math.random() * usualMs * 1.2);
+          await sleep(Math.random() * usualMs);
           const holder = await world.holder();
-          if (holder !== undefined) await world.replace(holder, signal);
+          // Every other successor has no time to end what it is at when it is told to stop.
+          const args = i % 2 === 0 ? ["--stop-timeout", "100ms"] : [];
+          if (holder !== undefined) await world.replace(holder, signal, args);
           await world.untilGood(1);
         }
       } finally {
@@ -89,6 +90,6 @@ function atRandom(signal: "SIGKILL" | "SIGTERM", database: "postgres" | "sqlite"
 
 export const KILL_SCENARIOS: readonly Scenario[] = [
   atEveryMoment,
-  atRandom("SIGKILL", "postgres", 40_000),
-  atRandom("SIGTERM", "sqlite", 40_000),
+  atRandom("SIGKILL", "postgres", 80_000),
+  atRandom("SIGTERM", "sqlite", 80_000),
 ];

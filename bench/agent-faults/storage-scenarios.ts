@@ -71,6 +71,8 @@ interface Trouble {
   readonly what: string;
   readonly rules: readonly S3Rule[];
   readonly told: Fault["told"];
+  /** At least so long. */
+  readonly seconds?: number;
 }
 
 const BACKUP = /^PUT .*\/dump-[^/]*\.json(?:\.gz)?(?:\?|$)/;
@@ -125,10 +127,10 @@ function troubles(
       try {
         for (let i = 0; i < 2; i++) await world.startAgent({ args });
         await world.untilGood(1);
-        for (const { what, rules, told } of list(world)) {
+        for (const { what, rules, told, seconds = 0 } of list(world)) {
           await world.during(what, told, async () => {
             world.proxy!.setRules(rules);
-            await world.periods(2.5);
+            await world.periods(Math.max(2.5, (seconds * 1000) / world.periodMs));
           });
           world.proxy!.setRules([]);
           await world.untilGood(1);
@@ -207,9 +209,10 @@ const SLOW: Trouble = {
 };
 
 const STALL: Trouble = {
-  what: "uploads are never answered",
-  rules: [{ on: BACKUP, fault: { kind: "swallow" } }],
-  told: { log: FAILED, cause: /./, by: "some" },
+  what: "an upload is never answered, and is tried again after a minute",
+  rules: [{ on: BACKUP, fault: { kind: "swallow" }, times: 1 }],
+  told: undefined,
+  seconds: 90,
 };
 
 export const STORAGE_SCENARIOS: readonly Scenario[] = [

@@ -262,7 +262,7 @@ export class World {
   }
 
   /** Kills an agent and puts another one in its place. */
-  async replace(agent: AgentProcess, signal: NodeJS.Signals): Promise<void> {
+  async replace(agent: AgentProcess, signal: NodeJS.Signals, args: string[] = []): Promise<void> {
     await agent.readMetrics();
     await this.during(`${signal} of ${agent.label}`, undefined, async () => {
       agent.kill(signal);
@@ -271,7 +271,7 @@ export class World {
         this.history.violations.push(`${agent.label} ended with ${code} after SIGTERM`);
     });
     this.kills++;
-    await this.startAgent();
+    await this.startAgent({ args });
   }
 
   async stop(): Promise<void> {
