@@ -47,14 +47,17 @@ export async function pruneBackups(request: PruneRequest, context: OperationCont
   const { storage, store, policy, fence, dryRun = false, now = () => new Date() } = request;
   const { signal } = context;
   const catalogue = await readCatalogue(storage, signal);
-  const plan = planPrune(catalogue, policy, now());
-  const clocks = { now, store, storage: dryRun ? undefined : storage };
+  // The clocks are held against the reading that the plan was made with: this one may have been set meanwhile.
+  const [asOf, readAtMs] = [now(), performance.now()];
+  const plan = planPrune(catalogue, policy, asOf);
+  const sinceThen = () => new Date(asOf.getTime() + performance.now() - readAtMs);
+  const clocks = { now: sinceThen, store, storage: dryRun ? undefined : storage };
   const refusal =
     plan.refusal ?? (await checkClocks(clocks, signal)) ?? (await checkNewest(storage, plan.newestGood, signal));
   const run = new PruneRun(storage, dryRun ? undefined : fence, context);
   if (refusal === undefined && !dryRun) {
     for (const { item, keep } of [...plan.decisions].reverse()) if (!keep) await run.remove(item);
-    await run.removeOrphans(catalogue, now());
+    await run.removeOrphans(catalogue, asOf);
   }
   const { deleted, deletedBytes, failed } = run;
   return { dryRun, plan, foreign: catalogue.foreign, refusal, deleted, deletedBytes, failed };

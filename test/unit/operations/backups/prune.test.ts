@@ -227,6 +227,14 @@ describe("nothing is deleted", () => {
     }
   });
 
+  test("when this host's clock was wrong when the plan was made, and has been put right since", async () => {
+    const bucket = await daily(5);
+    let calls = 0;
+    const report = await prune(bucket, { now: () => new Date(NOW.getTime() + (calls++ === 0 ? HOUR_MS : 0)) });
+    expect(report.refusal?.cause).toBe("clock");
+    expect(await bucket.keys("meta/")).toHaveLength(5);
+  });
+
   test("when it differs from that of the database's server", async () => {
     const bucket = await daily(5);
     const store = { serverTime: async () => new Date(NOW.getTime() + DAY_MS) };
