@@ -87,6 +87,7 @@ function addTreeFindings(findings: FindingList, tree: TreeFindings, whole: boole
     return inodes === undefined ? undefined : () => inodes.map((inode) => `inode ${inode}`).join(", ");
   };
   for (const [kind, count] of tree.duplicates) findings.add("duplicate-record", () => kind, count);
+  for (const [kind, count] of tree.differing) findings.add("duplicate-differs", () => kind, count);
   if (tree.damagedNodes > 0) findings.add("damaged-node", examples("damaged-node"), tree.damagedNodes);
   if (!whole) return;
   if (tree.nodesWithoutEntry > 0) {

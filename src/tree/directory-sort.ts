@@ -1,4 +1,4 @@
-import { ENTRY_NAME, ENTRY_NAME_SIZE } from "../volume/tree-item.ts";
+import { ENTRY_INODE, ENTRY_NAME, ENTRY_NAME_SIZE, ENTRY_TYPE } from "../volume/tree-item.ts";
 import type { BlockStore } from "./block-store.ts";
 import type { DirectoryIndex } from "./directory-index.ts";
 import { JOINED_ITEM, JOINED_PARENT, type JoinedSink } from "./inode-join.ts";
@@ -46,6 +46,9 @@ export class DirectorySort implements JoinedSink {
   /** The entry written last, to recognise one that comes twice. */
   #lastName: Buffer = Buffer.alloc(256);
   #lastNameSize = -1;
+  #lastType = 0;
+  #inodeHigh = 0;
+  #inodeLow = 0;
 
   constructor(options: DirectorySortOptions) {
     this.#options = options;
@@ -97,9 +100,12 @@ export class DirectorySort implements JoinedSink {
       index.add(parent, blocks.length);
     } else if (nameSize === this.#lastNameSize && this.#isLastName(bytes, nameAt)) {
       this.#options.observer?.duplicate("edge", bytes.subarray(start + JOINED_PARENT, start + JOINED_PARENT + 8));
-      return this.#options.findings.duplicate("edge");
+      return this.#options.findings.duplicate("edge", this.#isLastInode(bytes, start + JOINED_ITEM));
     }
     this.#rememberName(bytes, nameAt, nameSize);
+    this.#lastType = bytes[start + JOINED_ITEM + ENTRY_TYPE]!;
+    this.#inodeHigh = bytes.readUInt32BE(start + JOINED_ITEM + ENTRY_INODE);
+    this.#inodeLow = bytes.readUInt32BE(start + JOINED_ITEM + ENTRY_INODE + 4);
     blocks.append(bytes, start + JOINED_ITEM, start + bytes.readUInt32BE(start));
   }
 
@@ -107,6 +113,15 @@ export class DirectorySort implements JoinedSink {
     const last = this.#lastName;
     for (let i = this.#lastNameSize - 1; i >= 0; i--) if (bytes[at + i] !== last[i]) return false;
     return true;
+  }
+
+  /** What else an entry says: all the rest of an item belongs to its inode. */
+  #isLastInode(bytes: Buffer, item: number): boolean {
+    return (
+      bytes[item + ENTRY_TYPE] === this.#lastType &&
+      bytes.readUInt32BE(item + ENTRY_INODE) === this.#inodeHigh &&
+      bytes.readUInt32BE(item + ENTRY_INODE + 4) === this.#inodeLow
+    );
   }
 
   #rememberName(bytes: Buffer, at: number, size: number): void {

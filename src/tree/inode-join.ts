@@ -207,10 +207,14 @@ class GroupJoiner implements JoinedInode {
   #started = false;
   #attributeSize = 0;
   #symlinkSize = 0;
+  #hasSymlink = false;
   #xattrsSize = 0;
   #chunksSize = 0;
   #chunkIndex = -1;
   #chunkAt = 0;
+  /** The last chunk in the body. */
+  #lastChunkAt = 0;
+  #lastChunkEnd = 0;
   /** Start and size of what has been moved to the overflow store. */
   #overflowAt = -1;
   #overflowSize = 0;
@@ -260,9 +264,7 @@ class GroupJoiner implements JoinedInode {
       case RANK.node:
         return this.#takeNode(start + RECORD, end);
       case RANK.symlink:
-        if (this.#symlinkSize > 0) return this.#duplicate("symlink");
-        this.#symlinkSize = end - start - RECORD - 12;
-        return this.#body.writeSlice(bytes, start + RECORD + 12, end);
+        return this.#takeSymlink(start + RECORD, end);
       case RANK.xattr:
         return this.#takeXattr(bytes, start + RECORD, end);
       case RANK.chunk:
@@ -272,8 +274,10 @@ class GroupJoiner implements JoinedInode {
     }
   }
 
-  #duplicate(kind: string): void {
-    this.#findings.duplicate(kind);
+  /** A record that came again: its own bytes, from `start` on, are compared with those that the body has from the first one. */
+  #duplicate(kind: string, start: number, end: number, keptAt: number, keptEnd: number): void {
+    const isSame = this.#bytes.compare(this.#body.buffer, keptAt, keptEnd, start, end) === 0;
+    this.#findings.duplicate(kind, isSame);
     this.#observer?.duplicate(kind, this.#inode);
   }
 
@@ -297,6 +301,7 @@ class GroupJoiner implements JoinedInode {
     this.#body.length = 0;
     this.#attributeSize = 0;
     this.#symlinkSize = 0;
+    this.#hasSymlink = false;
     this.#xattrsSize = 0;
     this.#chunksSize = 0;
     this.#chunkIndex = -1;
@@ -315,15 +320,23 @@ class GroupJoiner implements JoinedInode {
   }
 
   #takeNode(at: number, end: number): void {
-    if (this.#attributeSize > 0) return this.#duplicate("node");
+    if (this.#attributeSize > 0) return this.#duplicate("node", at + 10, end, 0, this.#attributeSize);
     if (end - at - 10 < ATTR_MIN_BYTES) return this.#findings.damagedNode(this.#inode);
     this.#attributeSize = end - at - 10;
     this.#keep(at + 10, end);
   }
 
+  #takeSymlink(at: number, end: number): void {
+    const keptAt = this.#attributeSize;
+    if (this.#hasSymlink) return this.#duplicate("symlink", at + 12, end, keptAt, keptAt + this.#symlinkSize);
+    this.#hasSymlink = true;
+    this.#symlinkSize = end - at - 12;
+    this.#keep(at + 12, end);
+  }
+
   #takeXattr(bytes: Buffer, at: number, end: number): void {
     if (this.#xattrsSize > 0 && compareXattrNames(this.#body.buffer, this.#lastXattr - 8, bytes, at) === 0) {
-      return this.#duplicate("xattr");
+      return this.#duplicate("xattr", at + 8, end, this.#lastXattr, this.#body.length);
     }
     this.#lastXattr = this.#body.length;
     this.#xattrsSize += end - at - 8;
@@ -334,11 +347,14 @@ class GroupJoiner implements JoinedInode {
 
   #takeChunk(at: number, end: number): void {
     const index = this.#source.getUint32(at + 8);
-    if (index === this.#chunkIndex) return this.#duplicate("chunk");
+    // Its bytes stand in the buffer even when they have gone to the overflow: nothing was written since.
+    if (index === this.#chunkIndex) return this.#duplicate("chunk", at + 8, end, this.#lastChunkAt, this.#lastChunkEnd);
     this.#chunkIndex = index;
+    this.#lastChunkAt = this.#body.length;
     if (this.#chunksSize === 0) this.#chunkAt = this.#body.length;
     this.#chunksSize += end - at - 8;
     this.#keep(at + 8, end);
+    this.#lastChunkEnd = this.#body.length;
     if (this.#chunksSize > OVERFLOW_BYTES) this.#moveChunksToOverflow();
   }
 

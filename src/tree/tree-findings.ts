@@ -3,8 +3,9 @@
  * that are part of the tree are reported while it is walked.
  */
 export class TreeFindings {
-  /** Records of one kind that came twice and differed or not: readers give each record once, so the rest is damage. */
+  /** Records of one kind that came twice, byte for byte, and those that differed from the one that was kept. */
   readonly duplicates: Map<string, number> = new Map();
+  readonly differing: Map<string, number> = new Map();
   /** Attribute records too short to be read. */
   damagedNodes = 0;
   /** Inodes with an attribute record that no directory entry names: open or detached ones, or lost. */
@@ -17,8 +18,9 @@ export class TreeFindings {
   /** First few inodes of each kind. */
   readonly examples: Map<string, bigint[]> = new Map();
 
-  duplicate(kind: string): void {
-    this.duplicates.set(kind, (this.duplicates.get(kind) ?? 0) + 1);
+  duplicate(kind: string, isSame: boolean): void {
+    const counts = isSame ? this.duplicates : this.differing;
+    counts.set(kind, (counts.get(kind) ?? 0) + 1);
   }
 
   damagedNode(inode: Buffer): void {

@@ -3,6 +3,10 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { convert } from "../../src/operations/convert.ts";
+import { encodeAttribute, newDirectoryAttribute } from "../../src/volume/attribute.ts";
+import { packBatch, type RecordBatch } from "../../src/volume/records.ts";
+import { encodeSlices } from "../../src/volume/slices.ts";
+import { decodeAll, encodeAll } from "../support/binary-segments.ts";
 import { expectSameVolume } from "../support/compare-volumes.ts";
 import { convertFile } from "../support/convert-file.ts";
 import { fixture } from "../support/repository.ts";
@@ -70,6 +74,64 @@ describe("binary to JSON", () => {
     expect(again.bytes.equals(json.bytes)).toBe(true);
     const twice = await convertFile(again.file, "z.bin", { format: "binary" });
     expect(twice.bytes.equals(binary.bytes)).toBe(true);
+  });
+});
+
+describe("binary to JSON of a dump with records twice", () => {
+  const chunk = (inode: bigint, index: number, id: bigint): RecordBatch => {
+    const slices = encodeSlices([{ pos: 0, id, size: 9, off: 0, len: 9 }]);
+    return packBatch("chunk", [{ inode, index, slices }]);
+  };
+  const attribute = (mode: number): Buffer => encodeAttribute(newDirectoryAttribute(mode, 1n));
+  const node = (mode: number): RecordBatch => packBatch("node", [{ inode: 90n, attribute: attribute(mode) }]);
+  const entry = (inode: bigint, name = "twice"): RecordBatch =>
+    packBatch("edge", [{ parent: 1n, inode, type: 2, name: Buffer.from(name) }]);
+  const link = (target: string): RecordBatch => packBatch("symlink", [{ inode: 90n, target: Buffer.from(target) }]);
+  const xattr = (value: string): RecordBatch =>
+    packBatch("xattr", [{ inode: 90n, name: Buffer.from("user.a"), value: Buffer.from(value) }]);
+  const cases: readonly (readonly [kind: string, one: RecordBatch, same: RecordBatch, other: RecordBatch])[] = [
+    ["node", node(0o755), node(0o755), node(0o700)],
+    ["edge", entry(90n), entry(90n), entry(91n)],
+    ["symlink", link("target"), link("target"), link("")],
+    ["xattr", xattr("one"), xattr("one"), xattr("longer")],
+    ["chunk", chunk(90n, 3, 70n), chunk(90n, 3, 70n), chunk(90n, 3, 71n)],
+  ];
+
+  async function converted(more: readonly RecordBatch[]) {
+    const { batches } = await decodeAll(readFileSync(fixture("malformed/base.bin")));
+    const file = join(temporaryDirectory(), "more.bin");
+    // The same name in a directory once more, so that the inode has an entry whatever is there twice.
+    writeFileSync(file, await encodeAll([...batches, entry(90n, "once"), entry(91n, "another"), ...more]));
+    const { bytes, report } = await convertFile(file, "x.json", { format: "json" });
+    const found = report.findings.filter(({ kind }) => kind.startsWith("duplicate-"));
+    return { bytes, found: found.map(({ kind, count, loss, examples }) => ({ kind, count, loss, examples })) };
+  }
+
+  test.each(cases)("notes a %s that is there twice and the same, and loses nothing", async (kind, one, same) => {
+    const single = await converted([one]);
+    const double = await converted([one, same]);
+    expect(single.found).toEqual([]);
+    expect(double.found).toEqual([{ kind: "duplicate-record", count: 1, loss: false, examples: [kind] }]);
+    expect(double.bytes.equals(single.bytes)).toBe(true);
+  });
+
+  test.each(cases)(
+    "reports a %s that is there twice and differs as a loss, and keeps one",
+    async (kind, one, _, other) => {
+      const { bytes, found } = await converted([one, other]);
+      expect(found).toEqual([{ kind: "duplicate-differs", count: 1, loss: true, examples: [kind] }]);
+      const alone = [(await converted([one])).bytes, (await converted([other])).bytes];
+      expect(alone.some((single) => single.equals(bytes))).toBe(true);
+      expect((await converted([other, one])).bytes.equals(bytes)).toBe(true);
+    },
+  );
+
+  test("names chunks that differ where there are more than stand in an entry", async () => {
+    const many = Array.from({ length: 4000 }, (_, i) => chunk(90n, i, BigInt(100 + i)));
+    expect((await converted([...many, many[3999]!])).found).toMatchObject([{ kind: "duplicate-record", count: 1 }]);
+    expect((await converted([...many, ...many])).found).toMatchObject([{ kind: "duplicate-record", count: 4000 }]);
+    const others = many.map((_, i) => chunk(90n, i, BigInt(99 + i)));
+    expect((await converted([...many, ...others])).found).toMatchObject([{ kind: "duplicate-differs", count: 4000 }]);
   });
 });
 

@@ -52,12 +52,22 @@ export class SliceSample {
   constructor(capacity: number, random: () => number = () => 1 - Math.random()) {
     this.#capacity = capacity;
     this.#random = random;
-    if (capacity === 0) return;
-    this.#nextTaken = capacity;
+    this.#begin();
+  }
+
+  #begin(): void {
+    this.slices.length = 0;
+    this.total = 0;
+    this.#weight = 1;
+    this.#names.length = 0;
+    if (this.#capacity === 0) return;
+    this.#nextTaken = this.#capacity;
     this.#skip();
   }
 
+  /** Passes the records on. Called once more, it forgets what it has drawn: a load has begun again. */
   async *watch(records: RecordStream): RecordStream {
+    if (this.total > 0) this.#begin();
     for await (const batch of records) {
       if (batch.kind === "tree") this.#readTree(batch);
       else if (batch.kind === "chunk") this.#readChunks(batch);

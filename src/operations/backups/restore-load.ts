@@ -76,10 +76,13 @@ export async function readBackupSetting(
 export async function loadBackup(request: RestoreLoadRequest, context: OperationContext): Promise<LoadReport> {
   const { storage, entry, volume, change, sample, ...options } = request;
   const { backup, size, manifest } = entry;
-  const hash = createHash("sha256");
-  const read = { bytes: 0, isWhole: false };
+  let hash = createHash("sha256");
+  let read = { bytes: 0, isWhole: false };
   const open = (): AsyncIterable<Buffer> => storage.getStream(backup.key, { signal: context.signal });
+  // A load that has to begin again reads it again: what becomes the volume is what is compared.
   async function* shown(): AsyncGenerator<Buffer> {
+    hash = createHash("sha256");
+    read = { bytes: 0, isWhole: false };
     for await (const piece of open()) {
       hash.update(piece);
       read.bytes += piece.length;
@@ -102,7 +105,7 @@ export async function loadBackup(request: RestoreLoadRequest, context: Operation
         stream: Readable.from(shown(), { objectMode: false }),
         name: storage.displayName + backup.key,
         totalBytes: manifest?.writtenBytes ?? size,
-        again: () => Readable.from(open(), { objectMode: false }),
+        again: () => Readable.from(shown(), { objectMode: false }),
       },
       through: (records) =>
         checked(withSliceGap(withSetting(sample.watch(withoutBackupLease(records)), change, volume), noteNextSlice)),
