@@ -10,6 +10,7 @@ const ENGINES: Readonly<Record<string, () => Promise<Engine>>> = {
   postgres: async () => (await import("./postgres/postgres-engine.ts")).postgresEngine,
   postgresql: async () => (await import("./postgres/postgres-engine.ts")).postgresEngine,
   mysql: async () => (await import("./mysql/mysql-engine.ts")).mysqlEngine,
+  etcd: async () => (await import("./etcd/etcd-engine.ts")).etcdEngine,
   sqlite3: async () => (await import("./sqlite/sqlite-engine.ts")).sqliteEngine,
 };
 

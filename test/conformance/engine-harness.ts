@@ -22,6 +22,8 @@ export interface EngineHarness {
   fingerprint(address: string): Promise<unknown>;
   /** Puts something into a database that is no part of a volume. */
   occupy(address: string): Promise<void>;
+  /** False where a volume never has one, whatever its setting says. */
+  readonly hasChangeLog?: boolean;
   /** The entries of a volume's change log, in their order. */
   changeLog(address: string): Promise<string[]>;
   /** An engine that creates a database with the first write has none to be read before. */

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { ConflictError } from "../../base/errors.ts";
 import { ALL_KEYS, MARKER_KEY, SETTING_KEY } from "./kv-keys.ts";
-import type { KvGuard, KvStore } from "./kv-store.ts";
+import type { KvGuard, KvPair, KvStore } from "./kv-store.ts";
 
 /**
  * The marker of a load, as a guard: it keeps two loads from mixing their keys, and it tells whether the range was emptied or
@@ -27,11 +27,21 @@ export async function removeRemains(store: KvStore, signal: AbortSignal): Promis
   return true;
 }
 
-/** Removes all keys and at last those of the guard, as long as it holds. */
+/**
+ * Removes all keys and at last that of the guard, as long as it holds. The marker gets another value first: what the load itself
+ * has on its way fails from then on, so that nothing comes after what was removed.
+ */
 export async function removeGuarded(store: KvStore, guard: KvGuard, signal: AbortSignal): Promise<void> {
-  const conditions = [guard, { key: guard.absent, value: undefined }];
-  if (!(await store.transact({ conditions, changes: [] }, signal))) throw guard.lost();
-  await store.deleteRange(ALL_KEYS, { signal, guard });
-  const removed = await store.transact({ conditions, changes: [{ key: guard.key, value: undefined }] }, signal);
-  if (!removed) throw guard.lost();
+  const own = loadGuard(store.address);
+  const holds = ({ key, value, absent }: KvGuard): KvPair[] => [
+    { key, value },
+    { key: absent, value: undefined },
+  ];
+  const change = async (conditions: KvPair[], value: Uint8Array | undefined): Promise<void> => {
+    const changed = await store.transact({ conditions, changes: [{ key: guard.key, value }] }, signal);
+    if (!changed) throw guard.lost();
+  };
+  await change(holds(guard), own.value);
+  await store.deleteRange(ALL_KEYS, { signal, guard: own });
+  await change(holds(own), undefined);
 }

@@ -1,7 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { type ByteWriter, copyBytes } from "../../base/bytes.ts";
+import { bytesSize, fieldSize, putField, putVarint, putVarint32 } from "../../base/varint.ts";
 import type { FlatKind, RecordBatch } from "../../volume/records.ts";
-import { bytesSize, fieldSize, putField, putVarint, putVarint32 } from "./wire-writer.ts";
 
 /** Where the records of a batch are read, and what the encoder of one record needs besides. */
 export interface EncodeContext {

@@ -1,10 +1,10 @@
 import { ByteWriter, viewOf } from "../../base/bytes.ts";
 import { InternalError } from "../../base/errors.ts";
+import { bytesSize, putVarint32 } from "../../base/varint.ts";
 import type { FlatKind, RecordBatch, RecordStream } from "../../volume/records.ts";
 import { type EncodeContext, encodeSustained, RECORD_ENCODERS, type RecordEncoder } from "./encode-record.ts";
 import { encodeFooter } from "./footer.ts";
 import { EOS, FORMAT_SEGMENT, SEGMENT_HEADER_BYTES, SEGMENT_TYPES, type SegmentType } from "./segment-types.ts";
-import { bytesSize, putVarint32 } from "./wire-writer.ts";
 
 export interface BinaryEncodeOptions {
   /** The setting as JSON text, as it shall be stored. */

@@ -1,7 +1,7 @@
 import { DataError } from "../../base/errors.ts";
+import { bytesSize, fieldSize, putField, putVarint32, varintSize } from "../../base/varint.ts";
 import { EOS, FOOTER_LENGTH_BYTES, FORMAT_VERSION, SEGMENT_TYPES } from "./segment-types.ts";
 import { WIRE_BYTES, WIRE_VARINT, WireReader } from "./wire-reader.ts";
-import { bytesSize, fieldSize, putField, putVarint32, varintSize } from "./wire-writer.ts";
 
 /** What a footer says of the segments of one type. */
 export interface SegmentInfo {

@@ -1,0 +1,172 @@
+import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type ChannelCredentials, Client, credentials, Metadata } from "@grpc/grpc-js";
+import { errorText, UsageError } from "../../base/errors.ts";
+import { ProtobufReader, ProtobufWriter } from "../../base/protobuf.ts";
+import type { EtcdAddress, EtcdTlsFiles } from "./etcd-address.ts";
+import { callError, isNotSent, isServiceError, isTokenRefused, isUnavailable } from "./etcd-errors.ts";
+
+/** A server that takes requests and does not answer is given up after this time. */
+const CALL_TIMEOUT_MS = 30_000;
+
+/** Rounds through all servers before a call that may be repeated fails: an election takes a second or two. */
+const ROUNDS = 6;
+const ROUND_PAUSE_MS = 300;
+
+/** Responses are asked for in pages that stay far below this; a larger one comes from huge values, and is asked for in parts. */
+const MAX_RECEIVE_BYTES = 16 * 1024 * 1024;
+const MAX_SEND_BYTES = 4 * 1024 * 1024;
+
+const AUTHENTICATE = "/etcdserverpb.Auth/Authenticate";
+
+export interface EtcdCall {
+  /** `/etcdserverpb.KV/Range` */
+  readonly method: string;
+  readonly request: Buffer;
+  readonly signal: AbortSignal;
+  /** Whether doing it twice is as good as once. Others fail when it cannot be known whether they were done. */
+  readonly repeatable: boolean;
+  readonly timeoutMs?: number;
+}
+
+/**
+ * Speaks gRPC with the servers of one cluster: one at a time, the next one when it does not answer. Messages are bytes; who asks
+ * knows their layout (docs/spec/kv-stores.md §1).
+ */
+export class EtcdClient {
+  readonly address: EtcdAddress;
+  readonly #clients: Client[];
+  #current = 0;
+  #token: Promise<string | undefined> | undefined;
+
+  constructor(address: EtcdAddress) {
+    this.address = address;
+    const channel = address.tls === undefined ? credentials.createInsecure() : tlsCredentials(address.tls);
+    const serverName = address.tls?.serverName;
+    this.#clients = address.endpoints.map((endpoint) => {
+      return new Client(endpoint, channel, {
+        "grpc.max_receive_message_length": MAX_RECEIVE_BYTES,
+        "grpc.max_send_message_length": MAX_SEND_BYTES,
+        "grpc.initial_reconnect_backoff_ms": 100,
+        "grpc.max_reconnect_backoff_ms": 1000,
+        ...(serverName === undefined
+          ? {}
+          : { "grpc.ssl_target_name_override": serverName, "grpc.default_authority": serverName }),
+      });
+    });
+  }
+
+  /** Throws `EngineError`; a failure of gRPC is its cause. */
+  async call(call: EtcdCall): Promise<Buffer> {
+    let failure: unknown;
+    for (let round = 0; round < ROUNDS; round++) {
+      if (round > 0) await sleep(ROUND_PAUSE_MS * round, undefined, { signal: call.signal });
+      for (let i = 0; i < this.#clients.length; i++) {
+        call.signal.throwIfAborted();
+        try {
+          return await this.#authenticated(call);
+        } catch (error) {
+          call.signal.throwIfAborted();
+          if (!isUnavailable(error) || !(call.repeatable || isNotSent(error))) throw this.#error(error);
+          failure = error;
+          this.#current = (this.#current + 1) % this.#clients.length;
+        }
+      }
+      // A name that does not exist, or a certificate that is refused, stays so.
+      if (isNotSent(failure) && /ENOTFOUND|certificate|SSL|TLS/i.test(String(failure))) break;
+    }
+    throw this.#error(failure);
+  }
+
+  #error(error: unknown): Error {
+    return callError(error, this.address.printable);
+  }
+
+  async #authenticated(call: EtcdCall): Promise<Buffer> {
+    if (this.address.user === undefined) return this.#unary(call, undefined);
+    try {
+      return await this.#unary(call, await this.#tokenFor(call.signal));
+    } catch (error) {
+      if (!isTokenRefused(error)) throw error;
+      this.#token = undefined; // refused before anything was done
+      return this.#unary(call, await this.#tokenFor(call.signal));
+    }
+  }
+
+  #tokenFor(signal: AbortSignal): Promise<string | undefined> {
+    if (this.#token === undefined) {
+      const token = this.#authenticate(signal);
+      this.#token = token;
+      token.catch(() => {
+        if (this.#token === token) this.#token = undefined;
+      });
+    }
+    return this.#token;
+  }
+
+  async #authenticate(signal: AbortSignal): Promise<string | undefined> {
+    const { user, password } = this.address;
+    const request = Buffer.from(new ProtobufWriter().text(1, user!).text(2, password).written());
+    try {
+      const call = { method: AUTHENTICATE, request, signal, repeatable: true };
+      const reader = new ProtobufReader(await this.#unary(call, undefined));
+      while (reader.next()) if (reader.field === 2) return reader.text();
+      return undefined;
+    } catch (error) {
+      // As etcd's own client: an account is no harm where there are none.
+      if (isServiceError(error) && /authentication is not enabled/.test(error.details)) return undefined;
+      throw error;
+    }
+  }
+
+  #unary(
+    { method, request, signal, timeoutMs = CALL_TIMEOUT_MS }: EtcdCall,
+    token: string | undefined,
+  ): Promise<Buffer> {
+    const metadata = new Metadata();
+    if (token !== undefined) metadata.set("token", token);
+    const client = this.#clients[this.#current]!;
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => {
+        call.cancel();
+        reject(signal.reason as Error);
+      };
+      const options = { deadline: Date.now() + timeoutMs };
+      const call = client.makeUnaryRequest(method, asIs, asIs, request, metadata, options, (error, response) => {
+        signal.removeEventListener("abort", onAbort);
+        if (error !== null) reject(error);
+        else resolve(response!);
+      });
+      if (signal.aborted) onAbort();
+      else signal.addEventListener("abort", onAbort, { once: true });
+    });
+  }
+
+  close(): void {
+    for (const client of this.#clients) client.close();
+  }
+}
+
+function asIs(bytes: Buffer): Buffer {
+  return bytes;
+}
+
+function tlsCredentials({ ca, cert, key, verify }: EtcdTlsFiles): ChannelCredentials {
+  const file = (parameter: string, name: string | undefined): Buffer | null => {
+    return name === undefined ? null : readPem(parameter, name);
+  };
+  return credentials.createSsl(
+    file("cacert", ca),
+    file("key", key),
+    file("cert", cert),
+    verify ? {} : { rejectUnauthorized: false, checkServerIdentity: () => undefined },
+  );
+}
+
+export function readPem(parameter: string, file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (cause) {
+    throw new UsageError("DECANT_E_META_URL", `Cannot read the file of ${parameter}: ${errorText(cause)}`, { cause });
+  }
+}

@@ -1,0 +1,85 @@
+import { DecantError, EngineError } from "../../base/errors.ts";
+import { formatBytes } from "../../base/units.ts";
+import type { EtcdClient } from "./etcd-client.ts";
+import { readQuota } from "./etcd-http.ts";
+import { ALARM, hasSpaceAlarm, readStatus, STATUS } from "./etcd-messages.ts";
+
+/** How much may be written between two looks at the size of the database. */
+const BYTES_BETWEEN_LOOKS = 32 * 1024 * 1024;
+
+/** A database that is filled further than this raises its alarm soon, and then takes no writes of anybody. */
+const HIGHEST_SHARE = 0.95;
+
+/**
+ * Keeps a load from filling the database up to its quota: the alarm NOSPACE that etcd raises then stops all writes of all clients,
+ * until an operator clears it. A server that does not tell its quota or its size is not watched.
+ */
+export class QuotaWatch {
+  readonly #client: EtcdClient;
+  readonly #quota: number | undefined;
+  #since = 0;
+
+  private constructor(client: EtcdClient, quota: number | undefined) {
+    this.#client = client;
+    this.#quota = quota;
+  }
+
+  /** Throws `EngineError` when the alarm is raised already, or when what is expected has no room. */
+  static async open(client: EtcdClient, expectedBytes: number | undefined, signal: AbortSignal): Promise<QuotaWatch> {
+    const alarm = await tolerant(() => client.call({ method: ALARM, request: EMPTY, signal, repeatable: true }));
+    if (alarm !== undefined && hasSpaceAlarm(alarm)) {
+      throw full(client, "has raised the alarm NOSPACE and takes no writes: its database has reached its quota");
+    }
+    const watch = new QuotaWatch(client, await readQuota(client.address, signal));
+    const used = await watch.#used(signal);
+    if (watch.#quota !== undefined && used !== undefined && expectedBytes !== undefined) {
+      const free = watch.#quota * HIGHEST_SHARE - used;
+      if (expectedBytes > free) {
+        const [needed, quota] = [formatBytes(expectedBytes), formatBytes(watch.#quota)];
+        throw full(
+          client,
+          `has no room for this volume, which needs about ${needed}: ${formatBytes(used)} of its quota of ${quota} are in use`,
+        );
+      }
+    }
+    return watch;
+  }
+
+  /** To be called with what was written. */
+  async wrote(bytes: number, signal: AbortSignal): Promise<void> {
+    this.#since += bytes;
+    if (this.#quota === undefined || this.#since < BYTES_BETWEEN_LOOKS) return;
+    this.#since = 0;
+    const used = await this.#used(signal);
+    if (used === undefined || used <= this.#quota * HIGHEST_SHARE) return;
+    const quota = formatBytes(this.#quota);
+    throw full(this.#client, `is nearly full: ${formatBytes(used)} of its quota of ${quota} are in use`);
+  }
+
+  async #used(signal: AbortSignal): Promise<number | undefined> {
+    const status = await tolerant(() =>
+      this.#client.call({ method: STATUS, request: EMPTY, signal, repeatable: true }),
+    );
+    // The quota is compared with the size of the file, of which free pages are a part that is used again.
+    const { dbSize, dbSizeInUse } = status === undefined ? { dbSize: 0, dbSizeInUse: 0 } : readStatus(status);
+    return dbSizeInUse || dbSize || undefined;
+  }
+}
+
+const EMPTY = Buffer.alloc(0);
+
+/** Users without the role `root` may not ask for these. */
+async function tolerant(ask: () => Promise<Buffer>): Promise<Buffer | undefined> {
+  try {
+    return await ask();
+  } catch (error) {
+    if (error instanceof DecantError && error.code === "DECANT_E_ETCD_PERMISSION") return undefined;
+    throw error;
+  }
+}
+
+function full({ address }: EtcdClient, says: string): EngineError {
+  return new EngineError("DECANT_E_ETCD_FULL", `The etcd server at ${address.printable} ${says}`, {
+    hint: "Raise --quota-backend-bytes (8 GiB is what etcd recommends at most), or compact and defragment; after an alarm, etcdctl alarm disarm",
+  });
+}
