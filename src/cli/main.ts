@@ -3,6 +3,7 @@
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
 
 if (major > 22 || (major === 22 && minor >= 15)) {
+  if (process.argv.includes("agent")) (await import("./lean-process.ts")).restartLean(process);
   await import("./start.ts").catch((error: unknown) => {
     process.stderr.write(`decant: error: ${error instanceof Error ? error.message : String(error)}\n`);
     // Not 1, which is an answer of `diff`.
