@@ -1,7 +1,9 @@
 import { join } from "node:path";
+import { ByteWriter } from "../../base/bytes.ts";
+import type { KvRange } from "../kv/kv-store.ts";
 import { damagedFile } from "./badger-errors.ts";
 import { type DirectoryFiles, liveTables, memoryLogName } from "./directory-files.ts";
-import { compareWholeKeys, type EntryCursor } from "./entry.ts";
+import { compareWholeKeys, EMPTY, type EntryCursor } from "./entry.ts";
 import { type LogExtent, measureLog } from "./log-reader.ts";
 import { MemoryCursor, MemoryRun } from "./memory-run.ts";
 import { MergedEntries } from "./merged-entries.ts";
@@ -53,6 +55,27 @@ export class DirectoryView {
     const cursors: EntryCursor[] = this.#run === undefined ? [] : [new MemoryCursor(this.#run, start)];
     for (const group of this.#groups) cursors.push(new TableCursor(this.#files, group, start, end));
     return new MergedEntries(cursors, this.#valueLog, end, Date.now() / 1000);
+  }
+
+  /** False when nothing is alive. */
+  hasKeys(): boolean {
+    return !this.keys({ start: EMPTY, end: EMPTY }).next().done;
+  }
+
+  /** The keys of a range that are alive; copies. Not for hot paths. */
+  *keys({ start, end }: KvRange, signal?: AbortSignal): Generator<Buffer> {
+    const entries = this.entries(start, end);
+    const writer = new ByteWriter(65536);
+    try {
+      while (entries.fill(writer, 1) > 0) {
+        signal?.throwIfAborted();
+        const pair = writer.written();
+        yield Buffer.from(pair.subarray(8, 8 + pair.readUInt32BE(0)));
+        writer.length = 0;
+      }
+    } finally {
+      entries.close();
+    }
   }
 
   close(): void {

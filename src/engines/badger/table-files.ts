@@ -37,6 +37,7 @@ export function tableName(id: number): string {
 export class TableFiles {
   /** Least recently used first. */
   readonly #kept: Map<number, Kept> = new Map();
+  #isClosed = false;
 
   /** Looks into a table for the first time. Throws `DataError` for one that is missing or damaged. */
   summarize(directory: string, table: ListedTable): TableSummary {
@@ -63,11 +64,13 @@ export class TableFiles {
   release(table: TableSummary): void {
     const kept = this.#kept.get(table.id);
     if (kept !== undefined) kept.users--;
-    this.#evict(KEPT_FILES, KEPT_BYTES);
+    if (this.#isClosed) this.#evict(0, 0);
+    else this.#evict(KEPT_FILES, KEPT_BYTES);
   }
 
-  /** Closes what nobody uses. */
+  /** Closes what nobody uses, from now on at once. */
   close(): void {
+    this.#isClosed = true;
     this.#evict(0, 0);
   }
 
