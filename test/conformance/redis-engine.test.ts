@@ -11,7 +11,6 @@ describeEngine(
   server && {
     createsDatabase: false,
     pointInTime: false,
-    omits: ["sustained"], // of sessions that are in no session list, as these: docs/spec/binary-dump.md §4
     emptyAddress: async () => {
       await withClient(server.url(DATABASE), (client) => client.flushdb());
       return server.url(DATABASE);

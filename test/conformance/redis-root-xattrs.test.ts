@@ -13,7 +13,6 @@ function harness(server: RedisServer, client: Redis, prefix: string): EngineHarn
   return {
     createsDatabase: false,
     pointInTime: false,
-    omits: ["sustained"],
     emptyAddress: async () => {
       await client.flushall();
       return server.url(0);

@@ -12,6 +12,13 @@ import { readValues, throwIfError, VALUE_FAMILIES, writeReads } from "./value-co
 /** Keys per SCAN call: larger saves nothing, smaller costs (measured). */
 const SCAN_COUNT = "5000";
 
+export interface KeyspaceOptions {
+  /** Default: all inodes. */
+  readonly only?: InodeFilter;
+  /** Gets the sessions that have a set of open inodes. */
+  readonly sessions?: Set<bigint>;
+}
+
 /**
  * Reads the values of all keys of the wanted families with one SCAN over the whole keyspace. While the values of one page
  * are on their way the next page is asked for, so the server never waits for us.
@@ -22,9 +29,9 @@ export async function* readKeyspace(
   wanted: ReadonlySet<number>,
   notes: Notes,
   hardLinks: SeenSet,
-  only?: InodeFilter,
+  { only, sessions = new Set() }: KeyspaceOptions = {},
 ): AsyncGenerator<RawValues> {
-  const history = new ScanHistory(hardLinks);
+  const history = new ScanHistory(hardLinks, sessions);
   const directories = new DirectoryReader(connection, hardLinks);
   let page = new ScanPage();
   let next = new ScanPage();

@@ -9,6 +9,8 @@ export interface RareContext {
   readonly prefix: Buffer;
   readonly notes: Notes;
   readonly mapper: RecordMapper;
+  /** Sessions whose sets of open inodes the scan of all keys has met; empty where there was none. */
+  readonly sessions: Set<bigint>;
 }
 
 /** The key of that name, with the prefix of the volume. */

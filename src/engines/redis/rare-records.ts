@@ -63,27 +63,35 @@ async function counters(context: RareContext, changeLog: boolean): Promise<void>
   if (last !== 0n) emit(context.mapper, "counter", { name: "lastChangelog", value: last });
 }
 
-/** Of registered sessions only, as the reference dumps them (docs/spec/redis.md §12.1). */
+/**
+ * Of registered sessions first, as the reference dumps them (docs/spec/redis.md §12.1), then of those that only have their set of
+ * inodes, as after a load of a binary dump: the reference leaves them out.
+ */
 async function sustained(context: RareContext): Promise<void> {
-  const { connection, notes, mapper } = context;
+  const { connection, notes, sessions } = context;
   const number: U64 = { hi: 0, lo: 0 };
   const key = keyOf(context, "allSessions");
   const sids = (await orWrongType(notes, key, () => connection.call(["ZRANGE", key, "0", "-1"]))) as
     | Buffer[]
     | undefined;
+  const registered = new Set<bigint>();
   for (const sid of sids ?? []) {
-    if (!parseUnsigned(sid, 0, sid.length, number)) {
-      notes.loss(SESSION_NOTE, `session ${printableKey(sid)}`);
-      continue;
-    }
-    const session = toBigInt(number.hi, number.lo);
-    const set = keyOf(context, `session${session}`);
-    const members = (await orWrongType(notes, set, () => connection.call(["SMEMBERS", set]))) as Buffer[] | undefined;
-    for (const member of members ?? []) {
-      if (parseUnsigned(member, 0, member.length, number)) {
-        emit(mapper, "sustained", { sid: session, inode: toBigInt(number.hi, number.lo) });
-      } else notes.loss(SESSION_NOTE, `session${session} ${printableKey(member)}`);
-    }
+    if (parseUnsigned(sid, 0, sid.length, number)) registered.add(toBigInt(number.hi, number.lo));
+    else notes.loss(SESSION_NOTE, `session ${printableKey(sid)}`);
+  }
+  const others = [...sessions].filter((sid) => !registered.has(sid)).sort((a, b) => (a < b ? -1 : 1));
+  for (const session of [...registered, ...others]) await sustainedOf(context, session);
+}
+
+async function sustainedOf(context: RareContext, session: bigint): Promise<void> {
+  const { connection, notes, mapper } = context;
+  const number: U64 = { hi: 0, lo: 0 };
+  const set = keyOf(context, `session${session}`);
+  const members = (await orWrongType(notes, set, () => connection.call(["SMEMBERS", set]))) as Buffer[] | undefined;
+  for (const member of members ?? []) {
+    if (parseUnsigned(member, 0, member.length, number)) {
+      emit(mapper, "sustained", { sid: session, inode: toBigInt(number.hi, number.lo) });
+    } else notes.loss(SESSION_NOTE, `session${session} ${printableKey(member)}`);
   }
 }
 

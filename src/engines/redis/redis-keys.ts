@@ -1,4 +1,4 @@
-import { parseUnsigned, type U64 } from "./decimal.ts";
+import { parseUnsigned, toBigInt, type U64 } from "./decimal.ts";
 
 /** The key families of inodes (docs/spec/redis.md §2), by their first letter. */
 export const FAMILY_NODE = 0x69;
@@ -93,4 +93,12 @@ export function classifyKey(bytes: Buffer, start: number, end: number, out: KeyI
   }
   const name = bytes.toString("latin1", start, end);
   return FIXED_KEYS.has(name) || NUMBERED_KEY.test(name) ? FAMILY_OTHER : FAMILY_FOREIGN;
+}
+
+const SESSION = "session";
+
+/** The session number of the key `session<sid>`, undefined for any other. */
+export function sessionOfKey(bytes: Buffer, start: number, end: number): bigint | undefined {
+  if (bytes.toString("latin1", start, Math.min(end, start + SESSION.length)) !== SESSION) return undefined;
+  return parseUnsigned(bytes, start + SESSION.length, end, SECOND) ? toBigInt(SECOND.hi, SECOND.lo) : undefined;
 }

@@ -95,11 +95,13 @@ export class RedisSnapshot implements Snapshot {
       prefix: this.#server.prefix,
       notes: this.#notes,
       mapper,
+      sessions: new Set(),
     };
     const families = [...FAMILY_OF_KIND].filter(([kind]) => selection.kinds.has(kind)).map(([, family]) => family);
-    if (families.length > 0) {
-      if (selection.root === undefined) yield* this.#readAll(context, new Set(families), hardLinks);
-      else yield* this.#readTree(context, selection.root, selection.kinds, hardLinks);
+    if (selection.root !== undefined) {
+      if (families.length > 0) yield* this.#readTree(context, selection.root, selection.kinds, hardLinks);
+    } else if (families.length > 0 || selection.kinds.has("sustained")) {
+      yield* this.#readAll(context, new Set(families), hardLinks);
     }
     for await (const batch of rareRecords(context, selection.kinds, hasChangeLog(this.setting))) {
       this.#options.signal.throwIfAborted();
@@ -109,12 +111,12 @@ export class RedisSnapshot implements Snapshot {
   }
 
   async *#readAll(
-    { connection, prefix, notes, mapper }: RareContext,
+    { connection, prefix, notes, mapper, sessions }: RareContext,
     families: ReadonlySet<number>,
     hardLinks: SeenSet,
   ): AsyncGenerator<RecordBatch> {
     const missing = new KeyList();
-    for await (const raw of readKeyspace(connection, prefix, families, notes, hardLinks)) {
+    for await (const raw of readKeyspace(connection, prefix, families, notes, hardLinks, { sessions })) {
       if (raw.family === FAMILY_NODE || raw.family === FAMILY_SYMLINK) keepMissing(raw, missing);
       mapper.map(raw);
       for (const batch of mapper.takeFull()) {

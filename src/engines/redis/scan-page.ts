@@ -13,6 +13,7 @@ import {
   FAMILY_SYMLINK,
   FAMILY_XATTR,
   type KeyInfo,
+  sessionOfKey,
 } from "./redis-keys.ts";
 import { type ReplyBlock, TOKEN_ARRAY, TOKEN_STRIDE } from "./resp-parser.ts";
 import { SeenSet } from "./seen-set.ts";
@@ -36,14 +37,17 @@ export interface InodeFilter {
 
 /** Which keys were seen so far, by family. Lives as long as the scan. */
 export class ScanHistory {
+  /** Sessions that have a set of open inodes. */
+  readonly sessions: Set<bigint>;
   readonly #families: readonly (SeenSet | undefined)[] = byFamily(() => new SeenSet());
   /** Chunks of index 1 and above; those of index 0 are in `#families`. */
   readonly #laterChunks = new SeenSet();
   readonly #hardLinks: SeenSet;
 
   /** Inodes that have a `p` key are added to `hardLinks`. */
-  constructor(hardLinks: SeenSet) {
+  constructor(hardLinks: SeenSet, sessions: Set<bigint>) {
     this.#hardLinks = hardLinks;
+    this.sessions = sessions;
   }
 
   /** True when the key is new. */
@@ -92,7 +96,11 @@ export class ScanPage {
       const start = tokens[at + 1]!;
       const end = start + tokens[at + 2]!;
       const family = classifyKey(bytes, start + prefixBytes, end, key);
-      if (family === FAMILY_OTHER) continue;
+      if (family === FAMILY_OTHER) {
+        const session = sessionOfKey(bytes, start + prefixBytes, end);
+        if (session !== undefined) history.sessions.add(session);
+        continue;
+      }
       if (family === FAMILY_FOREIGN) {
         notes.remark(FOREIGN_NOTE, printableKey(bytes, start, end));
         continue;

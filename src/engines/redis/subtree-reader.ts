@@ -223,7 +223,7 @@ export class SubtreeReader {
       debugEnabled: false,
     });
     const keep = { has: (hi: number, lo: number): boolean => this.#hugeFiles.has(hi, lo) };
-    for await (const raw of readKeyspace(connection, prefix, wanted, notes, new SeenSet(), keep)) {
+    for await (const raw of readKeyspace(connection, prefix, wanted, notes, new SeenSet(), { only: keep })) {
       mapper.map(raw);
       yield* mapper.takeFull();
     }
