@@ -113,10 +113,14 @@ test("4: an extended attribute with an empty value is stored as such, with all t
   expect(recordTexts(again.get("xattr")!)).toEqual(recordTexts((await recordsOf(dump)).get("xattr")!));
 });
 
-/** base.bin with its node segments once more at the end. */
+/** base.bin with its node segments once more at the end, the mode of the last node changed. */
 function nodesTwice(): Buffer {
   const { segments } = splitSegments(BASE);
-  return assembleDump([...segments, ...segments.filter(({ type }) => type === 3)]);
+  const nodes = segments.filter(({ type }) => type === 3).map(({ type, body }) => ({ type, body: Buffer.from(body) }));
+  // The attribute record of 72 bytes ends the segment: flags, then type and mode.
+  const last = nodes.at(-1)!.body;
+  last[last.length - 72 + 2]! ^= 1;
+  return assembleDump([...segments, ...nodes]);
 }
 
 test("5: an error in the last segment fails the load", async () => {
