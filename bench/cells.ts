@@ -6,7 +6,7 @@ import { config } from "../src/operations/config.ts";
 import { createContext } from "../src/operations/context.ts";
 import type { EngineName } from "./engines.ts";
 import type { Floor } from "./floors.ts";
-import type { Program } from "./report.ts";
+import type { Program } from "./measure.ts";
 import type { BenchVolume } from "./volume.ts";
 
 /** What decant may use of what the reference uses, at a million files. */

@@ -2,6 +2,9 @@ import { spawn } from "node:child_process";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
+/** `floor`: the database's own client, which only moves the tables. */
+export type Program = "decant" | "reference" | "floor";
+
 /** What one run of a command cost; CPU is that of the process and its children, not of a server it talks to. */
 export interface Measurement {
   readonly cpuSeconds: number;

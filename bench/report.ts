@@ -1,9 +1,6 @@
 import { cpus, loadavg, release, totalmem } from "node:os";
 import type { Target } from "./cells.ts";
-import { type Measurement, median } from "./measure.ts";
-
-/** `floor`: the database's own client, which only moves the tables. */
-export type Program = "decant" | "reference" | "floor";
+import { type Measurement, median, type Program } from "./measure.ts";
 
 /** All runs of one program in one cell. */
 export interface Series {

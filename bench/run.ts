@@ -8,8 +8,8 @@ import { CELLS, type Cell, DEFAULT_CELLS, type Variant } from "./cells.ts";
 import { parseCorpusArguments } from "./corpus.ts";
 import type { CorpusOptions } from "./corpus-shape.ts";
 import type { Floor } from "./floors.ts";
-import { type Measurement, measure } from "./measure.ts";
-import { type CellResult, type Program, renderReport, type Series } from "./report.ts";
+import { type Measurement, measure, type Program } from "./measure.ts";
+import { type CellResult, renderReport, type Series } from "./report.ts";
 import { type BenchVolume, openVolume } from "./volume.ts";
 
 const HELP = `npm run bench -- [options]     decant and the reference client by turns on the same volume

@@ -53,7 +53,8 @@ export {
 export type { Catalogue, CatalogueEntry, Mark } from "./operations/backups/catalogue.ts";
 export type { BackupTurn, Fence, StampChange } from "./operations/backups/fence.ts";
 export type { PruneReport } from "./operations/backups/prune.ts";
-export type { PrunePlan, Refusal } from "./operations/backups/prune-plan.ts";
+export type { PrunePlan } from "./operations/backups/prune-plan.ts";
+export type { Refusal } from "./operations/backups/refusal.ts";
 export type { BackupQuality } from "./operations/backups/retention.ts";
 export { parsePolicy, policyText, type RetentionPolicy } from "./operations/backups/retention-policy.ts";
 export type { RunStatus } from "./operations/backups/run-status.ts";

@@ -2,7 +2,7 @@ import type { BackupName } from "../operations/backups/backup-name.ts";
 import type { Fence } from "../operations/backups/fence.ts";
 import type { RunStatus } from "../operations/backups/run-status.ts";
 import type { BucketView, UnverifiedBackup } from "./bucket-view.ts";
-import type { LeaseStore } from "./lease.ts";
+import type { LeaseStore } from "./lease-hold.ts";
 
 /** A volume as the agent's loop needs it: its database, its bucket, and how a backup is made. Opened for one check. */
 export interface AgentVolume {

@@ -1,10 +1,12 @@
 import { ConflictError, DecantError, errorText } from "../base/errors.ts";
-import type { RootXattrSwap } from "../engines/engine.ts";
+import type { MetadataStore, RootXattrSwap } from "../engines/engine.ts";
 import { BACKUP_LEASE_XATTR } from "../volume/backup-xattrs.ts";
 import type { Clock } from "./clock.ts";
-import type { LeaseStore } from "./lease.ts";
 import { type BackupInProgress, encodeLease, type LeaseWork, parseLease } from "./lease-value.ts";
 import type { OwnValue, OwnValues } from "./own-values.ts";
+
+/** What a lease needs of a database. */
+export type LeaseStore = Pick<MetadataStore, "readRootXattrs" | "swapRootXattrs">;
 
 /** A backup that the holder before has begun and not ended. */
 export interface UnfinishedBackup extends BackupInProgress {

@@ -1,14 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { InternalError, UsageError } from "../base/errors.ts";
-import type { MetadataStore } from "../engines/engine.ts";
 import { BACKUP_LEASE_XATTR } from "../volume/backup-xattrs.ts";
 import type { Clock } from "./clock.ts";
-import { LeaseHold } from "./lease-hold.ts";
+import { LeaseHold, type LeaseStore } from "./lease-hold.ts";
 import { encodeLease, IDLE, type LeaseWork, MAX_LEASE_MS, parseLease } from "./lease-value.ts";
 import { type OwnValue, OwnValues } from "./own-values.ts";
-
-/** What a lease needs of a database. */
-export type LeaseStore = Pick<MetadataStore, "readRootXattrs" | "swapRootXattrs">;
 
 export interface BackupLeaseOptions {
   readonly store: LeaseStore;

@@ -1,4 +1,4 @@
-import type { LeaseStore } from "../../src/agent/lease.ts";
+import type { LeaseStore } from "../../src/agent/lease-hold.ts";
 import { EngineError } from "../../src/base/errors.ts";
 import type { RootXattrSwap } from "../../src/engines/engine.ts";
 import type { Machine, SimulatedTime } from "./simulated-time.ts";

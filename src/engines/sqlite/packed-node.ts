@@ -3,7 +3,7 @@ import { putNode, type RowDecoder } from "../sql/record-decoders.ts";
 import type { RowReader } from "../sql/row-reader.ts";
 import { NODE_COLUMNS } from "../sql/schema.ts";
 import type { Catalog } from "./sqlite-schema.ts";
-import type { TableScan } from "./table-scans.ts";
+import type { TableScan } from "./table-scan.ts";
 
 /** Columns that are 0 in nearly every row: turning five numbers into text and back takes a fifth of the time of a dump. */
 const RARE_COLUMNS: readonly string[] = ["flags", "rdev", "access_acl_id", "default_acl_id", "tier_id"];

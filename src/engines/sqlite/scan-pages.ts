@@ -1,6 +1,7 @@
 import type { Connection } from "./sqlite-connection.ts";
 import type { Catalog } from "./sqlite-schema.ts";
-import { packedRow, type TableScan } from "./table-scans.ts";
+import type { TableScan } from "./table-scan.ts";
+import { packedRow } from "./table-scans.ts";
 
 /** Bytes that hold `rows` packed rows. */
 export interface PackedPage {

@@ -17,7 +17,8 @@ import { assertDatabaseFile, type Connection, ReaderConnection, retryWhileBusy }
 import { toEngineError } from "./sqlite-errors.ts";
 import { Catalog, readSettingRow } from "./sqlite-schema.ts";
 import { collectSubtree, SUBTREE_TABLE } from "./subtree.ts";
-import { type TableScan, tableScans } from "./table-scans.ts";
+import type { TableScan } from "./table-scan.ts";
+import { tableScans } from "./table-scans.ts";
 
 /** The database library works synchronously: the event loop gets a turn at least this often. */
 const TURN_MS = 15;

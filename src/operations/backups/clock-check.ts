@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { ObjectStorage } from "../../storage/object-storage.ts";
-import type { Refusal } from "./prune-plan.ts";
+import type { Refusal } from "./refusal.ts";
 
 /** What of a database the check asks. */
 export interface ServerClock {

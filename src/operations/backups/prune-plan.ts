@@ -1,15 +1,7 @@
 import type { Catalogue, CatalogueEntry } from "./catalogue.ts";
+import type { Refusal } from "./refusal.ts";
 import { decideRetention, type RetentionDecision } from "./retention.ts";
 import { type RetentionPolicy, type Span, spanStart, spanText } from "./retention-policy.ts";
-
-/** Why nothing may be deleted now. */
-export interface Refusal {
-  /** Stable word for programs: `frozen`, `unverified`, `clock`, `unreachable`. */
-  readonly cause: "frozen" | "unverified" | "clock" | "unreachable";
-  /** One sentence, and what to do. */
-  readonly reason: string;
-  readonly hint: string;
-}
 
 export interface PrunePlan {
   readonly policy: RetentionPolicy;

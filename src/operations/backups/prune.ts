@@ -5,7 +5,8 @@ import { parseBackupKey } from "./backup-name.ts";
 import { type Catalogue, type CatalogueEntry, readCatalogue } from "./catalogue.ts";
 import { checkClocks, type ServerClock } from "./clock-check.ts";
 import type { Fence } from "./fence.ts";
-import { type PrunePlan, planPrune, type Refusal } from "./prune-plan.ts";
+import { type PrunePlan, planPrune } from "./prune-plan.ts";
+import type { Refusal } from "./refusal.ts";
 import type { RetentionPolicy } from "./retention-policy.ts";
 import { sidecarKey } from "./sidecars.ts";
 

@@ -41,8 +41,8 @@ describe("the object storage of a volume", () => {
     const storage = await openVolumeStorage(own, CONTEXT);
     await storage.put("juicefs_uuid", Buffer.from([1, 0, 12, 0x1b, 0x5b]), signal);
     const place = { storage: "file", bucket: own.bucket, name: "vol" };
-    for (const opened of [openVolumeStorage(own, CONTEXT), openBackupPlace({ volume: place }, CONTEXT)]) {
-      await expect(opened).rejects.toMatchObject({
+    for (const open of [() => openVolumeStorage(own, CONTEXT), () => openBackupPlace({ volume: place }, CONTEXT)]) {
+      await expect(open()).rejects.toMatchObject({
         code: "DECANT_E_OWNER",
         message: `Object file://${own.bucket}vol/juicefs_uuid does not name a volume`,
       });
