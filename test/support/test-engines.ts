@@ -1,3 +1,5 @@
+import { volumePrefix } from "./etcd-gateway.ts";
+import { requireEtcd } from "./etcd-server.ts";
 import { readRedisJsonl, restoreRedisJsonl } from "./redis-fixture.ts";
 import { requireServer } from "./require-server.ts";
 import { newSqliteTarget } from "./run-operations.ts";
@@ -20,7 +22,7 @@ export interface TestEngine {
 
 /** Every engine that can be had here: an engine that is added joins with one line. */
 export async function requireEngines(): Promise<TestEngine[]> {
-  const engines = [await redisEngine(), sqliteEngine(), ...(await sqlEngines())];
+  const engines = [await redisEngine(), sqliteEngine(), ...(await sqlEngines()), await etcdEngine()];
   return engines.filter((engine) => engine !== undefined);
 }
 
@@ -69,4 +71,27 @@ async function sqlEngines(): Promise<(TestEngine | undefined)[]> {
         readContent: server.readTables,
       },
   );
+}
+
+async function etcdEngine(): Promise<TestEngine | undefined> {
+  const server = await requireEtcd();
+  if (server === undefined) return undefined;
+  const pathOf = (url: string): string => url.slice(server.url().length);
+  let count = 0;
+  const createDatabase = async (): Promise<string> => {
+    const path = `/engines-${process.pid}-${count++}`;
+    await server.gateway.remove(volumePrefix(path));
+    return server.url(path);
+  };
+  return {
+    name: "etcd",
+    ending: "etcd.jsonl",
+    createDatabase,
+    async restore(path) {
+      const url = await createDatabase();
+      await server.gateway.restore(path, pathOf(url));
+      return url;
+    },
+    readContent: async (url) => new Map([["keys", await server.gateway.readLines(pathOf(url))]]),
+  };
 }
