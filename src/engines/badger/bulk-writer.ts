@@ -54,7 +54,7 @@ export class BadgerBulkWriter implements KvBulkWriter {
     const made = makeDirectory(directory);
     let lock: DirectoryLock | undefined;
     try {
-      lock = lockDirectory(directory, "exclusive");
+      lock = lockDirectory(directory, "load");
       const files = listDirectory(directory)!;
       const view = new DirectoryView(directory, files, options.tmpDir, options.signal);
       try {

@@ -1,10 +1,13 @@
 import { spawnSync } from "node:child_process";
 import { closeSync, fstatSync, openSync } from "node:fs";
-import { EngineError, errorText, MissingDependencyError } from "../../base/errors.ts";
+import { ConflictError, EngineError, errorText, MissingDependencyError } from "../../base/errors.ts";
 import { fileError } from "../../base/file-error.ts";
 
-/** Readers exclude clients; a writer excludes readers in other processes too. */
-export type LockMode = "shared" | "exclusive";
+/**
+ * Readers exclude clients; a writer excludes readers in other processes too, and a load, which begins with an empty directory,
+ * excludes writers in this process.
+ */
+export type LockMode = "shared" | "exclusive" | "load";
 
 /** A held lock of a directory. */
 export interface DirectoryLock {
@@ -19,7 +22,8 @@ export interface DirectoryLock {
 interface HeldLock {
   readonly key: string;
   readonly descriptor: number;
-  mode: LockMode;
+  isShared: boolean;
+  isLoading: boolean;
   holders: number;
 }
 
@@ -31,8 +35,8 @@ const BUSY_STATUS = 1;
 /**
  * Takes the lock by which a BadgerDB belongs to one process: flock(2) on the directory itself (docs/spec/kv-stores.md §3.1). Node
  * has no call for it, so the program `flock` locks a file that both have open; the lock stays when it ends, and the kernel drops
- * it with this process, however that ends. Throws `EngineError` `DECANT_E_LOCKED` when another process has it,
- * `MissingDependencyError` where there is no such program, `FileError` for a directory that cannot be opened.
+ * it with this process, however that ends. Throws `EngineError` `DECANT_E_LOCKED` when another process has it, `ConflictError` for a
+ * writer while this process loads into the directory, `MissingDependencyError` where there is no such program, `FileError` for a directory that cannot be opened.
  */
 export function lockDirectory(directory: string, mode: LockMode): DirectoryLock {
   let descriptor: number;
@@ -46,27 +50,30 @@ export function lockDirectory(directory: string, mode: LockMode): DirectoryLock 
   let held = HELD.get(key);
   try {
     if (held === undefined) {
-      if (!flock(descriptor, directory, mode)) throw lockedError(directory);
-      held = { key, descriptor, mode, holders: 0 };
+      const isShared = mode === "shared";
+      if (!flock(descriptor, directory, isShared)) throw lockedError(directory);
+      held = { key, descriptor, isShared, isLoading: false, holders: 0 };
       HELD.set(key, held);
     } else {
-      if (mode === "exclusive" && held.mode === "shared") makeExclusive(held, directory);
+      if (mode !== "shared") makeExclusive(held, directory);
       closeSync(descriptor);
     }
   } catch (error) {
     closeSync(descriptor);
     throw error;
   }
-  return holdLock(held);
+  return holdLock(held, mode === "load");
 }
 
-function holdLock(held: HeldLock): DirectoryLock {
+function holdLock(held: HeldLock, isLoad: boolean): DirectoryLock {
   held.holders++;
+  if (isLoad) held.isLoading = true;
   let isReleased = false;
   return {
     release(): void {
       if (isReleased) return;
       isReleased = true;
+      if (isLoad) held.isLoading = false;
       if (--held.holders > 0) return;
       if (HELD.get(held.key) === held) HELD.delete(held.key);
       closeSync(held.descriptor);
@@ -79,11 +86,15 @@ function holdLock(held: HeldLock): DirectoryLock {
  * taken the directory meanwhile.
  */
 function makeExclusive(held: HeldLock, directory: string): void {
-  if (flock(held.descriptor, directory, "exclusive")) {
-    held.mode = "exclusive";
+  if (held.isLoading) {
+    throw new ConflictError("DECANT_E_TARGET_BUSY", `A load into ${directory} is running in this process`);
+  }
+  if (!held.isShared) return;
+  if (flock(held.descriptor, directory, false)) {
+    held.isShared = false;
     return;
   }
-  if (flock(held.descriptor, directory, "shared")) throw lockedError(directory);
+  if (flock(held.descriptor, directory, true)) throw lockedError(directory);
   HELD.delete(held.key);
   throw new EngineError("DECANT_E_LOCKED", `The lock of ${directory} was lost to another process while it was read`, {
     hint: "What was read may be incomplete: stop this command and start it again when the volume is not mounted",
@@ -98,8 +109,8 @@ function lockedError(directory: string): EngineError {
 }
 
 /** False when another process holds it. */
-function flock(descriptor: number, directory: string, mode: LockMode): boolean {
-  const { status, error, stderr } = spawnSync("flock", ["-n", mode === "shared" ? "-s" : "-x", "3"], {
+function flock(descriptor: number, directory: string, isShared: boolean): boolean {
+  const { status, error, stderr } = spawnSync("flock", ["-n", isShared ? "-s" : "-x", "3"], {
     stdio: ["ignore", "ignore", "pipe", descriptor],
   });
   if (status === 0) return true;
