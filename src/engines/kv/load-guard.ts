@@ -32,7 +32,7 @@ export async function removeRemains(store: KvStore, signal: AbortSignal): Promis
  * has on its way fails from then on, so that nothing comes after what was removed.
  */
 export async function removeGuarded(store: KvStore, guard: KvGuard, signal: AbortSignal): Promise<void> {
-  const own = loadGuard(store.address);
+  const own: KvGuard = { ...guard, value: Buffer.from(randomUUID()), lost: () => guard.lost() };
   const holds = ({ key, value, absent }: KvGuard): KvPair[] => [
     { key, value },
     { key: absent, value: undefined },
