@@ -150,6 +150,14 @@ describe.each(engines)("loading a binary dump into $name", (engine) => {
     expect(await engine.readContent(double)).toEqual(await engine.readContent(single));
   });
 
+  test("loads what the reference dumps while a scan gives every key twice as if it had not", async () => {
+    const [single, double] = [await engine.createDatabase(), await engine.createDatabase()];
+    await loadVolumeFile(single, fixture("golden/scan-twice/once.bin.gz"));
+    const { findings } = await loadVolumeFile(double, fixture("golden/scan-twice/twice.bin.gz"));
+    expect(findings.find(({ kind }) => kind === "repeated-record")).toMatchObject({ count: 785, loss: false });
+    expect(await engine.readContent(double)).toEqual(await engine.readContent(single));
+  });
+
   test("says of a stream with records twice that only a file can be loaded", async () => {
     const url = await engine.createDatabase();
     const [what, [one]] = Object.entries(DIFFERING)[0]!;
