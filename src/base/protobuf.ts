@@ -42,7 +42,7 @@ export class ProtobufWriter {
 
   /** Bytes that are written even when they are empty: an element of a list, or a message that is there. */
   element(field: number, value: Uint8Array): this {
-    this.#tag(field, BYTES).#varint(value.length);
+    this.open(field, value.length);
     this.#out.writeBytes(value);
     return this;
   }
@@ -50,6 +50,18 @@ export class ProtobufWriter {
   /** A message within this one. */
   message(field: number, value: ProtobufWriter): this {
     return this.element(field, value.#out.written());
+  }
+
+  /** The begin of a message of `size` bytes, which are written next: for many small ones, instead of a writer for each. */
+  open(field: number, size: number): this {
+    return this.#tag(field, BYTES).#varint(size);
+  }
+
+  /** Like `element`, of `source[start..end)`. */
+  slice(field: number, source: Buffer, start: number, end: number): this {
+    this.open(field, end - start);
+    this.#out.writeSlice(source, start, end);
+    return this;
   }
 
   /** What was written so far, borrowed until the next write. */
@@ -74,6 +86,13 @@ export class ProtobufWriter {
     out.buffer[out.length++] = Number(rest);
     return this;
   }
+}
+
+/** Bytes of a field of `size` bytes, of a number below 16. */
+export function bytesFieldSize(size: number): number {
+  let prefix = 2;
+  for (let rest = size; rest >= 0x80; rest = Math.floor(rest / 128)) prefix++;
+  return prefix + size;
 }
 
 /**

@@ -2,7 +2,7 @@ import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { AnySchema, Int64ValueSchema, UInt64ValueSchema } from "@bufbuild/protobuf/wkt";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { ProtobufError, ProtobufReader, ProtobufWriter } from "../../../src/base/protobuf.ts";
+import { bytesFieldSize, ProtobufError, ProtobufReader, ProtobufWriter } from "../../../src/base/protobuf.ts";
 
 describe("messages of protobuf", () => {
   test("numbers of 64 bits and bytes are those of another implementation, both ways", () => {
@@ -57,6 +57,15 @@ describe("messages of protobuf", () => {
       }
     }
     expect(seen).toEqual([7, 0, 7]);
+  });
+
+  test("a message that is opened by its size is the same as one that is written apart", () => {
+    for (const size of [1, 127, 128, 16383, 16384]) {
+      const value = Buffer.alloc(size, 0x61);
+      const apart = new ProtobufWriter().message(5, new ProtobufWriter().bytes(2, value)).written();
+      const opened = new ProtobufWriter().open(5, bytesFieldSize(size)).slice(2, value, 0, size).written();
+      expect(opened.equals(apart)).toBe(true);
+    }
   });
 
   test("nothing is written for zero, false and empty bytes", () => {

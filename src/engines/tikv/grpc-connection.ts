@@ -1,0 +1,152 @@
+import { readFileSync } from "node:fs";
+import { checkServerIdentity, type PeerCertificate } from "node:tls";
+import {
+  ChannelCredentials,
+  Client,
+  type ClientDuplexStream,
+  Metadata,
+  type ServiceError,
+  status,
+} from "@grpc/grpc-js";
+import { EngineError, errorText, fileReason, UsageError } from "../../base/errors.ts";
+import type { TikvTlsFiles } from "./tikv-address.ts";
+
+export interface CallOptions {
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+  /** The call is not cancelled by the signal, so that when it has ended nothing of it can be done any more. */
+  readonly toTheEnd?: boolean;
+}
+
+/** A call that failed below the protocol: no connection, no answer in time, or a refusal of the server. */
+export class CallError extends Error {
+  override readonly name = "CallError";
+  readonly code: status;
+  /** The same call may succeed at another time or server. */
+  readonly retryable: boolean;
+
+  constructor(address: string, error: ServiceError, timeoutMs: number) {
+    super(`${address}: ${callText(error, timeoutMs)}`, { cause: error });
+    this.code = error.code;
+    this.retryable = RETRYABLE.has(error.code);
+  }
+
+  /** The call is not known to this server. */
+  get isUnimplemented(): boolean {
+    return this.code === status.UNIMPLEMENTED;
+  }
+
+  /** As what a command ends with. */
+  asEngineError(): EngineError {
+    return new EngineError("DECANT_E_TIKV_CALL", `TiKV refused a call: ${this.message}`, { cause: this });
+  }
+}
+
+const RETRYABLE: ReadonlySet<status> = new Set([
+  status.UNAVAILABLE,
+  status.DEADLINE_EXCEEDED,
+  status.CANCELLED,
+  status.INTERNAL,
+  status.UNKNOWN,
+  status.ABORTED,
+]);
+
+function callText(error: ServiceError, timeoutMs: number): string {
+  if (error.code === status.DEADLINE_EXCEEDED) return `no answer within ${Math.round(timeoutMs / 100) / 10} s`;
+  // the library puts its own sentence before the first real cause
+  const cause = /Last error: (?:Error: )?(.*?)(?:\. Resolution note: .*)?$/s.exec(error.details)?.[1];
+  return cause || error.details || errorText(error);
+}
+
+const CHANNEL = {
+  "grpc.max_receive_message_length": -1,
+  "grpc.max_send_message_length": -1,
+  "grpc.keepalive_time_ms": 10_000,
+  "grpc.keepalive_timeout_ms": 5_000,
+  "grpc.initial_reconnect_backoff_ms": 100,
+  "grpc.max_reconnect_backoff_ms": 2_000,
+  "grpc-node.flow_control_window": 1024 * 1024,
+  "grpc.enable_http_proxy": 0,
+  "grpc.use_local_subchannel_pool": 1,
+  "grpc.enable_retries": 0,
+  "grpc.service_config_disable_resolution": 1,
+};
+
+const same = (bytes: Buffer): Buffer => bytes;
+
+/** One server. The connection is made when it is first used, and again when it was lost. */
+export class GrpcConnection {
+  readonly address: string;
+  readonly #client: Client;
+
+  constructor(address: string, credentials: ChannelCredentials) {
+    this.address = address;
+    this.#client = new Client(`dns:${address}`, credentials, CHANNEL);
+  }
+
+  /** The answer to one request. Throws `CallError`, or the reason of the signal. */
+  call(method: string, request: Buffer, { timeoutMs, signal, toTheEnd = false }: CallOptions): Promise<Buffer> {
+    signal.throwIfAborted();
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => call.cancel();
+      const call = this.#client.makeUnaryRequest(
+        method,
+        same,
+        same,
+        request,
+        new Metadata(),
+        { deadline: Date.now() + timeoutMs },
+        (error, answer) => {
+          signal.removeEventListener("abort", onAbort);
+          if (signal.aborted) reject(signal.reason as Error);
+          else if (error !== null) reject(new CallError(this.address, error, timeoutMs));
+          else resolve(answer ?? Buffer.alloc(0));
+        },
+      );
+      if (!toTheEnd) signal.addEventListener("abort", onAbort, { once: true });
+    });
+  }
+
+  stream(method: string): ClientDuplexStream<Buffer, Buffer> {
+    return this.#client.makeBidiStreamRequest(method, same, same, new Metadata());
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+}
+
+/** Throws `UsageError` for files that cannot be used. */
+export function credentialsFor(tls: TikvTlsFiles | undefined): ChannelCredentials {
+  if (tls === undefined) return ChannelCredentials.createInsecure();
+  const ca = readFile("ca", tls.ca);
+  const key = tls.key === undefined ? null : readFile("key", tls.key);
+  const cert = tls.cert === undefined ? null : readFile("cert", tls.cert);
+  try {
+    return ChannelCredentials.createSsl(ca, key, cert, {
+      checkServerIdentity: (host, certificate) => identityProblem(host, certificate, tls.commonNames),
+    });
+  } catch (cause) {
+    throw new UsageError("DECANT_E_TIKV_TLS", `Cannot use the certificates of the address: ${errorText(cause)}`, {
+      cause,
+      hint: "ca, cert and key name PEM files; the key is that of the certificate",
+    });
+  }
+}
+
+function identityProblem(host: string, certificate: PeerCertificate, names: readonly string[]): Error | undefined {
+  const problem = checkServerIdentity(host, certificate);
+  if (problem !== undefined || names.length === 0) return problem;
+  const name = String(certificate.subject.CN);
+  return names.includes(name) ? undefined : new Error(`the certificate has the name ${name}, not one of verify-cn`);
+}
+
+function readFile(parameter: string, file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (cause) {
+    throw new UsageError("DECANT_E_TIKV_TLS", `Cannot read the file ${file} (${parameter}): ${fileReason(cause)}`, {
+      cause,
+    });
+  }
+}

@@ -1,0 +1,132 @@
+import { errorText } from "../../base/errors.ts";
+import type { KvBulkOptions, KvBulkWriter, KvPage, KvPair, KvStore } from "../kv/kv-store.ts";
+import { removeGuarded } from "../kv/load-guard.ts";
+import { type Mutations, MutationsBuilder } from "./mutations.ts";
+import { emptyValue, type TikvTransactions } from "./tikv-transactions.ts";
+
+/** Size of one transaction, and how many are under way at one time. */
+const BATCH_BYTES = 1024 * 1024;
+const MAX_BATCHES = 4;
+/** How long an abort may go on after the signal that caused it. */
+const ABORT_MS = 60_000;
+
+interface Batch {
+  readonly mutations: Mutations;
+  readonly done: Promise<void>;
+}
+
+/** Fills a range with transactions that overtake each other, except where two of them have a key in common. */
+export class TikvBulkWriter implements KvBulkWriter {
+  readonly #store: KvStore;
+  readonly #transactions: TikvTransactions;
+  readonly #options: KvBulkOptions;
+  readonly #stop = new AbortController();
+  readonly #signal: AbortSignal;
+  readonly #underWay: Set<Batch> = new Set();
+  #gathered: MutationsBuilder;
+  #failure: { readonly error: unknown } | undefined;
+  #isDone = false;
+
+  private constructor(store: KvStore, transactions: TikvTransactions, options: KvBulkOptions) {
+    this.#store = store;
+    this.#transactions = transactions;
+    this.#options = options;
+    this.#signal = AbortSignal.any([options.signal, this.#stop.signal]);
+    this.#gathered = this.#newBuilder();
+  }
+
+  static async open(
+    store: KvStore,
+    transactions: TikvTransactions,
+    options: KvBulkOptions,
+  ): Promise<TikvBulkWriter | undefined> {
+    const { guard, signal } = options;
+    const conditions = [guard.key, guard.absent].map((key) => ({ key, value: undefined }));
+    const changes = [{ key: guard.key, value: guard.value }];
+    if (!(await store.transact({ conditions, changes }, signal))) return undefined;
+    return new TikvBulkWriter(store, transactions, options);
+  }
+
+  async write(page: KvPage): Promise<void> {
+    this.#check();
+    assertNoEmptyValue(page);
+    for (let at = 0; at < page.bytes.length; ) {
+      at = this.#gathered.addPage(page, at, BATCH_BYTES);
+      if (this.#gathered.size >= BATCH_BYTES) await this.#send();
+    }
+  }
+
+  async get(keys: readonly Uint8Array[]): Promise<(Buffer | undefined)[]> {
+    await this.#drain();
+    return this.#store.get(keys, this.#signal);
+  }
+
+  async finish(changes: readonly KvPair[]): Promise<void> {
+    await this.#drain();
+    const { guard, signal } = this.#options;
+    const conditions = [
+      { key: guard.key, value: guard.value },
+      { key: guard.absent, value: undefined },
+    ];
+    const all = [...changes, { key: guard.key, value: undefined }];
+    if (!(await this.#store.transact({ conditions, changes: all }, signal))) throw guard.lost();
+    this.#isDone = true;
+  }
+
+  async abort(): Promise<void> {
+    if (this.#isDone) return;
+    this.#isDone = true;
+    this.#stop.abort();
+    // calls that are out are waited for, not cancelled: what they ask for is done or not done then
+    await Promise.all(Array.from(this.#underWay, ({ done }) => done));
+    try {
+      await removeGuarded(this.#store, this.#options.guard, AbortSignal.timeout(ABORT_MS));
+    } catch (error) {
+      this.#options.logger.warn(
+        `What was written to ${this.#store.address} could not be removed: ${errorText(error)}. It holds no volume, but it may not be empty`,
+      );
+    }
+  }
+
+  #newBuilder(): MutationsBuilder {
+    return new MutationsBuilder(this.#transactions.prefix, BATCH_BYTES + BATCH_BYTES / 8);
+  }
+
+  #check(): void {
+    this.#options.signal.throwIfAborted();
+    if (this.#failure !== undefined) throw this.#failure.error;
+  }
+
+  async #send(): Promise<void> {
+    if (this.#gathered.count === 0) return;
+    const mutations = this.#gathered.finish();
+    this.#gathered = this.#newBuilder();
+    for (const batch of [...this.#underWay]) if (batch.mutations.overlaps(mutations)) await batch.done;
+    while (this.#underWay.size >= MAX_BATCHES) await Promise.race(Array.from(this.#underWay, ({ done }) => done));
+    this.#check();
+    const { guard, logger } = this.#options;
+    const work = this.#transactions.writeGuarded(mutations, { guard, signal: this.#signal, logger });
+    const done = work
+      .catch((error: unknown) => {
+        this.#failure ??= { error };
+      })
+      .finally(() => this.#underWay.delete(batch));
+    const batch: Batch = { mutations, done };
+    this.#underWay.add(batch);
+  }
+
+  async #drain(): Promise<void> {
+    this.#check();
+    await this.#send();
+    await Promise.all(Array.from(this.#underWay, ({ done }) => done));
+    this.#check();
+  }
+}
+
+function assertNoEmptyValue({ bytes }: KvPage): void {
+  for (let at = 0; at < bytes.length; ) {
+    const [keySize, valueSize] = [bytes.readUInt32BE(at), bytes.readUInt32BE(at + 4)];
+    if (valueSize === 0) throw emptyValue(bytes.subarray(at + 8, at + 8 + keySize));
+    at += 8 + keySize + valueSize;
+  }
+}

@@ -1,0 +1,235 @@
+import { ByteWriter } from "../../base/bytes.ts";
+import { EngineError } from "../../base/errors.ts";
+import { ProtobufReader, ProtobufWriter } from "../../base/protobuf.ts";
+import type { KvPage } from "../kv/kv-store.ts";
+import { keyAfter, lowerEnd } from "./key-codec.ts";
+import type { LockResolver } from "./lock-resolver.ts";
+import type { TikvClient } from "./tikv-client.ts";
+import type { Patience } from "./tikv-errors.ts";
+import { type KeyError, type Lock, readKeyError } from "./tikv-messages.ts";
+
+/** Bytes that a page is meant to have, and keys that are asked for at once: the store knows no limit in bytes. */
+const PAGE_BYTES = 192 * 1024;
+const [FIRST_LIMIT, MIN_LIMIT, MAX_LIMIT] = [512, 8, 4096];
+const GET_KEYS = 128;
+/** Transactions whose locks are passed over, remembered until there are so many. */
+const MAX_PUSHED = 256;
+/** Regions of one scan that are read side by side. */
+const MAX_REGIONS = 3;
+
+/** Reads as of one timestamp. Keys have the prefix of the volume; pages have them without. */
+export class TikvReader {
+  readonly #client: TikvClient;
+  readonly #resolver: LockResolver;
+  readonly #timestamp: bigint;
+  readonly #prefixSize: number;
+  readonly #pushed: Set<bigint> = new Set();
+  #limit = FIRST_LIMIT;
+
+  constructor(client: TikvClient, resolver: LockResolver, timestamp: bigint, prefixSize: number) {
+    this.#client = client;
+    this.#resolver = resolver;
+    this.#timestamp = timestamp;
+    this.#prefixSize = prefixSize;
+  }
+
+  async get(keys: readonly Buffer[], patience: Patience, toTheEnd: boolean = false): Promise<(Buffer | undefined)[]> {
+    const values: (Buffer | undefined)[] = keys.map(() => undefined);
+    await this.#client.forKeys(keys, { maxKeys: GET_KEYS, patience }, async (region, indexes) => {
+      const request = new ProtobufWriter(1024);
+      for (const i of indexes) request.element(2, keys[i]!);
+      request.number(3, this.#timestamp);
+      const call = { method: "KvBatchGet", request, resolvedLocks: this.#pushed, toTheEnd };
+      const answer = await this.#client.attempt(region, call, patience);
+      if (answer === undefined) return indexes;
+      const { found, errors } = this.#client.read(answer, readPairs);
+      for (const i of indexes) values[i] = found.get(keys[i]!.toString("latin1"));
+      if (errors.length === 0) return [];
+      // a key that is locked is not among those that were found, and neither is one that is not there
+      await this.#settle(errors, patience);
+      return indexes;
+    });
+    return values;
+  }
+
+  /** Pages of `[start, end)`, some regions ahead of the one that is taken from. */
+  async *scan(start: Buffer, end: Buffer, signal: AbortSignal): AsyncGenerator<KvPage> {
+    const stop = new AbortController();
+    const both = AbortSignal.any([signal, stop.signal]);
+    const running: PagesAhead[] = [];
+    let next: Buffer | undefined = start;
+    try {
+      for (;;) {
+        if (running.length === 0 && next === undefined) return;
+        if (next !== undefined && running.length < MAX_REGIONS) {
+          const patience = this.#client.patience(both);
+          const [region] = await this.#client.regions.locateRange(next, end, patience);
+          const partEnd = lowerEnd(region!.end, end);
+          running.push(new PagesAhead(this.#scanPart(next, partEnd, both)));
+          next = partEnd.equals(end) ? undefined : partEnd;
+          continue;
+        }
+        const page = await running[0]!.next();
+        if (page === undefined) running.shift();
+        else yield page;
+      }
+    } finally {
+      stop.abort();
+      for (const part of running) await part.end();
+    }
+  }
+
+  /** One after the other, by regions as they are when it comes to them. */
+  async *#scanPart(start: Buffer, end: Buffer, signal: AbortSignal): AsyncGenerator<KvPage> {
+    let at = start;
+    let patience = this.#client.patience(signal);
+    for (;;) {
+      const region = await this.#client.regions.locate(at, patience);
+      const regionEnd = lowerEnd(region.end, end);
+      const limit = this.#limit;
+      const request = new ProtobufWriter().bytes(2, at).number(3, limit).number(4, this.#timestamp).bytes(7, regionEnd);
+      const call = { method: "KvScan", request, isBulkRead: true, resolvedLocks: this.#pushed };
+      const answer = await this.#client.attempt(region, call, patience);
+      if (answer === undefined) continue;
+      const pairs = this.#client.read(answer, (reader) => readScan(reader, this.#prefixSize));
+      if (pairs.count > 0) {
+        this.#adapt(limit, pairs.count, pairs.bytes.length);
+        patience = this.#client.patience(signal);
+        yield { count: pairs.count, bytes: pairs.bytes };
+      }
+      if (pairs.errors.length > 0) {
+        at = pairs.resumeAt ?? (pairs.lastKey === undefined ? at : keyAfter(pairs.lastKey));
+        await this.#settle(pairs.errors, patience);
+        continue;
+      }
+      if (pairs.count >= limit) {
+        at = keyAfter(pairs.lastKey!);
+        continue;
+      }
+      if (regionEnd.equals(end)) return;
+      at = regionEnd;
+    }
+  }
+
+  /** Asks for as many keys as make a page, growing slowly: large values may follow small ones. */
+  #adapt(limit: number, count: number, bytes: number): void {
+    const fitting = Math.floor(PAGE_BYTES / Math.max(1, bytes / count));
+    this.#limit = Math.max(MIN_LIMIT, Math.min(MAX_LIMIT, fitting, limit * 2));
+  }
+
+  async #settle(errors: readonly KeyError[], patience: Patience): Promise<void> {
+    const locks: Lock[] = [];
+    for (const error of errors) {
+      if (error.lock === undefined) {
+        throw new EngineError("DECANT_E_TIKV_READ", `Cannot read from TiKV: ${error.text}`, {
+          hint: "The logs of the stores say more",
+        });
+      }
+      locks.push(error.lock);
+    }
+    if (this.#pushed.size > MAX_PUSHED) this.#pushed.clear();
+    for (const version of await this.#resolver.resolve(locks, this.#timestamp, patience)) this.#pushed.add(version);
+  }
+}
+
+/** Runs a scan one page ahead of who takes them. */
+class PagesAhead {
+  readonly #pages: AsyncGenerator<KvPage>;
+  #next: Promise<IteratorResult<KvPage>>;
+
+  constructor(pages: AsyncGenerator<KvPage>) {
+    this.#pages = pages;
+    this.#next = this.#begin();
+  }
+
+  async next(): Promise<KvPage | undefined> {
+    const result = await this.#next;
+    if (result.done === true) return undefined;
+    this.#next = this.#begin();
+    return result.value;
+  }
+
+  /** Waits for what is under way, which was told to stop. */
+  async end(): Promise<void> {
+    await this.#next.catch(() => undefined);
+    await this.#pages.return(undefined);
+  }
+
+  #begin(): Promise<IteratorResult<KvPage>> {
+    const next = this.#pages.next();
+    next.catch(() => undefined); // it is heard of when its turn comes
+    return next;
+  }
+}
+
+interface FoundPairs {
+  /** By key, its bytes as latin1. */
+  readonly found: ReadonlyMap<string, Buffer>;
+  readonly errors: readonly KeyError[];
+}
+
+/** kvrpcpb.BatchGetResponse. A value without bytes cannot be stored: some servers answer so for a key that is not there. */
+function readPairs(reader: ProtobufReader): FoundPairs {
+  const found = new Map<string, Buffer>();
+  const errors: KeyError[] = [];
+  while (reader.next()) {
+    if (reader.field === 5) errors.push(readKeyError(reader.message()));
+    if (reader.field !== 2) continue;
+    const pair = reader.message();
+    let [key, value]: (Buffer | undefined)[] = [];
+    while (pair.next()) {
+      if (pair.field === 1) errors.push(readKeyError(pair.message()));
+      else if (pair.field === 2) key = pair.view();
+      else if (pair.field === 3) value = pair.view();
+    }
+    if (key !== undefined && value !== undefined && value.length > 0)
+      found.set(key.toString("latin1"), Buffer.from(value));
+  }
+  return { found, errors };
+}
+
+interface ScannedPairs {
+  /** A page of what comes before the first error. */
+  readonly count: number;
+  readonly bytes: Buffer;
+  readonly lastKey: Buffer | undefined;
+  readonly errors: readonly KeyError[];
+  /** The key with the first error, where one is told. */
+  readonly resumeAt: Buffer | undefined;
+}
+
+/** kvrpcpb.ScanResponse. */
+function readScan(reader: ProtobufReader, prefixSize: number): ScannedPairs {
+  const out = new ByteWriter(reader.bytes.length + 64);
+  const { bytes } = reader;
+  const pair = new ProtobufReader(bytes);
+  const errors: KeyError[] = [];
+  let count = 0;
+  let [lastStart, lastEnd] = [0, 0];
+  let resumeAt: Buffer | undefined;
+  while (reader.next()) {
+    if (reader.field === 3) errors.push(readKeyError(reader.message()));
+    if (reader.field !== 2) continue;
+    pair.reopen(reader.start, reader.end);
+    let [keyStart, keyEnd, valueStart, valueEnd] = [0, 0, 0, 0];
+    let error: KeyError | undefined;
+    while (pair.next()) {
+      if (pair.field === 1) error = readKeyError(pair.message());
+      else if (pair.field === 2) [keyStart, keyEnd] = [pair.start, pair.end];
+      else if (pair.field === 3) [valueStart, valueEnd] = [pair.start, pair.end];
+    }
+    if (error !== undefined) {
+      if (errors.length === 0) resumeAt = error.lock?.key ?? bytes.subarray(keyStart, keyEnd);
+      errors.push(error);
+    } else if (errors.length === 0) {
+      out.writeU32(keyEnd - keyStart - prefixSize);
+      out.writeU32(valueEnd - valueStart);
+      out.writeSlice(bytes, keyStart + prefixSize, keyEnd);
+      out.writeSlice(bytes, valueStart, valueEnd);
+      [lastStart, lastEnd] = [keyStart, keyEnd];
+      count++;
+    }
+  }
+  const lastKey = count === 0 ? undefined : Buffer.from(bytes.subarray(lastStart, lastEnd));
+  return { count, bytes: out.written(), lastKey, errors, resumeAt };
+}

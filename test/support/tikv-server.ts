@@ -1,0 +1,169 @@
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { withFileLock } from "./file-lock.ts";
+import { endGuarded, freePort, spawnGuarded } from "./guarded-process.ts";
+import { findProgram } from "./install-package.ts";
+import { TLS_DIRECTORY } from "./redis-server.ts";
+import { CACHE } from "./repository.ts";
+import { runCommand } from "./run-command.ts";
+import { reportSkip } from "./skip.ts";
+
+const SOURCE = join(import.meta.dirname, "mock-tikv");
+
+export interface TikvOptions {
+  /** Stores; every region has a peer on each. */
+  readonly stores?: number;
+  /** Placement drivers; the first one leads. */
+  readonly drivers?: number;
+  /** Serve TLS only, to clients with a certificate. */
+  readonly tls?: boolean;
+  /** Keep locks of transactions with asynchronous commit as such. */
+  readonly asyncCommit?: boolean;
+}
+
+/** What happens to the next calls of a method: see test/support/mock-tikv/faults.go. */
+export interface TikvFault {
+  readonly method: string;
+  readonly kind: string;
+  readonly skip?: number;
+  readonly times?: number;
+}
+
+export interface TikvState {
+  /** Calls since the last `reset`, by method. */
+  readonly calls: Readonly<Record<string, number>>;
+  readonly maxInFlight: number;
+  /** Boundaries in their encoded form, hex. */
+  readonly regions: readonly { readonly start: string; readonly end: string }[];
+  readonly servicePoints: Readonly<Record<string, string>>;
+}
+
+/** A private placement driver with stores, in memory. It ends with the test process. */
+export interface TikvServer {
+  url(prefix: string, parameters?: string): string;
+  /** `host:port` of the placement drivers and of the stores. */
+  readonly drivers: readonly string[];
+  readonly stores: readonly string[];
+  fault(fault: TikvFault): Promise<void>;
+  /** Forgets faults and counts. */
+  reset(): Promise<void>;
+  state(): Promise<TikvState>;
+  split(key: Uint8Array): Promise<void>;
+  /** The region of the key with the one behind it. */
+  merge(key: Uint8Array): Promise<void>;
+  moveLeader(key: Uint8Array, store: number): Promise<void>;
+  /** `pd0`, `store0`: what is stored stays. */
+  stop(server: string): Promise<void>;
+  start(server: string): Promise<void>;
+  /** `gc`: as a client of JuiceFS sets it. `worker`: as TiDB does. */
+  setSafePoint(which: "gc" | "worker", point: bigint): Promise<void>;
+  end(): Promise<void>;
+}
+
+/**
+ * Starts one, or gives undefined when it had to be skipped, which was said and is a failure with `CI=true`. It is built with Go once
+ * under .cache/.
+ */
+export async function requireTikv(options: TikvOptions = {}): Promise<TikvServer | undefined> {
+  const built = await build();
+  if ("program" in built) return start(built.program, options);
+  reportSkip("TiKV", built.missing);
+  return undefined;
+}
+
+async function build(): Promise<{ readonly program: string } | { readonly missing: string }> {
+  const hash = createHash("sha256");
+  for (const name of readdirSync(SOURCE).sort()) hash.update(name).update(readFileSync(join(SOURCE, name)));
+  const home = join(CACHE, `mock-tikv-${hash.digest("hex").slice(0, 12)}`);
+  const program = join(home, "mock-tikv");
+  if (existsSync(program)) return { program };
+  const go = findProgram("go") ?? ["/usr/local/go/bin/go", "/usr/lib/go/bin/go"].find((path) => existsSync(path));
+  if (go === undefined) return { missing: "no Go to build the test server with" };
+  return withFileLock(`${home}.lock`, async () => {
+    if (existsSync(program)) return { program };
+    await mkdir(home, { recursive: true });
+    const partial = `${program}.partial`;
+    const result = await runCommand(go, ["build", "-C", SOURCE, "-o", partial, "."], {
+      env: { CGO_ENABLED: "0", GOFLAGS: "-mod=readonly" },
+      timeoutMs: 1_200_000,
+    });
+    if (result.code !== 0) return { missing: `go build: ${result.err.trim().split("\n").at(-1)}` };
+    await runCommand("mv", [partial, program]);
+    return { program };
+  });
+}
+
+async function start(program: string, options: TikvOptions): Promise<TikvServer> {
+  const { stores = 1, drivers = 1, tls = false, asyncCommit = false } = options;
+  for (let attempt = 1; ; attempt++) {
+    const ports: number[] = [];
+    while (ports.length < drivers + stores + 1) {
+      const port = await freePort();
+      if (!ports.includes(port)) ports.push(port);
+    }
+    const addresses = ports.map((port) => `127.0.0.1:${port}`);
+    const [control, pd, kv] = [addresses[0]!, addresses.slice(1, 1 + drivers), addresses.slice(1 + drivers)];
+    const file = (name: string): string => join(TLS_DIRECTORY, name);
+    const child = spawnGuarded(program, [
+      ...["-control", control, "-pd", pd.join(","), "-stores", kv.join(",")],
+      ...(asyncCommit ? ["-async-commit"] : []),
+      ...(tls ? ["-ca", file("ca.crt"), "-cert", file("server.crt"), "-key", file("server.key")] : []),
+    ]);
+    if (await isReady(control, () => child.exitCode === null)) {
+      return { ...serverAt(control, pd, kv, tls), end: () => endGuarded(child) };
+    }
+    if (attempt === 3) throw new Error(`The test server of TiKV does not start on ${control}`);
+  }
+}
+
+async function isReady(control: string, isAlive: () => boolean): Promise<boolean> {
+  for (let i = 0; i < 600 && isAlive(); i++) {
+    try {
+      await post(control, "state", {});
+      return true;
+    } catch {
+      await sleep(50);
+    }
+  }
+  return false;
+}
+
+async function post(control: string, what: string, body: object): Promise<TikvState> {
+  const response = await fetch(`http://${control}/${what}`, { method: "POST", body: JSON.stringify(body) });
+  if (!response.ok) throw new Error(`${what}: ${await response.text()}`);
+  return (await response.json()) as TikvState;
+}
+
+function serverAt(
+  control: string,
+  drivers: readonly string[],
+  stores: readonly string[],
+  tls: boolean,
+): Omit<TikvServer, "end"> {
+  const command = async (what: string, body: object): Promise<void> => {
+    await post(control, what, body);
+  };
+  const hex = (key: Uint8Array): string => Buffer.from(key).toString("hex");
+  const certificates = ["ca=ca.crt", "cert=client.crt", "key=client.key"].map((parameter) => {
+    return parameter.replace("=", `=${TLS_DIRECTORY}/`);
+  });
+  return {
+    drivers,
+    stores,
+    url: (prefix, parameters = tls ? certificates.join("&") : "") => {
+      return `tikv://${drivers.join(",")}/${prefix}${parameters === "" ? "" : `?${parameters}`}`;
+    },
+    fault: ({ times = 1, ...fault }) => command("fault", { times, ...fault }),
+    reset: () => command("reset", {}),
+    state: () => post(control, "state", {}),
+    split: (key) => command("split", { key: hex(key) }),
+    merge: (key) => command("merge", { key: hex(key) }),
+    moveLeader: (key, store) => command("leader", { key: hex(key), store }),
+    stop: (server) => command("stop", { server }),
+    start: (server) => command("start", { server }),
+    setSafePoint: (which, point) => command("safe-point", { which, point: String(point) }),
+  };
+}
