@@ -108,6 +108,9 @@ function madeBackups(seen: readonly SeenBackup[], byClients: ReadonlySet<string>
     const named = time.getTime();
     if (byClients.has(name)) {
       made.push({ name, atMs: named, endMs: seenMs, by: "client" });
+    } else if (goodMs !== undefined && entry.manifest === undefined) {
+      // Its manifest was lost, and somebody has verified it since.
+      made.push({ name, atMs: named, endMs: seenMs, by: "agent" });
     } else if (goodMs !== undefined && entry.manifest !== undefined) {
       const { durationMs, verifiedAt } = entry.manifest.backup;
       const told = Date.parse(verifiedAt);
