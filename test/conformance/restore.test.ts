@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
@@ -6,12 +7,14 @@ import { type BackupRequest, backup } from "../../src/operations/backups/backup.
 import type { BackupPlaceRequest } from "../../src/operations/backups/backup-place.ts";
 import { type RestoreRequest, restore } from "../../src/operations/backups/restore.ts";
 import { SLICE_GAP } from "../../src/operations/backups/restore-load.ts";
+import { sidecarKey } from "../../src/operations/backups/sidecars.ts";
 import { createContext } from "../../src/operations/context.ts";
 import { load } from "../../src/operations/load.ts";
 import { BACKUP_LEASE_XATTR } from "../../src/volume/backup-xattrs.ts";
 import { formatSetting, parseSetting, type Setting } from "../../src/volume/setting.ts";
 import { decryptAllSecrets, encryptSecrets } from "../../src/volume/setting-secrets.ts";
 import { bucketVolume, lastBackup, withStore } from "../support/backup-volume.ts";
+import { assembleDump, splitSegments } from "../support/binary-segments.ts";
 import { differences } from "../support/compare-volumes.ts";
 import { fixture } from "../support/repository.ts";
 import { newSqliteTarget } from "../support/run-operations.ts";
@@ -90,6 +93,35 @@ describe.each(ENGINES.map((engine) => [engine.name, engine] as const))("a volume
       });
     }
   });
+});
+
+test("a backup with records twice is read again, checked again, and restored with each of them once", async () => {
+  const volume = await lostVolume(newSqliteTarget().url, [{ format: "binary", compression: "none" }]);
+  const [name] = volume.names("decant/backups");
+  const file = join(volume.bucket, volume.name, "decant/backups", name!);
+  const { segments } = splitSegments(readFileSync(file));
+  const twice = assembleDump([...segments, ...segments.filter(({ type }) => type > 2)]);
+  writeFileSync(file, twice);
+  const manifestFile = join(volume.bucket, volume.name, sidecarKey("manifest", name!));
+  const manifest = JSON.parse(readFileSync(manifestFile, "utf8"));
+  const sha256 = createHash("sha256").update(twice).digest("hex");
+  const sizes = { writtenBytes: twice.length, documentBytes: twice.length };
+  const changed = { ...manifest, ...sizes, sha256, backup: { ...manifest.backup, storedBytes: twice.length } };
+  writeFileSync(manifestFile, JSON.stringify(changed));
+
+  const target = newSqliteTarget().url;
+  const report = await restore({ target, from: volume.from, checkedSlices: 5 }, CONTEXT);
+  expect(report.loaded!.findings.map(({ kind }) => kind)).toContain("repeated-record");
+  expect(await lost(volume.url, target)).toEqual([]);
+  expect(await nextSlice(target)).toBe((await nextSlice(volume.url)) + SLICE_GAP);
+
+  // What is read again counts: bytes that are not those of the manifest become no volume.
+  writeFileSync(manifestFile, JSON.stringify({ ...changed, sha256: "0".repeat(64) }));
+  const damaged = restore(
+    { target: newSqliteTarget().url, from: volume.from, point: { kind: "name", name: name! } },
+    CONTEXT,
+  );
+  await expect(damaged).rejects.toMatchObject({ code: "DECANT_E_BACKUP_DAMAGED" });
 });
 
 test("backups of every format and compression are restored as they are", async () => {
