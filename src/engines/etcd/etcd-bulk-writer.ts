@@ -223,7 +223,8 @@ export class EtcdBulkWriter implements KvBulkWriter {
     this.#stop.abort();
     await Promise.all(this.#inFlight.values());
     try {
-      await removeGuarded(this.#store, this.#options.guard, AbortSignal.timeout(ABORT_TIMEOUT_MS));
+      const { guard, ranges } = this.#options;
+      await removeGuarded(this.#store, guard, AbortSignal.timeout(ABORT_TIMEOUT_MS), ranges);
     } catch (error) {
       this.#options.logger.warn(
         `What was written to ${this.#store.address} could not be removed: ${errorText(error)}. It holds no volume, but it may not be empty`,

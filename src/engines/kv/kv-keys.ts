@@ -90,3 +90,8 @@ export const COUNTERS: readonly string[] = [
   "nextSession",
   "nextTrash",
 ];
+
+/** Where a load writes, but for the setting: what else is in a store belongs to somebody else. */
+export const LOADED_RANGES: readonly KvRange[] = ["A", "C", "D", "K", "QD", "QG", "QU", "R", "SS", "U"].map(
+  prefixRange,
+);

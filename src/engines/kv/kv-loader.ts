@@ -3,7 +3,7 @@ import { recycle } from "../../base/bytes.ts";
 import { ConflictError, InternalError } from "../../base/errors.ts";
 import type { RecordBatch } from "../../volume/records.ts";
 import type { Loader, LoaderOptions } from "../engine.ts";
-import { inodeKey, SETTING_KEY, TAG_NODE } from "./kv-keys.ts";
+import { inodeKey, LOADED_RANGES, SETTING_KEY, TAG_NODE } from "./kv-keys.ts";
 import type { KvBulkWriter, KvStore } from "./kv-store.ts";
 import { loadGuard } from "./load-guard.ts";
 import { RareWriter } from "./rare-writer.ts";
@@ -39,6 +39,7 @@ export class KvLoader implements Loader {
       maxBytes: SORT_BYTES,
       tmpDir: tmpdir(),
       guard: loadGuard(store.address),
+      ranges: LOADED_RANGES,
       ...(expectedNodes === undefined ? {} : { expectedBytes: expectedNodes * BYTES_PER_NODE }),
     });
     if (bulk !== undefined) return new KvLoader(bulk, options);

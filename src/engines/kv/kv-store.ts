@@ -130,6 +130,8 @@ export interface KvBulkOptions {
   /** Ceiling of memory for what must be sorted first (BadgerDB), and where the rest goes. */
   readonly maxBytes: number;
   readonly tmpDir: string;
+  /** Where all keys are that will be written: `abort` removes these ranges and nothing else. Undefined: everywhere. */
+  readonly ranges?: readonly KvRange[];
   /** There from the beginning until `finish` or `abort` has ended. */
   readonly guard: KvGuard;
   /** Bytes of keys and values that are expected, where that is known: to warn early of what has no room. */

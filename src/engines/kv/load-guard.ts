@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { ConflictError } from "../../base/errors.ts";
-import { ALL_KEYS, MARKER_KEY, SETTING_KEY } from "./kv-keys.ts";
-import type { KvGuard, KvPair, KvStore } from "./kv-store.ts";
+import { ALL_KEYS, LOADED_RANGES, MARKER_KEY, SETTING_KEY } from "./kv-keys.ts";
+import type { KvGuard, KvPair, KvRange, KvStore } from "./kv-store.ts";
 
 /**
  * The marker of a load, as a guard: it keeps two loads from mixing their keys, and it tells whether the range was emptied or
@@ -23,15 +23,20 @@ export function loadGuard(address: string, token: Buffer = Buffer.from(randomUUI
 export async function removeRemains(store: KvStore, signal: AbortSignal): Promise<boolean> {
   const [token] = await store.get([MARKER_KEY], signal);
   if (token === undefined) return false;
-  await removeGuarded(store, loadGuard(store.address, token), signal);
+  await removeGuarded(store, loadGuard(store.address, token), signal, LOADED_RANGES);
   return true;
 }
 
 /**
- * Removes all keys and at last that of the guard, as long as it holds. The marker gets another value first: what the load itself
+ * Removes the ranges and at last the key of the guard, as long as it holds. The marker gets another value first: what the load itself
  * has on its way fails from then on, so that nothing comes after what was removed.
  */
-export async function removeGuarded(store: KvStore, guard: KvGuard, signal: AbortSignal): Promise<void> {
+export async function removeGuarded(
+  store: KvStore,
+  guard: KvGuard,
+  signal: AbortSignal,
+  ranges: readonly KvRange[] = [ALL_KEYS],
+): Promise<void> {
   const own: KvGuard = { ...guard, value: Buffer.from(randomUUID()), lost: () => guard.lost() };
   const holds = ({ key, value, absent }: KvGuard): KvPair[] => [
     { key, value },
@@ -42,6 +47,6 @@ export async function removeGuarded(store: KvStore, guard: KvGuard, signal: Abor
     if (!changed) throw guard.lost();
   };
   await change(holds(guard), own.value);
-  await store.deleteRange(ALL_KEYS, { signal, guard: own });
+  for (const range of ranges) await store.deleteRange(range, { signal, guard: own });
   await change(holds(own), undefined);
 }
