@@ -11,6 +11,7 @@ const ENGINES: Readonly<Record<string, () => Promise<Engine>>> = {
   postgresql: async () => (await import("./postgres/postgres-engine.ts")).postgresEngine,
   mysql: async () => (await import("./mysql/mysql-engine.ts")).mysqlEngine,
   etcd: async () => (await import("./etcd/etcd-engine.ts")).etcdEngine,
+  tikv: async () => (await import("./tikv/tikv-engine.ts")).tikvEngine,
   badger: async () => (await import("./badger/badger-engine.ts")).badgerEngine,
   sqlite3: async () => (await import("./sqlite/sqlite-engine.ts")).sqliteEngine,
 };

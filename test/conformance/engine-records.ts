@@ -72,6 +72,8 @@ export interface SampleLimits {
   readonly maxSlices: number;
   /** Whether names of extended attributes may be any bytes. */
   readonly byteNames: boolean;
+  /** Whether extended attributes must have at least one byte. */
+  readonly noEmptyValues?: boolean;
 }
 
 const NO_LIMITS: SampleLimits = { maxNumber: 4294967295, maxSlices: LARGE_LIST_SLICES, byteNames: true };
@@ -221,10 +223,10 @@ function sampleData({ maxNumber, maxSlices }: SampleLimits): {
 const NAME_NOT_UTF8 = Buffer.from([0x75, 0x73, 0x65, 0x72, 0x2e, 0xff, 0xfe]);
 const NAME_PAST_ASCII = Buffer.from(`user.${"\u{1f980}".repeat(60)}`);
 
-function sampleXattrs({ byteNames }: SampleLimits): RecordTypes["xattr"][] {
+function sampleXattrs({ byteNames, noEmptyValues = false }: SampleLimits): RecordTypes["xattr"][] {
   const named = (inode: bigint, name: string, value: Buffer) => ({ inode, name: Buffer.from(name), value });
   return [
-    named(2n, "user.empty", Buffer.alloc(0)),
+    named(2n, "user.empty", Buffer.alloc(noEmptyValues ? 1 : 0)),
     named(2n, "user.bytes", Buffer.from(Array.from({ length: 256 }, (_, i) => i))),
     named(2n, "user.large", Buffer.alloc(65_000, 0xfe)),
     { inode: 2n, name: byteNames ? NAME_NOT_UTF8 : NAME_PAST_ASCII, value: Buffer.from("odd name") },

@@ -1,0 +1,27 @@
+import { silentLogger } from "../../src/base/logger.ts";
+import { pairsOf } from "../../src/engines/kv/kv-page.ts";
+import type { KvRange } from "../../src/engines/kv/kv-store.ts";
+import { parseTikvAddress } from "../../src/engines/tikv/tikv-address.ts";
+import type { TikvTiming } from "../../src/engines/tikv/tikv-errors.ts";
+import { TikvStore } from "../../src/engines/tikv/tikv-store.ts";
+
+const never: AbortSignal = new AbortController().signal;
+const ALL: KvRange = { start: Buffer.alloc(0), end: Buffer.alloc(0) };
+
+/** The keys below a META-URL; who asks closes it. */
+export function tikvStoreAt(url: string, timing?: TikvTiming): Promise<TikvStore> {
+  return TikvStore.open(parseTikvAddress(url), { signal: never, env: {}, ...(timing === undefined ? {} : { timing }) });
+}
+
+/** Keys without the prefix, and values, in hex. */
+export async function readTikvLines(url: string, range: KvRange = ALL): Promise<string[]> {
+  const store = await tikvStoreAt(url);
+  const snapshot = await store.openSnapshot({ signal: never, logger: silentLogger });
+  const lines: string[] = [];
+  for await (const page of snapshot.scan(range)) {
+    for (const [key, value] of pairsOf(page)) lines.push(`${key.toString("hex")} ${value.toString("hex")}`);
+  }
+  await snapshot.close();
+  await store.close();
+  return lines;
+}
