@@ -1,18 +1,35 @@
 import { crc32c } from "../../base/crc32c.ts";
+import { readUvarint, uvarintSize } from "./uvarint.ts";
 import { xxHash64 } from "./xxhash64.ts";
 
 /** Algorithms in the field `algo` of a checksum. */
 const CRC32C = 0;
 const XXHASH64 = 1;
+const ALGORITHM_TAG = 0x08;
+const SUM_TAG = 0x10;
 
-/** A checksum message: `10 <uvarint>` where the algorithm is CRC-32C (docs/spec/kv-stores.md §3.5). */
-export interface Checksum {
+/** A checksum of an algorithm that we know. */
+interface Checksum {
   readonly algorithm: number;
   readonly sum: bigint;
 }
 
+/**
+ * Whether `data` has the checksum that stands in `bytes[start..end)`, a protobuf message (docs/spec/kv-stores.md §3.5); undefined
+ * when that is none, or one of an unknown algorithm.
+ */
+export function checkSum(data: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean | undefined {
+  const size = uvarintSize(bytes, start + 1, end);
+  // of CRC-32C, whose number is 0, there is only the sum
+  if (bytes[start] === SUM_TAG && size > 0 && start + 1 + size === end) {
+    return crc32c(data) === readUvarint(bytes, start + 1, size);
+  }
+  const checksum = decodeChecksum(bytes, start, end);
+  return checksum && matchesChecksum(data, checksum);
+}
+
 /** Reads `bytes[start..end)`; undefined when that is no checksum, or one of an unknown algorithm. */
-export function decodeChecksum(bytes: Uint8Array, start: number, end: number): Checksum | undefined {
+function decodeChecksum(bytes: Uint8Array, start: number, end: number): Checksum | undefined {
   let algorithm = CRC32C;
   let sum = 0n;
   let at = start;
@@ -27,14 +44,14 @@ export function decodeChecksum(bytes: Uint8Array, start: number, end: number): C
       if (byte < 0x80) break;
       shift += 7n;
     }
-    if (tag === 0x08) algorithm = Number(value);
-    else if (tag === 0x10) sum = value;
+    if (tag === ALGORITHM_TAG) algorithm = Number(value);
+    else if (tag === SUM_TAG) sum = value;
     else return undefined;
   }
   return algorithm === CRC32C || algorithm === XXHASH64 ? { algorithm, sum } : undefined;
 }
 
 /** Whether `bytes` have that checksum. */
-export function matchesChecksum(bytes: Uint8Array, { algorithm, sum }: Checksum): boolean {
+function matchesChecksum(bytes: Uint8Array, { algorithm, sum }: Checksum): boolean {
   return algorithm === XXHASH64 ? xxHash64(bytes) === BigInt.asUintN(64, sum) : BigInt(crc32c(bytes)) === sum;
 }

@@ -1,3 +1,7 @@
+import { viewOf } from "../../base/bytes.ts";
+
+export const EMPTY: Buffer = Buffer.alloc(0);
+
 /** Bits of an entry's meta byte (docs/spec/kv-stores.md §3.2). */
 export const META_DELETED = 0x01;
 export const META_VALUE_POINTER = 0x02;
@@ -45,18 +49,17 @@ export function compareWholeKeys(a: Uint8Array, b: Uint8Array): number {
  * next call.
  */
 export abstract class EntryCursor {
-  /** The user key is `key[keyStart..keyStart + keySize)`. */
+  /** The user key is `key[keyStart..keyStart + keySize)`; its version stands behind it. */
   key: Buffer = EMPTY;
   keyStart = 0;
   keySize = 0;
-  /** 2^64 - 1 - ts, in two halves. */
-  versionHigh = 0;
-  versionLow = 0;
   meta = 0;
   /** Unix seconds; 0 = never. */
   expiresAt = 0;
   /** The value, or the pointer to it, is `source[valueStart..valueEnd)`. */
   source: Buffer = EMPTY;
+  /** `source` for numbers. */
+  sourceView: DataView = viewOf(EMPTY);
   valueStart = 0;
   valueEnd = 0;
 
@@ -68,12 +71,4 @@ export abstract class EntryCursor {
 
   /** Where the entry stands, for messages. */
   abstract place(): { path: string; offset: number };
-}
-
-export const EMPTY: Buffer = Buffer.alloc(0);
-
-/** Reads the version that stands in `bytes[at..at + 8)` into the fields of a cursor. */
-export function takeVersion(cursor: EntryCursor, bytes: Buffer, at: number): void {
-  cursor.versionHigh = ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
-  cursor.versionLow = ((bytes[at + 4]! << 24) | (bytes[at + 5]! << 16) | (bytes[at + 6]! << 8) | bytes[at + 7]!) >>> 0;
 }

@@ -1,8 +1,8 @@
-import { ByteWriter } from "../../base/bytes.ts";
+import { ByteWriter, viewOf } from "../../base/bytes.ts";
 import { BlockStore } from "../../tree/block-store.ts";
 import { MemoryBudget } from "../../tree/memory-budget.ts";
 import { SpillFile } from "../../tree/spill-file.ts";
-import { compareKeys, EMPTY, EntryCursor, META_TRANSACTION_END, takeVersion, VERSION_BYTES } from "./entry.ts";
+import { compareKeys, EMPTY, EntryCursor, META_TRANSACTION_END, VERSION_BYTES } from "./entry.ts";
 import { LogReader } from "./log-reader.ts";
 import { PairSorter } from "./pair-sorter.ts";
 
@@ -162,7 +162,6 @@ export class MemoryCursor extends EntryCursor {
     this.keyStart = this.#at + 8;
     const value = this.keyStart + this.keySize;
     const end = value + bytes.readUInt32BE(this.#at + 4);
-    takeVersion(this, bytes, value);
     this.meta = bytes[value + VERSION_BYTES]!;
     this.expiresAt = bytes.readDoubleBE(value + VERSION_BYTES + 1);
     this.valueStart = value + HEAD_BYTES;
@@ -174,7 +173,10 @@ export class MemoryCursor extends EntryCursor {
   #readPiece(): boolean {
     if (this.#piece === this.#run.pieceCount) return false;
     const size = this.#run.sizeOf(this.#piece);
-    if (this.source.length < size) this.source = Buffer.allocUnsafe(Math.max(size, PIECE_BYTES * 2));
+    if (this.source.length < size) {
+      this.source = Buffer.allocUnsafe(Math.max(size, PIECE_BYTES * 2));
+      this.sourceView = viewOf(this.source);
+    }
     this.#run.read(this.#piece++, this.source);
     this.key = this.source;
     this.#at = 0;

@@ -1,4 +1,4 @@
-import type { ByteWriter } from "../../base/bytes.ts";
+import { type ByteWriter, copyBytes, viewOf } from "../../base/bytes.ts";
 import { damagedFile, unsupportedFile } from "./badger-errors.ts";
 import {
   compareKeys,
@@ -7,6 +7,7 @@ import {
   META_DELETED,
   META_MERGE,
   META_VALUE_POINTER,
+  VERSION_BYTES,
 } from "./entry.ts";
 import type { ValueLog } from "./value-log.ts";
 
@@ -88,12 +89,12 @@ export class MergedEntries {
 
   #write(writer: ByteWriter, entry: EntryCursor): void {
     const { key, keyStart, keySize, meta } = entry;
-    let { source, valueStart, valueEnd } = entry;
+    let { sourceView: source, valueStart, valueEnd } = entry;
     if ((meta & (META_VALUE_POINTER | META_MERGE)) !== 0) {
       if ((meta & META_MERGE) !== 0) throw unsupportedFile(entry.place().path, "it has merge entries");
-      source = this.#valueLog.read(entry);
+      source = viewOf(this.#valueLog.read(entry));
       valueStart = 0;
-      valueEnd = source.length;
+      valueEnd = source.byteLength;
     }
     const valueSize = valueEnd - valueStart;
     const at = writer.reserve(8 + keySize + valueSize);
@@ -103,9 +104,7 @@ export class MergedEntries {
     const keyAt = at + 8;
     for (let i = 0; i < keySize; i++) buffer[keyAt + i] = key[keyStart + i]!;
     const valueAt = keyAt + keySize;
-    // a call of `copy` costs as much as a hundred bytes of this
-    if (valueSize > 128) source.copy(buffer, valueAt, valueStart, valueEnd);
-    else for (let i = 0; i < valueSize; i++) buffer[valueAt + i] = source[valueStart + i]!;
+    copyBytes(source, valueStart, valueEnd, view, valueAt);
     writer.length = valueAt + valueSize;
   }
 
@@ -138,6 +137,6 @@ export class MergedEntries {
 function isBefore(a: EntryCursor, b: EntryCursor): boolean {
   const order = compareKeys(a.key, a.keyStart, a.keySize, b.key, b.keyStart, b.keySize);
   if (order !== 0) return order < 0;
-  if (a.versionHigh !== b.versionHigh) return a.versionHigh < b.versionHigh;
-  return a.versionLow < b.versionLow;
+  const [aVersion, bVersion] = [a.keyStart + a.keySize, b.keyStart + b.keySize];
+  return compareKeys(a.key, aVersion, VERSION_BYTES, b.key, bVersion, VERSION_BYTES) < 0;
 }

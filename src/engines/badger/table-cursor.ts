@@ -1,6 +1,6 @@
 import { damagedFile } from "./badger-errors.ts";
 import { BlockDecoder } from "./block-decoder.ts";
-import { compareKeys, compareWholeKeys, EMPTY, EntryCursor, takeVersion, VERSION_BYTES } from "./entry.ts";
+import { compareKeys, compareWholeKeys, EMPTY, EntryCursor, VERSION_BYTES } from "./entry.ts";
 import { readExactly } from "./read-file.ts";
 import type { OpenTable, TableFiles, TableSummary } from "./table-files.ts";
 import { readUvarint, uvarintSize } from "./uvarint.ts";
@@ -88,6 +88,7 @@ export class TableCursor extends EntryCursor {
     this.#entryStart = 0;
     this.#overlap = 0;
     this.source = this.#decoder!.bytes;
+    this.sourceView = this.#decoder!.view;
     return true;
   }
 
@@ -150,7 +151,6 @@ export class TableCursor extends EntryCursor {
     for (let i = overlap, from = start + 4 - overlap; i < size; i++) key[i] = bytes[from + i]!;
     this.#overlap = overlap;
     this.keySize = size - VERSION_BYTES;
-    takeVersion(this, key, this.keySize);
     this.meta = bytes[at]!;
     if (bytes[at + 2] === 0) {
       this.expiresAt = 0;

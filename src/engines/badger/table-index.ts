@@ -1,5 +1,5 @@
 import { damagedFile } from "./badger-errors.ts";
-import { decodeChecksum, matchesChecksum } from "./checksum.ts";
+import { checkSum } from "./checksum.ts";
 import { compareKeys, VERSION_BYTES } from "./entry.ts";
 import { readExactly } from "./read-file.ts";
 
@@ -115,9 +115,9 @@ function readIndexBytes(descriptor: number, path: string, fileSize: number): { s
   const all = Buffer.allocUnsafeSlow(size + 4 + checksumSize);
   readExactly(descriptor, path, start, all, 0, all.length);
   const bytes = all.subarray(0, size);
-  const checksum = decodeChecksum(all, size + 4, all.length);
-  if (checksum === undefined) throw damagedFile(path, checksumAt, "the checksum of its index has an unknown form");
-  if (!matchesChecksum(bytes, checksum)) throw damagedFile(path, start, "the checksum of its index is wrong");
+  const checked = checkSum(bytes, all, size + 4, all.length);
+  if (checked === undefined) throw damagedFile(path, checksumAt, "the checksum of its index has an unknown form");
+  if (!checked) throw damagedFile(path, start, "the checksum of its index is wrong");
   return { start, bytes };
 }
 
