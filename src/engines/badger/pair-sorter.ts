@@ -115,7 +115,8 @@ export class PairSorter {
   #addOneByOne(pairs: Buffer): void {
     for (let at = 0; at < pairs.length; ) {
       const size = 8 + pairs.readUInt32BE(at) + pairs.readUInt32BE(at + 4);
-      pairs.copy(this.#piece, this.#reserve(size), at, at + size);
+      const to = this.#reserve(size); // before the piece is named: this may bring another one
+      pairs.copy(this.#piece, to, at, at + size);
       at += size;
     }
   }
