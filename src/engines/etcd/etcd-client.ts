@@ -1,8 +1,18 @@
 import { readFileSync } from "node:fs";
+import { isIP } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type ChannelCredentials, Client, credentials, Metadata } from "@grpc/grpc-js";
+import { checkServerIdentity } from "node:tls";
+import {
+  type ChannelCredentials,
+  type ChannelOptions,
+  Client,
+  credentials,
+  Metadata,
+  type VerifyOptions,
+} from "@grpc/grpc-js";
 import { errorText, UsageError } from "../../base/errors.ts";
 import { ProtobufReader, ProtobufWriter } from "../../base/protobuf.ts";
+import { trustedAuthorities } from "../sql/trusted-authorities.ts";
 import type { EtcdAddress, EtcdTlsFiles } from "./etcd-address.ts";
 import { callError, isNotSent, isServiceError, isTokenRefused, isUnavailable } from "./etcd-errors.ts";
 
@@ -41,17 +51,14 @@ export class EtcdClient {
 
   constructor(address: EtcdAddress) {
     this.address = address;
-    const channel = address.tls === undefined ? credentials.createInsecure() : tlsCredentials(address.tls);
-    const serverName = address.tls?.serverName;
     this.#clients = address.endpoints.map((endpoint) => {
+      const { channel, options } = channelOf(endpoint, address.tls);
       return new Client(endpoint, channel, {
         "grpc.max_receive_message_length": MAX_RECEIVE_BYTES,
         "grpc.max_send_message_length": MAX_SEND_BYTES,
         "grpc.initial_reconnect_backoff_ms": 100,
         "grpc.max_reconnect_backoff_ms": 1000,
-        ...(serverName === undefined
-          ? {}
-          : { "grpc.ssl_target_name_override": serverName, "grpc.default_authority": serverName }),
+        ...options,
       });
     });
   }
@@ -151,16 +158,32 @@ function asIs(bytes: Buffer): Buffer {
   return bytes;
 }
 
-function tlsCredentials({ ca, cert, key, verify }: EtcdTlsFiles): ChannelCredentials {
-  const file = (parameter: string, name: string | undefined): Buffer | null => {
-    return name === undefined ? null : readPem(parameter, name);
-  };
-  return credentials.createSsl(
-    file("cacert", ca),
-    file("key", key),
-    file("cert", cert),
-    verify ? {} : { rejectUnauthorized: false, checkServerIdentity: () => undefined },
+/** What is sent as server name to an address that is a number: TLS knows names only, and Node.js takes no others. */
+const NO_NAME = "host.invalid";
+
+function channelOf(
+  endpoint: string,
+  tls: EtcdTlsFiles | undefined,
+): { channel: ChannelCredentials; options: ChannelOptions } {
+  if (tls === undefined) return { channel: credentials.createInsecure(), options: {} };
+  const host = endpoint.slice(0, endpoint.lastIndexOf(":")).replace(/^\[|\]$/g, "");
+  const isNumber = tls.serverName === undefined && isIP(host) !== 0;
+  const channel = credentials.createSsl(
+    tls.ca === undefined ? Buffer.from(trustedAuthorities().join("\n")) : readPem("cacert", tls.ca),
+    tls.key === undefined ? null : readPem("key", tls.key),
+    tls.cert === undefined ? null : readPem("cert", tls.cert),
+    verifyOptions(tls.verify, isNumber ? host : undefined),
   );
+  if (isNumber) return { channel, options: { "grpc.ssl_target_name_override": NO_NAME } };
+  if (tls.serverName === undefined) return { channel, options: {} };
+  const name = tls.serverName;
+  return { channel, options: { "grpc.ssl_target_name_override": name, "grpc.default_authority": name } };
+}
+
+function verifyOptions(verify: boolean, address: string | undefined): VerifyOptions {
+  if (!verify) return { rejectUnauthorized: false, checkServerIdentity: () => undefined };
+  if (address === undefined) return {};
+  return { checkServerIdentity: (_, certificate) => checkServerIdentity(address, certificate) };
 }
 
 export function readPem(parameter: string, file: string): Buffer {

@@ -1,5 +1,6 @@
 import { type ClientRequest, get as getPlain, type IncomingMessage } from "node:http";
 import { get as getSecure } from "node:https";
+import { trustedAuthorities } from "../sql/trusted-authorities.ts";
 import type { EtcdAddress } from "./etcd-address.ts";
 import { readPem } from "./etcd-client.ts";
 
@@ -70,7 +71,7 @@ function fetchOne(
         {
           ...options,
           rejectUnauthorized: tls.verify,
-          ...(ca === undefined ? {} : { ca }),
+          ca: ca ?? trustedAuthorities(),
           ...(cert === undefined ? {} : { cert, key }),
           ...(tls.serverName === undefined ? {} : { servername: tls.serverName }),
         },

@@ -31,38 +31,35 @@ export class QuotaWatch {
       throw full(client, "has raised the alarm NOSPACE and takes no writes: its database has reached its quota");
     }
     const watch = new QuotaWatch(client, await readQuota(client.address, signal));
-    const used = await watch.#used(signal);
-    if (watch.#quota !== undefined && used !== undefined && expectedBytes !== undefined) {
-      const free = watch.#quota * HIGHEST_SHARE - used;
-      if (expectedBytes > free) {
-        const [needed, quota] = [formatBytes(expectedBytes), formatBytes(watch.#quota)];
-        throw full(
-          client,
-          `has no room for this volume, which needs about ${needed}: ${formatBytes(used)} of its quota of ${quota} are in use`,
-        );
-      }
-    }
+    await watch.#look(expectedBytes ?? 0, signal);
     return watch;
   }
 
   /** To be called with what was written. */
   async wrote(bytes: number, signal: AbortSignal): Promise<void> {
     this.#since += bytes;
-    if (this.#quota === undefined || this.#since < BYTES_BETWEEN_LOOKS) return;
+    if (this.#since < BYTES_BETWEEN_LOOKS) return;
     this.#since = 0;
-    const used = await this.#used(signal);
-    if (used === undefined || used <= this.#quota * HIGHEST_SHARE) return;
-    const quota = formatBytes(this.#quota);
-    throw full(this.#client, `is nearly full: ${formatBytes(used)} of its quota of ${quota} are in use`);
+    await this.#look(0, signal);
   }
 
-  async #used(signal: AbortSignal): Promise<number | undefined> {
-    const status = await tolerant(() =>
-      this.#client.call({ method: STATUS, request: EMPTY, signal, repeatable: true }),
+  /** The quota is compared with the size of the file; its free pages are used before it grows (docs/spec/kv-stores.md §1). */
+  async #look(expectedBytes: number, signal: AbortSignal): Promise<void> {
+    if (this.#quota === undefined) return;
+    const client = this.#client;
+    const status = await tolerant(() => client.call({ method: STATUS, request: EMPTY, signal, repeatable: true }));
+    if (status === undefined) return;
+    const { dbSize, dbSizeInUse } = readStatus(status);
+    const most = this.#quota * HIGHEST_SHARE;
+    const quota = formatBytes(this.#quota);
+    if (dbSize > most)
+      throw full(client, `is nearly full: its database has ${formatBytes(dbSize)} of a quota of ${quota}`);
+    const inUse = dbSizeInUse || dbSize;
+    if (inUse + expectedBytes <= most) return;
+    throw full(
+      client,
+      `has no room for this volume, which needs about ${formatBytes(expectedBytes)}: ${formatBytes(inUse)} of a quota of ${quota} are in use`,
     );
-    // The quota is compared with the size of the file, of which free pages are a part that is used again.
-    const { dbSize, dbSizeInUse } = status === undefined ? { dbSize: 0, dbSizeInUse: 0 } : readStatus(status);
-    return dbSizeInUse || dbSize || undefined;
   }
 }
 

@@ -134,7 +134,7 @@ export interface KvBulkOptions {
   readonly ranges?: readonly KvRange[];
   /** There from the beginning until `finish` or `abort` has ended. */
   readonly guard: KvGuard;
-  /** Bytes of keys and values that are expected, where that is known: to warn early of what has no room. */
+  /** Bytes that are expected to be stored, where that is known: to tell early what has no room. */
   readonly expectedBytes?: number;
 }
 
