@@ -11,8 +11,6 @@ import { copySqliteFixture } from "../support/sqlite-fixture.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 const DUMP = fixture("golden/dumps/golden.json");
-/** From the start of a command until it waits for its input. */
-const START_MS = 1500;
 
 const hasRedis = await requireRedisServer("a second signal during a load into Redis");
 
@@ -31,7 +29,7 @@ describe("a signal", () => {
   ] as const)("%s stops a load from stdin, which cleans up and ends with %i", async (signal, code) => {
     const directory = temporaryDirectory();
     const load = startDecant(["load", `sqlite3://${join(directory, "new.db")}`, "--verbose", "--tmp-dir", directory]);
-    await sleep(START_MS);
+    await load.waits();
     const { code: ended, err } = await endOf(load, signal);
     expect(ended).toBe(code);
     expect(err).toContain(`decant: ${signal} received, cleaning up; once more to exit at once\n`);
@@ -52,7 +50,7 @@ describe("a signal", () => {
     const load = startDecant(["load", target, pipe, "--tmp-dir", directory]);
     const writer = bytes === undefined ? undefined : openPipeWriter(pipe);
     if (writer !== undefined) await writePipe(writer, readFileSync(DUMP).subarray(0, bytes));
-    await sleep(START_MS);
+    await load.waits();
     const { code, err, afterMs } = await endOf(load, "SIGINT");
     if (writer !== undefined) closeSync(writer);
     expect(code).toBe(130);
@@ -69,7 +67,7 @@ describe("a signal", () => {
     const pipe = makeNamedPipe();
     const reader = hasReader ? openPipeWriter(pipe) : undefined;
     const dump = startDecant(["dump", url, pipe, "--tmp-dir", dirname(pipe)]);
-    await sleep(START_MS);
+    await dump.waits();
     const { code, afterMs } = await endOf(dump, "SIGINT");
     if (reader !== undefined) closeSync(reader);
     expect(code).toBe(130);
@@ -117,7 +115,7 @@ describe("a second signal", () => {
   test.each(["SIGINT", "SIGTERM"] as const)("%s ends a command at once that hangs in a file", async (signal) => {
     const target = `sqlite3://${join(temporaryDirectory(), "new.db")}`;
     const load = startDecant(["load", target, DUMP, "--encrypt-rsa-key", makeNamedPipe()]);
-    await sleep(START_MS);
+    await load.waits();
     await expectSecondSignalEnds(load, signal);
   });
 });

@@ -1,4 +1,6 @@
 import { spawn } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { DECANT_MAIN, NODE } from "./decant.ts";
 
 export interface DecantEnd {
@@ -15,8 +17,10 @@ export interface RunningDecant {
   readonly input: NodeJS.WritableStream;
   /** What it has printed so far, and what it prints from now on. */
   onOutput(listener: (text: string) => void): void;
-  /** Resolves when stderr or stdout contains the text. */
+  /** Resolves when stderr or stdout contains the text; rejects when the command ends without it. */
   waitFor(text: string): Promise<void>;
+  /** Resolves when it has nothing to do but to wait, as it does for its input: a loaded machine may take seconds to come there. */
+  waits(): Promise<void>;
   readonly ended: Promise<DecantEnd>;
 }
 
@@ -29,7 +33,7 @@ export function startDecant(args: readonly string[], env: Readonly<Record<string
   child.stdin.on("error", () => undefined); // it may end without reading its input
   let err = "";
   let out = "";
-  const waiting: { text: string; resolve: () => void }[] = [];
+  const waiting: { text: string; resolve: () => void; reject: (reason: Error) => void }[] = [];
   const listeners: ((text: string) => void)[] = [];
   const resolveWaiting = (): void => {
     for (const { text, resolve } of waiting) if (err.includes(text) || out.includes(text)) resolve();
@@ -52,14 +56,41 @@ export function startDecant(args: readonly string[], env: Readonly<Record<string
       listeners.push(listener);
     },
     waitFor: (text) =>
-      new Promise((resolve) => {
-        waiting.push({ text, resolve });
+      new Promise((resolve, reject) => {
+        waiting.push({ text, resolve, reject });
         resolveWaiting();
       }),
+    waits: async () => {
+      let idle = 0;
+      for (let before = -1; idle < 5; await sleep(100)) {
+        if (child.exitCode !== null || child.signalCode !== null) return;
+        const { cpuTicks, isAsleep } = activityOf(child.pid!);
+        idle = isAsleep && cpuTicks === before ? idle + 1 : 0;
+        before = cpuTicks;
+      }
+    },
     ended: new Promise((resolve) => {
-      child.on("close", (code, signalName) => resolve({ code, signalName, err }));
+      child.on("close", (code, signalName) => {
+        for (const { text, reject } of waiting) reject(new Error(`It ended without saying "${text}":\n${err}`));
+        resolve({ code, signalName, err });
+      });
     }),
   };
+}
+
+/** What all threads of a process have done so far, and whether none of them has anything to do. */
+function activityOf(pid: number): { cpuTicks: number; isAsleep: boolean } {
+  let cpuTicks = 0;
+  let isAsleep = true;
+  for (const thread of readdirSync(`/proc/${pid}/task`)) {
+    // The name stands in parentheses and may contain anything.
+    const stat = readFileSync(`/proc/${pid}/task/${thread}/stat`, "latin1")
+      .replace(/^.*\) /s, "")
+      .split(" ");
+    if (stat[0] !== "S") isAsleep = false;
+    cpuTicks += Number(stat[11]) + Number(stat[12]);
+  }
+  return { cpuTicks, isAsleep };
 }
 
 /** A line of a stack trace. */
