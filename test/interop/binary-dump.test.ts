@@ -5,6 +5,7 @@ import { config } from "../../src/operations/config.ts";
 import { createContext } from "../../src/operations/context.ts";
 import { splitSegments } from "../support/binary-segments.ts";
 import { runDecant } from "../support/decant.ts";
+import { requireEtcd } from "../support/etcd-server.ts";
 import { type ListedEntry, listMount, mountingClient, readListing, whileMounted } from "../support/mount.ts";
 import { requireMysql } from "../support/mysql-server.ts";
 import { requirePostgres } from "../support/postgres-server.ts";
@@ -21,16 +22,19 @@ const client = await mountingClient();
 const redis = client !== undefined && (await requireRedisServer()) ? await startRedis() : undefined;
 const mysql = client === undefined ? undefined : await requireMysql();
 const postgres = client === undefined ? undefined : await requirePostgres();
+const etcd = client === undefined ? undefined : await requireEtcd();
 
 const GOLDEN = fixture("golden/dumps/golden.keep.bin");
 
 let redisDatabase = 0;
+let etcdPrefix = 0;
 
 const ENGINES: readonly (readonly [name: string, skipped: boolean, emptyTarget: () => Promise<string>])[] = [
   ["SQLite", client === undefined, async () => newSqliteTarget().url],
   ["Redis", redis === undefined, async () => redis!.url(redisDatabase++)],
   ["PostgreSQL", postgres === undefined, async () => postgres!.url(await postgres!.createDatabase())],
   ["MySQL", mysql === undefined, async () => mysql!.url(await mysql!.createDatabase())],
+  ["etcd", etcd === undefined, async () => etcd!.url(`/binary-${process.pid}-${etcdPrefix++}`)],
 ];
 
 function newFile(name: string): string {

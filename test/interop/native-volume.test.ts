@@ -5,6 +5,7 @@ import { createContext } from "../../src/operations/context.ts";
 import { migrate } from "../../src/operations/migrate.ts";
 import { expectSameBytes } from "../golden/compare-bytes.ts";
 import { REPLACEMENT_CHARACTERS, withPermittedDifferences } from "../golden/permitted-differences.ts";
+import { requireEtcd } from "../support/etcd-server.ts";
 import { type ListedEntry, listMount, mountingClient, whileMounted } from "../support/mount.ts";
 import { requireMysql } from "../support/mysql-server.ts";
 import { requirePostgres } from "../support/postgres-server.ts";
@@ -20,6 +21,7 @@ const client = await mountingClient();
 const redis = client !== undefined && (await requireRedisServer()) ? await startRedis() : undefined;
 const mysql = client === undefined ? undefined : await requireMysql();
 const postgres = client === undefined ? undefined : await requirePostgres();
+const etcd = client === undefined ? undefined : await requireEtcd();
 
 /** A volume as clients make it, filled through a mount by the script that filled the fixtures. */
 async function makeVolume(url: string): Promise<ListedEntry[]> {
@@ -56,6 +58,7 @@ const SOURCES: readonly (readonly [name: string, skipped: boolean, url: () => st
   ["Redis", redis === undefined, () => redis!.url(3)],
   ["PostgreSQL", postgres === undefined, async () => postgres!.url(await postgres!.createDatabase())],
   ["MySQL", mysql === undefined, async () => mysql!.url(await mysql!.createDatabase())],
+  ["etcd", etcd === undefined, () => etcd!.url(`/native-${process.pid}`)],
 ];
 
 describe.each(SOURCES)("a volume made by the reference on %s", (_, skipped, newUrl) => {
