@@ -89,8 +89,13 @@ const FAILING: readonly Trouble[] = [
     told: { log: FAILED, cause: /STORAGE/, by: "some" },
   },
   {
-    what: "reading back ends early",
+    what: "reading back ends early, and goes on from there",
     rules: [{ on: /^GET .*\/dump-[^/]*\.gz/, fault: { kind: "truncate", afterBytes: 1000 } }],
+    told: undefined,
+  },
+  {
+    what: "reading back ends before it has begun",
+    rules: [{ on: /^GET .*\/dump-[^/]*\.gz/, fault: { kind: "truncate", afterBytes: 0 } }],
     told: { log: FAILED, cause: /STORAGE|READ_BACK/, by: "some" },
   },
   {
