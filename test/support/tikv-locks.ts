@@ -1,5 +1,5 @@
 import { ProtobufWriter } from "../../src/base/protobuf.ts";
-import { credentialsFor } from "../../src/engines/tikv/grpc-connection.ts";
+import { connectorFor } from "../../src/engines/tikv/grpc-connection.ts";
 import { PdClient } from "../../src/engines/tikv/pd-client.ts";
 import { parseTikvAddress } from "../../src/engines/tikv/tikv-address.ts";
 import { TikvClient } from "../../src/engines/tikv/tikv-client.ts";
@@ -29,9 +29,9 @@ export async function leaveLocks(
   { keys, value, ttlMs, primary, canBePushed = true, asyncCommit = false, missing = 0 }: LeftTransaction,
 ): Promise<{ startTs: bigint; commitPrimary(): Promise<void> }> {
   const address = parseTikvAddress(url);
-  const credentials = credentialsFor(address.tls);
-  const pd = await PdClient.open(address.endpoints, credentials, { timing: DEFAULT_TIMING, signal: never });
-  const client = new TikvClient(pd, credentials, DEFAULT_TIMING);
+  const connect = connectorFor(address.tls);
+  const pd = await PdClient.open(address.endpoints, connect, { timing: DEFAULT_TIMING, signal: never });
+  const client = new TikvClient(pd, connect, DEFAULT_TIMING);
   const patience = client.patience(never);
   const startTs = await pd.timestamp(patience);
   const whole = keys.map((key) => Buffer.concat([address.prefix, Buffer.from(key)]));

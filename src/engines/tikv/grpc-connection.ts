@@ -1,7 +1,9 @@
 import { readFileSync } from "node:fs";
+import { isIP } from "node:net";
 import { checkServerIdentity, type PeerCertificate } from "node:tls";
 import {
   ChannelCredentials,
+  type ChannelOptions,
   Client,
   type ClientDuplexStream,
   Metadata,
@@ -79,9 +81,9 @@ export class GrpcConnection {
   readonly address: string;
   readonly #client: Client;
 
-  constructor(address: string, credentials: ChannelCredentials) {
+  constructor(address: string, credentials: ChannelCredentials, options: ChannelOptions = {}) {
     this.address = address;
-    this.#client = new Client(`dns:${address}`, credentials, CHANNEL);
+    this.#client = new Client(`dns:${address}`, credentials, { ...CHANNEL, ...options });
   }
 
   /** The answer to one request. Throws `CallError`, or the reason of the signal. */
@@ -116,22 +118,35 @@ export class GrpcConnection {
   }
 }
 
+/** Makes the connection to an address, `host:port`. */
+export type Connector = (address: string) => GrpcConnection;
+
+/** What is sent as the name of a server that is known by its number: Node.js takes no number for a name. */
+const NO_NAME = "tikv.invalid";
+
 /** Throws `UsageError` for files that cannot be used. */
-export function credentialsFor(tls: TikvTlsFiles | undefined): ChannelCredentials {
-  if (tls === undefined) return ChannelCredentials.createInsecure();
+export function connectorFor(tls: TikvTlsFiles | undefined): Connector {
+  if (tls === undefined) return (address) => new GrpcConnection(address, ChannelCredentials.createInsecure());
   const ca = readFile("ca", tls.ca);
   const key = tls.key === undefined ? null : readFile("key", tls.key);
   const cert = tls.cert === undefined ? null : readFile("cert", tls.cert);
-  try {
-    return ChannelCredentials.createSsl(ca, key, cert, {
-      checkServerIdentity: (host, certificate) => identityProblem(host, certificate, tls.commonNames),
+  const credentialsFor = (host: string): ChannelCredentials =>
+    ChannelCredentials.createSsl(ca, key, cert, {
+      checkServerIdentity: (_, certificate) => identityProblem(host, certificate, tls.commonNames),
     });
+  try {
+    credentialsFor("");
   } catch (cause) {
     throw new UsageError("DECANT_E_TIKV_TLS", `Cannot use the certificates of the address: ${errorText(cause)}`, {
       cause,
       hint: "ca, cert and key name PEM files; the key is that of the certificate",
     });
   }
+  return (address) => {
+    const host = address.slice(0, address.lastIndexOf(":")).replace(/^\[(.*)\]$/, "$1");
+    const options = isIP(host) === 0 ? {} : { "grpc.ssl_target_name_override": NO_NAME };
+    return new GrpcConnection(address, credentialsFor(host), options);
+  };
 }
 
 function identityProblem(host: string, certificate: PeerCertificate, names: readonly string[]): Error | undefined {

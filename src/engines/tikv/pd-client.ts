@@ -1,8 +1,7 @@
-import type { ChannelCredentials } from "@grpc/grpc-js";
 import { raceAbort } from "../../base/abortable.ts";
 import { EngineError, isAbortError } from "../../base/errors.ts";
 import { type ProtobufReader, ProtobufWriter } from "../../base/protobuf.ts";
-import { CallError, GrpcConnection } from "./grpc-connection.ts";
+import { CallError, type Connector, type GrpcConnection } from "./grpc-connection.ts";
 import { encodeKey } from "./key-codec.ts";
 import { answerError, type Patience, readAnswer, type TikvTiming } from "./tikv-errors.ts";
 import { type Peer, type Region, readPeer, readRegion } from "./tikv-messages.ts";
@@ -15,7 +14,7 @@ const SERVICE = "/pdpb.PD/";
 /** The placement driver: timestamps, where regions are, and what garbage collection may take. Calls go to its leader. */
 export class PdClient {
   readonly #endpoints: readonly string[];
-  readonly #credentials: ChannelCredentials;
+  readonly #connect: Connector;
   readonly #timing: TikvTiming;
   readonly #connections: Map<string, GrpcConnection> = new Map();
   /** Addresses of members that were told, behind those of the META-URL. */
@@ -23,19 +22,19 @@ export class PdClient {
   #clusterId = 0n;
   #leader: { readonly connection: GrpcConnection; readonly timestamps: TimestampStream } | undefined;
 
-  private constructor(endpoints: readonly string[], credentials: ChannelCredentials, timing: TikvTiming) {
+  private constructor(endpoints: readonly string[], connect: Connector, timing: TikvTiming) {
     this.#endpoints = endpoints;
-    this.#credentials = credentials;
+    this.#connect = connect;
     this.#timing = timing;
   }
 
   /** Throws `EngineError` when no address answers. */
   static async open(
     endpoints: readonly string[],
-    credentials: ChannelCredentials,
+    connect: Connector,
     { timing, signal }: { timing: TikvTiming; signal: AbortSignal },
   ): Promise<PdClient> {
-    const client = new PdClient(endpoints, credentials, timing);
+    const client = new PdClient(endpoints, connect, timing);
     const problems = await client.#findLeader(Math.min(CONNECT_MS, timing.callMs), signal);
     if (problems === undefined) return client;
     client.close();
@@ -197,7 +196,7 @@ export class PdClient {
   #connection(address: string): GrpcConnection {
     let connection = this.#connections.get(address);
     if (connection === undefined) {
-      connection = new GrpcConnection(address, this.#credentials);
+      connection = this.#connect(address);
       this.#connections.set(address, connection);
     }
     return connection;

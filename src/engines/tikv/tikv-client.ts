@@ -1,8 +1,7 @@
-import type { ChannelCredentials } from "@grpc/grpc-js";
 import { EngineError } from "../../base/errors.ts";
 import { forEachLimited } from "../../base/limited.ts";
 import { ProtobufWriter } from "../../base/protobuf.ts";
-import { CallError, GrpcConnection } from "./grpc-connection.ts";
+import { CallError, type Connector, type GrpcConnection } from "./grpc-connection.ts";
 import type { PdClient } from "./pd-client.ts";
 import { RegionCache } from "./region-cache.ts";
 import { Patience, readAnswer, type TikvTiming } from "./tikv-errors.ts";
@@ -35,17 +34,17 @@ export class TikvClient {
   readonly pd: PdClient;
   readonly regions: RegionCache;
   readonly timing: TikvTiming;
-  readonly #credentials: ChannelCredentials;
+  readonly #connect: Connector;
   readonly #connections: Map<string, GrpcConnection> = new Map();
   readonly #addresses: Map<bigint, string> = new Map();
   #inFlight = 0;
   readonly #queue: (() => void)[] = [];
 
-  constructor(pd: PdClient, credentials: ChannelCredentials, timing: TikvTiming) {
+  constructor(pd: PdClient, connect: Connector, timing: TikvTiming) {
     this.pd = pd;
     this.regions = new RegionCache(pd);
     this.timing = timing;
-    this.#credentials = credentials;
+    this.#connect = connect;
   }
 
   patience(signal: AbortSignal): Patience {
@@ -186,7 +185,7 @@ export class TikvClient {
   #connection(address: string): GrpcConnection {
     let connection = this.#connections.get(address);
     if (connection === undefined) {
-      connection = new GrpcConnection(address, this.#credentials);
+      connection = this.#connect(address);
       this.#connections.set(address, connection);
     }
     return connection;

@@ -10,7 +10,7 @@ import type {
   KvStore,
   KvTransaction,
 } from "../kv/kv-store.ts";
-import { credentialsFor } from "./grpc-connection.ts";
+import { connectorFor } from "./grpc-connection.ts";
 import { PdClient } from "./pd-client.ts";
 import type { TikvAddress } from "./tikv-address.ts";
 import { TikvBulkWriter } from "./tikv-bulk-writer.ts";
@@ -59,9 +59,9 @@ export class TikvStore implements KvStore {
   /** Throws `EngineError` when no placement driver can be reached, `UsageError` for certificates that cannot be used. */
   static async open(address: TikvAddress, options: TikvStoreOptions): Promise<TikvStore> {
     const { signal, timing = DEFAULT_TIMING } = options;
-    const credentials = credentialsFor(address.tls);
-    const pd = await PdClient.open(address.endpoints, credentials, { timing, signal });
-    return new TikvStore(address, pd, new TikvClient(pd, credentials, timing), options);
+    const connect = connectorFor(address.tls);
+    const pd = await PdClient.open(address.endpoints, connect, { timing, signal });
+    return new TikvStore(address, pd, new TikvClient(pd, connect, timing), options);
   }
 
   openSnapshot(options: KvSnapshotOptions): Promise<KvSnapshot> {
