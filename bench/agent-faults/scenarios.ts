@@ -43,7 +43,8 @@ function shared(
     needsMounts: mounts > 0,
     async run(options, onWorld) {
       const { url, close } = await openDatabase(database);
-      const world = await World.create({ ...options, url, bucket });
+      // So many on a busy machine may stand still for longer than the short lease that other scenarios need.
+      const world = await World.create({ leaseS: options.periodS, ...options, url, bucket });
       onWorld(world);
       try {
         await world.startAgents(agents);
