@@ -15,6 +15,7 @@ import { createContext } from "../../src/operations/context.ts";
 import { migrate } from "../../src/operations/migrate.ts";
 import { expectSameBytes } from "../golden/compare-bytes.ts";
 import { REPLACEMENT_CHARACTERS, withPermittedDifferences } from "../golden/permitted-differences.ts";
+import { requireEtcd } from "../support/etcd-server.ts";
 import {
   type ListedEntry,
   listMount,
@@ -39,6 +40,7 @@ const client = await mountingClient();
 const redis = client !== undefined && (await requireRedisServer()) ? await startRedis() : undefined;
 const mysql = client === undefined ? undefined : await requireMysql();
 const postgres = client === undefined ? undefined : await requirePostgres();
+const etcd = client === undefined ? undefined : await requireEtcd();
 
 interface Volume {
   readonly url: string;
@@ -84,6 +86,15 @@ async function loadIntoPostgres(): Promise<Volume> {
   await loadVolumeFile(url, withBucket(fixture("golden/dumps/golden.keep.json"), bucket));
   return { url, bucket, catalog: () => postgres!.dumpSchema(database) };
 }
+
+async function loadIntoEtcd(): Promise<Volume> {
+  const bucket = await unpackObjects();
+  const url = etcd!.url(`/loaded-${process.pid}-${etcdVolumes++}`);
+  await loadVolumeFile(url, withBucket(fixture("golden/dumps/golden.keep.json"), bucket));
+  return { url, bucket };
+}
+
+let etcdVolumes = 0;
 
 async function loadIntoRedis(): Promise<Volume> {
   const bucket = await unpackObjects();
@@ -140,6 +151,7 @@ const VOLUMES: readonly (readonly [
   ["loaded into MySQL", mysql === undefined, loadIntoMysql, false],
   ["loaded into PostgreSQL", postgres === undefined, loadIntoPostgres, false],
   ["loaded into Redis", redis === undefined, loadIntoRedis, false],
+  ["loaded into etcd", etcd === undefined, loadIntoEtcd, false],
   ["migrated from Redis to SQLite to Redis", redis === undefined, migrateTwice, true],
 ];
 
