@@ -223,6 +223,9 @@ describe.skipIf(other === undefined)("TiKV: garbage collection", () => {
     const error = await failure(store.openSnapshot({ signal: never, logger: silentLogger }));
     expect([error.code, error.hint]).toEqual(["DECANT_E_TIKV_GC", expect.stringContaining("tidb_gc_life_time")]);
     expect((await other!.state()).calls.KvScan).toBeUndefined();
+    await other!.setSafePoint("worker", 0n);
+    await other!.setSafePoint("gc", future(3_600_000));
+    expect((await failure(store.openSnapshot({ signal: never, logger: silentLogger }))).code).toBe("DECANT_E_TIKV_GC");
     expect(await held()).toEqual([]);
   });
 });

@@ -262,6 +262,36 @@ describe.skipIf(server === undefined)("TiKV", () => {
     ]);
   });
 
+  test("ends writing at once when it is told to while a store hangs, and removes what was written", async () => {
+    const store = await open({ callMs: 1500, patienceMs: 10_000 });
+    const controller = new AbortController();
+    const guard = { key: Buffer.from("guard"), value: Buffer.from("1"), absent: Buffer.from("absent"), lost };
+    const options = { logger: silentLogger, maxBytes: 1 << 24, tmpDir: temporaryDirectory(), guard };
+    const writer = (await store.openBulkWriter({ ...options, signal: controller.signal }))!;
+    await writer.write(page(PAIRS.slice(0, 500)));
+    await server!.fault({ method: "KvPrewrite", kind: "stalled_answer", times: 1000 });
+    const reading = failure(writer.get([Buffer.from("a")]));
+    for (let i = 0; i < 200 && ((await server!.state()).calls.KvPrewrite ?? 0) < 2; i++) await sleep(10);
+    controller.abort();
+    expect(await reading).toSatisfy(isAbortError);
+    await server!.reset();
+    await writer.abort();
+    expect(await scan(store)).toEqual([]);
+    await store.close();
+  });
+
+  test("goes on when calls fail side by side with timestamps that are waited for", async () => {
+    const store = await open();
+    await store.transact({ conditions: [], changes: [pair("a", "1")] }, never);
+    for (let i = 0; i < 5; i++) {
+      await server!.fault({ method: "GetGCSafePoint", kind: "unavailable", skip: i });
+      await server!.fault({ method: "Tso", kind: "unavailable", skip: 2 * i });
+    }
+    const results = await Promise.all(Array.from({ length: 20 }, () => scan(store)));
+    for (const found of results) expect(found).toEqual([["a", "1"]]);
+    await store.close();
+  });
+
   test("has never more calls of stores under way than it may", async () => {
     const store = await open();
     await fill(store, PAIRS);

@@ -11,6 +11,11 @@ import { TimestampStream } from "./timestamp-stream.ts";
 const CONNECT_MS = 5_000;
 const SERVICE = "/pdpb.PD/";
 
+interface Leader {
+  readonly connection: GrpcConnection;
+  readonly timestamps: TimestampStream;
+}
+
 /** The placement driver: timestamps, where regions are, and what garbage collection may take. Calls go to its leader. */
 export class PdClient {
   readonly #endpoints: readonly string[];
@@ -20,7 +25,7 @@ export class PdClient {
   /** Addresses of members that were told, behind those of the META-URL. */
   #members: readonly string[] = [];
   #clusterId = 0n;
-  #leader: { readonly connection: GrpcConnection; readonly timestamps: TimestampStream } | undefined;
+  #leader: Leader | undefined;
 
   private constructor(endpoints: readonly string[], connect: Connector, timing: TikvTiming) {
     this.#endpoints = endpoints;
@@ -50,7 +55,7 @@ export class PdClient {
       try {
         return await raceAbort(leader.timestamps.next(), patience.signal);
       } catch (error) {
-        await this.#lost(error, patience);
+        await this.#lost(leader, error, patience);
       }
     }
   }
@@ -131,28 +136,29 @@ export class PdClient {
     const header = new ProtobufWriter(16).number(1, this.#clusterId);
     const bytes = Buffer.from(request.message(1, header).written());
     for (;;) {
-      const { connection } = await this.#currentLeader(patience);
+      const leader = await this.#currentLeader(patience);
+      const { connection } = leader;
       const options = { timeoutMs: this.#timing.callMs, signal: patience.signal };
       try {
         const answer = await connection.call(SERVICE + method, bytes, options);
         assertNoError(connection.address, answer);
         return readAnswer(connection.address, answer, read);
       } catch (error) {
-        await this.#lost(error, patience);
+        await this.#lost(leader, error, patience);
       }
     }
   }
 
   /** Waits before the leader is looked for again; throws what cannot get better. */
-  async #lost(error: unknown, patience: Patience): Promise<void> {
+  async #lost(leader: Leader, error: unknown, patience: Patience): Promise<void> {
     if (!(error instanceof CallError)) throw error;
     if (!error.retryable) throw error.asEngineError();
-    this.#leader?.timestamps.close();
-    this.#leader = undefined;
+    if (this.#leader === leader) this.#leader = undefined; // unless another call has found the next one already
+    leader.timestamps.close();
     await patience.pause("call", error.message);
   }
 
-  async #currentLeader(patience: Patience): Promise<{ connection: GrpcConnection; timestamps: TimestampStream }> {
+  async #currentLeader(patience: Patience): Promise<Leader> {
     for (;;) {
       if (this.#leader !== undefined) return this.#leader;
       const problems = await this.#findLeader(Math.min(CONNECT_MS, this.#timing.callMs), patience.signal);

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
+import { raceAbort } from "../../base/abortable.ts";
 import { EngineError, errorText } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import { CallError } from "./grpc-connection.ts";
@@ -9,6 +10,8 @@ import { physicalOf } from "./tikv-messages.ts";
 /** How long the placement driver keeps what is held after it has heard nothing more, and how often it is told. */
 const TTL_SECONDS = 600;
 const RENEW_MS = 60_000;
+/** How long letting go may take: it ends by itself in any case. */
+const END_MS = 2_000;
 
 /**
  * Keeps garbage collection from what a snapshot reads, and finds out when it was not kept. A service safe point holds back TiDB and
@@ -22,6 +25,7 @@ export class SafePointHold {
   readonly #logger: Logger;
   readonly #service: string;
   #timer: NodeJS.Timeout | undefined;
+  #renewal: Promise<void> = Promise.resolve();
   #failure: unknown;
 
   private constructor(client: TikvClient, timestamp: bigint, signal: AbortSignal, logger: Logger) {
@@ -39,9 +43,16 @@ export class SafePointHold {
     { signal, logger, renewMs = RENEW_MS }: { signal: AbortSignal; logger: Logger; renewMs?: number | undefined },
   ): Promise<SafePointHold> {
     const hold = new SafePointHold(client, timestamp, signal, logger);
-    await hold.#renew();
-    await hold.verify();
-    hold.#timer = setInterval(() => void hold.#renewLater(), renewMs);
+    try {
+      await hold.#renew();
+      await hold.verify();
+    } catch (error) {
+      await hold.end();
+      throw error;
+    }
+    hold.#timer = setInterval(() => {
+      hold.#renewal = hold.#renewal.then(() => hold.#renewLater());
+    }, renewMs);
     hold.#timer.unref();
     return hold;
   }
@@ -56,8 +67,10 @@ export class SafePointHold {
   /** Lets go. Never throws. */
   async end(): Promise<void> {
     clearInterval(this.#timer);
+    const signal = AbortSignal.timeout(END_MS);
     try {
-      const patience = this.#client.patience(AbortSignal.timeout(2_000));
+      await raceAbort(this.#renewal, signal); // one that comes later would hold it again
+      const patience = this.#client.patience(signal);
       await this.#client.pd.holdSafePoint(this.#service, this.#timestamp, 0, patience);
     } catch (error) {
       this.#logger.debug(`TiKV: the service safe point ${this.#service} ends by itself: ${errorText(error)}`);
@@ -81,6 +94,7 @@ export class SafePointHold {
   }
 
   async #renewLater(): Promise<void> {
+    if (this.#failure !== undefined) return;
     try {
       await this.#renew();
       await this.verify();

@@ -1,3 +1,4 @@
+import { raceAbort } from "../../base/abortable.ts";
 import { errorText } from "../../base/errors.ts";
 import type { KvBulkOptions, KvBulkWriter, KvPage, KvPair, KvStore } from "../kv/kv-store.ts";
 import { removeGuarded } from "../kv/load-guard.ts";
@@ -78,7 +79,7 @@ export class TikvBulkWriter implements KvBulkWriter {
     this.#isDone = true;
     this.#stop.abort();
     // calls that are out are waited for, not cancelled: what they ask for is done or not done then
-    await Promise.all(Array.from(this.#underWay, ({ done }) => done));
+    await Promise.all(this.#allDone());
     try {
       await removeGuarded(this.#store, this.#options.guard, AbortSignal.timeout(ABORT_MS));
     } catch (error) {
@@ -101,8 +102,8 @@ export class TikvBulkWriter implements KvBulkWriter {
     if (this.#gathered.count === 0) return;
     const mutations = this.#gathered.finish();
     this.#gathered = this.#newBuilder();
-    for (const batch of [...this.#underWay]) if (batch.mutations.overlaps(mutations)) await batch.done;
-    while (this.#underWay.size >= MAX_BATCHES) await Promise.race(Array.from(this.#underWay, ({ done }) => done));
+    for (const batch of [...this.#underWay]) if (batch.mutations.overlaps(mutations)) await this.#heard(batch.done);
+    while (this.#underWay.size >= MAX_BATCHES) await this.#heard(Promise.race(this.#allDone()));
     this.#check();
     const { guard, logger } = this.#options;
     const work = this.#transactions.writeGuarded(mutations, { guard, signal: this.#signal, logger });
@@ -118,8 +119,17 @@ export class TikvBulkWriter implements KvBulkWriter {
   async #drain(): Promise<void> {
     this.#check();
     await this.#send();
-    await Promise.all(Array.from(this.#underWay, ({ done }) => done));
+    await this.#heard(Promise.all(this.#allDone()));
     this.#check();
+  }
+
+  #allDone(): Promise<void>[] {
+    return Array.from(this.#underWay, ({ done }) => done);
+  }
+
+  /** Waits, but not longer than until the signal fires: batches go on to the end of the call that is out. */
+  #heard(work: Promise<unknown>): Promise<unknown> {
+    return raceAbort(work, this.#options.signal);
   }
 }
 

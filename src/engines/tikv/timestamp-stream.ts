@@ -1,4 +1,4 @@
-import type { ClientDuplexStream, ServiceError } from "@grpc/grpc-js";
+import { type ClientDuplexStream, Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { ProtobufWriter } from "../../base/protobuf.ts";
 import { CallError, type GrpcConnection } from "./grpc-connection.ts";
 import { answerError, readAnswer } from "./tikv-errors.ts";
@@ -33,8 +33,14 @@ export class TimestampStream {
     });
   }
 
+  /** Those who wait get a `CallError`, as from a connection that was lost. */
   close(): void {
-    this.#fail(new Error("closed"));
+    this.#fail(this.#error(status.UNAVAILABLE, "the connection was given up"));
+  }
+
+  #error(code: status, details: string): CallError {
+    const error = Object.assign(new Error(details), { code, details, metadata: new Metadata() });
+    return new CallError(this.connection.address, error, this.#timeoutMs);
   }
 
   #ask(): void {
@@ -43,11 +49,7 @@ export class TimestampStream {
     this.#waiting = [];
     const header = new ProtobufWriter(16).number(1, this.#clusterId);
     this.#timer = setTimeout(() => {
-      const error = Object.assign(new Error("no timestamp in time"), {
-        code: 4,
-        details: "",
-      }) as unknown as ServiceError;
-      this.#fail(new CallError(this.connection.address, error, this.#timeoutMs));
+      this.#fail(this.#error(status.DEADLINE_EXCEEDED, "no timestamp in time"));
     }, this.#timeoutMs);
     stream.write(Buffer.from(new ProtobufWriter(32).message(1, header).number(2, this.#asked.length).written()));
   }
@@ -64,8 +66,7 @@ export class TimestampStream {
       if (isCurrent()) this.#fail(new CallError(this.connection.address, error, this.#timeoutMs));
     });
     stream.on("end", () => {
-      const error = Object.assign(new Error("ended"), { code: 14, details: "the stream of timestamps has ended" });
-      if (isCurrent()) this.#fail(new CallError(this.connection.address, error as unknown as ServiceError, 0));
+      if (isCurrent()) this.#fail(this.#error(status.UNAVAILABLE, "the stream of timestamps has ended"));
     });
     return stream;
   }
