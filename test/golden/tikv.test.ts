@@ -97,6 +97,19 @@ describe.skipIf(client === undefined)("TiKV: a loaded volume", () => {
   });
 });
 
+describe.skipIf(server === undefined)("TiKV: an extended attribute without a value", () => {
+  test("is found before anything is written", async () => {
+    const url = await newUrl();
+    const error = await loadVolumeFile(url, fixture("golden/native/awkward.keep.json")).then(
+      () => undefined,
+      (reason: unknown) => reason as Error,
+    );
+    expect(error?.message).toContain("TiKV");
+    expect(error).toMatchObject({ code: "DECANT_E_UNSUPPORTED_VALUE" });
+    expect(await readTikvLines(url)).toEqual([]);
+  });
+});
+
 async function dumpByReference(url: string): Promise<Buffer> {
   const file = join(temporaryDirectory(), "dump.json");
   await mustRun(client!, ["dump", "--keep-secret-key", url, file]);
