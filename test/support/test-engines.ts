@@ -1,3 +1,4 @@
+import { BADGER, newBadgerTarget, readBadgerLines, unpackBadger } from "./badger-directory.ts";
 import { volumePrefix } from "./etcd-gateway.ts";
 import { requireEtcd } from "./etcd-server.ts";
 import { readRedisJsonl, restoreRedisJsonl } from "./redis-fixture.ts";
@@ -22,7 +23,7 @@ export interface TestEngine {
 
 /** Every engine that can be had here: an engine that is added joins with one line. */
 export async function requireEngines(): Promise<TestEngine[]> {
-  const engines = [await redisEngine(), sqliteEngine(), ...(await sqlEngines()), await etcdEngine()];
+  const engines = [await redisEngine(), sqliteEngine(), ...(await sqlEngines()), await etcdEngine(), badgerEngine()];
   return engines.filter((engine) => engine !== undefined);
 }
 
@@ -93,5 +94,15 @@ async function etcdEngine(): Promise<TestEngine | undefined> {
       return url;
     },
     readContent: async (url) => new Map([["keys", await server.gateway.readLines(pathOf(url))]]),
+  };
+}
+
+function badgerEngine(): TestEngine {
+  return {
+    name: "BadgerDB",
+    ending: "badger.tar.gz",
+    createDatabase: async () => newBadgerTarget().url,
+    restore: async (path) => BADGER + (await unpackBadger(path)),
+    readContent: async (url) => new Map([["keys", await readBadgerLines(url.slice(BADGER.length))]]),
   };
 }
