@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { SEGMENT_TYPES } from "../../src/formats/binary/segment-types.ts";
 import { config } from "../../src/operations/config.ts";
 import { createContext } from "../../src/operations/context.ts";
 import { splitSegments } from "../support/binary-segments.ts";
@@ -77,7 +78,7 @@ async function expectSound(url: string): Promise<void> {
   expect(complaints).toEqual([]);
 }
 
-describe.each(ENGINES)("binary dumps with %s", (_, skipped, emptyTarget) => {
+describe.each(ENGINES)("binary dumps with %s", (engine, skipped, emptyTarget) => {
   test.skipIf(skipped)("of the reference are loaded as the reference loads them", async () => {
     const [ours, theirs] = [await emptyTarget(), await emptyTarget()];
     const report = await loadVolumeFile(ours, GOLDEN);
@@ -101,7 +102,10 @@ describe.each(ENGINES)("binary dumps with %s", (_, skipped, emptyTarget) => {
     await mustRun(client!, ["dump", "--binary", "--keep-secret-key", first, file]);
     await loadVolumeFile(second, file);
     const [a, b] = [readFileSync(await dumpByDecant(first)), readFileSync(await dumpByDecant(second))];
-    const [got, wanted] = [b, a].map((bytes) => splitSegments(bytes).segments);
+    // Of Redis the reference leaves out the open files of sessions that are not there (docs/spec/binary-dump.md §9.12).
+    const left = engine === "Redis" ? SEGMENT_TYPES.find(({ name }) => name === "sustained")!.type : undefined;
+    const [got, wanted] = [b, a].map((bytes) => splitSegments(bytes).segments.filter(({ type }) => type !== left));
+    expect(got).toHaveLength(wanted!.length);
     for (const [i, { type, body }] of wanted!.entries()) {
       expect([type, got![i]!.body.toString("hex")]).toEqual([type, body.toString("hex")]);
     }
