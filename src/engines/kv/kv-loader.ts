@@ -1,8 +1,9 @@
 import { tmpdir } from "node:os";
 import { recycle } from "../../base/bytes.ts";
-import { ConflictError, InternalError } from "../../base/errors.ts";
+import { ConflictError } from "../../base/errors.ts";
 import type { RecordBatch } from "../../volume/records.ts";
 import type { Loader, LoaderOptions } from "../engine.ts";
+import { writeBatch } from "../write-batch.ts";
 import { inodeKey, LOADED_RANGES, SETTING_KEY, TAG_NODE } from "./kv-keys.ts";
 import type { KvBulkWriter, KvStore } from "./kv-store.ts";
 import { loadGuard } from "./load-guard.ts";
@@ -48,50 +49,8 @@ export class KvLoader implements Loader {
 
   async write(batch: RecordBatch): Promise<void> {
     this.#options.signal.throwIfAborted();
-    await this.#encode(batch);
+    await writeBatch(batch, this.#records, this.#rare);
     recycle(batch.bytes);
-  }
-
-  #encode(batch: RecordBatch): Promise<void> {
-    switch (batch.kind) {
-      case "node":
-        return this.#records.nodes(batch);
-      case "edge":
-        return this.#records.edges(batch);
-      case "chunk":
-        return this.#records.chunks(batch);
-      case "symlink":
-        return this.#records.symlinks(batch);
-      case "xattr":
-        return this.#records.xattrs(batch);
-      case "parent":
-        return this.#records.parents(batch);
-      default:
-        return this.#encodeRare(batch);
-    }
-  }
-
-  #encodeRare(batch: RecordBatch): Promise<void> {
-    switch (batch.kind) {
-      case "sliceRef":
-        return this.#rare.sliceRefs(batch);
-      case "dirStat":
-        return this.#rare.dirStats(batch);
-      case "counter":
-        return this.#rare.counters(batch);
-      case "acl":
-        return this.#rare.aclRules(batch);
-      case "sustained":
-        return this.#rare.sustained(batch);
-      case "delFile":
-        return this.#rare.delFiles(batch);
-      case "quota":
-      case "userQuota":
-      case "groupQuota":
-        return this.#rare.quotas(batch);
-      default:
-        throw new InternalError("DECANT_E_RECORD_KIND", `A loader does not take ${batch.kind} records`);
-    }
   }
 
   async readNodes(inodes: readonly bigint[]): Promise<(Buffer | undefined)[]> {
