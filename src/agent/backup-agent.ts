@@ -1,12 +1,12 @@
 import { hostname } from "node:os";
 import { DecantError, errorText } from "../base/errors.ts";
+import { Gate } from "../base/gate.ts";
 import type { Logger } from "../base/logger.ts";
 import { redactUrl } from "../base/redact-url.ts";
 import type { OperationContext } from "../operations/context.ts";
 import type { AgentOptions, VolumeOptions } from "./agent-options.ts";
 import type { CheckOutcome } from "./check-outcome.ts";
 import type { Clock } from "./clock.ts";
-import { Gate } from "./gate.ts";
 import { type HookEvent, type HookMessage, runHooks } from "./hooks.ts";
 import { ManifestCache } from "./manifest-cache.ts";
 import { MetricsTextfile } from "./metrics-textfile.ts";

@@ -1,4 +1,5 @@
 import { DecantError, errorText, isAbortError } from "../base/errors.ts";
+import type { Gate } from "../base/gate.ts";
 import { formatGoDuration } from "../base/go-duration.ts";
 import type { Logger } from "../base/logger.ts";
 import { LAST_BACKUP_XATTR } from "../volume/backup-xattrs.ts";
@@ -16,7 +17,6 @@ import {
   retryDelayMs,
   type SkipAbove,
 } from "./decide.ts";
-import type { Gate } from "./gate.ts";
 import { BackupLease } from "./lease.ts";
 import type { LeaseHold } from "./lease-hold.ts";
 import { IDLE } from "./lease-value.ts";

@@ -12,7 +12,8 @@ import {
 } from "@grpc/grpc-js";
 import { errorText, UsageError } from "../../base/errors.ts";
 import { ProtobufReader, ProtobufWriter } from "../../base/protobuf.ts";
-import { trustedAuthorities } from "../sql/trusted-authorities.ts";
+import { hostOf, tlsNameOptions, unaryCall } from "../grpc-call.ts";
+import { trustedAuthorities } from "../trusted-authorities.ts";
 import type { EtcdAddress, EtcdTlsFiles } from "./etcd-address.ts";
 import { callError, isNotSent, isServiceError, isTokenRefused, isUnavailable } from "./etcd-errors.ts";
 
@@ -132,21 +133,7 @@ export class EtcdClient {
   ): Promise<Buffer> {
     const metadata = new Metadata();
     if (token !== undefined) metadata.set("token", token);
-    const client = this.#clients[this.#current]!;
-    return new Promise((resolve, reject) => {
-      const onAbort = (): void => {
-        call.cancel();
-        reject(signal.reason as Error);
-      };
-      const options = { deadline: Date.now() + timeoutMs };
-      const call = client.makeUnaryRequest(method, asIs, asIs, request, metadata, options, (error, response) => {
-        signal.removeEventListener("abort", onAbort);
-        if (error !== null) reject(error);
-        else resolve(response!);
-      });
-      if (signal.aborted) onAbort();
-      else signal.addEventListener("abort", onAbort, { once: true });
-    });
+    return unaryCall(this.#clients[this.#current]!, { method, request, signal, timeoutMs, metadata });
   }
 
   close(): void {
@@ -154,19 +141,12 @@ export class EtcdClient {
   }
 }
 
-function asIs(bytes: Buffer): Buffer {
-  return bytes;
-}
-
-/** What is sent as server name to an address that is a number: TLS knows names only, and Node.js takes no others. */
-const NO_NAME = "host.invalid";
-
 function channelOf(
   endpoint: string,
   tls: EtcdTlsFiles | undefined,
 ): { channel: ChannelCredentials; options: ChannelOptions } {
   if (tls === undefined) return { channel: credentials.createInsecure(), options: {} };
-  const host = endpoint.slice(0, endpoint.lastIndexOf(":")).replace(/^\[|\]$/g, "");
+  const host = hostOf(endpoint);
   const isNumber = tls.serverName === undefined && isIP(host) !== 0;
   const channel = credentials.createSsl(
     tls.ca === undefined ? Buffer.from(trustedAuthorities().join("\n")) : readPem("cacert", tls.ca),
@@ -174,8 +154,7 @@ function channelOf(
     tls.cert === undefined ? null : readPem("cert", tls.cert),
     verifyOptions(tls.verify, isNumber ? host : undefined),
   );
-  if (isNumber) return { channel, options: { "grpc.ssl_target_name_override": NO_NAME } };
-  if (tls.serverName === undefined) return { channel, options: {} };
+  if (tls.serverName === undefined) return { channel, options: tlsNameOptions(host) };
   const name = tls.serverName;
   return { channel, options: { "grpc.ssl_target_name_override": name, "grpc.default_authority": name } };
 }

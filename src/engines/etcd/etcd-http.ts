@@ -1,6 +1,6 @@
 import { type ClientRequest, get as getPlain, type IncomingMessage } from "node:http";
 import { get as getSecure } from "node:https";
-import { trustedAuthorities } from "../sql/trusted-authorities.ts";
+import { trustedAuthorities } from "../trusted-authorities.ts";
 import type { EtcdAddress } from "./etcd-address.ts";
 import { readPem } from "./etcd-client.ts";
 

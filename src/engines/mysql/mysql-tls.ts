@@ -2,7 +2,7 @@ import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { ConnectionOptions } from "mysql2";
 import { errorText, fileReason, UsageError } from "../../base/errors.ts";
-import { trustedAuthorities } from "../sql/trusted-authorities.ts";
+import { trustedAuthorities } from "../trusted-authorities.ts";
 import type { MysqlAddress } from "./mysql-address.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { ConnectionOptions } from "node:tls";
 import { errorText, UsageError } from "../../base/errors.ts";
-import { trustedAuthorities } from "../sql/trusted-authorities.ts";
+import { trustedAuthorities } from "../trusted-authorities.ts";
 import type { PostgresTls } from "./postgres-address.ts";
 
 /** TLS options of one attempt to connect; false = without TLS. */

@@ -1,5 +1,4 @@
 import { readFileSync } from "node:fs";
-import { isIP } from "node:net";
 import { checkServerIdentity, type PeerCertificate } from "node:tls";
 import {
   ChannelCredentials,
@@ -11,14 +10,10 @@ import {
   status,
 } from "@grpc/grpc-js";
 import { EngineError, errorText, fileReason, UsageError } from "../../base/errors.ts";
+import { hostOf, sameBytes, tlsNameOptions, type UnaryCall, unaryCall } from "../grpc-call.ts";
 import type { TikvTlsFiles } from "./tikv-address.ts";
 
-export interface CallOptions {
-  readonly timeoutMs: number;
-  readonly signal: AbortSignal;
-  /** The call is not cancelled by the signal, so that when it has ended nothing of it can be done any more. */
-  readonly toTheEnd?: boolean;
-}
+export type CallOptions = Pick<UnaryCall, "timeoutMs" | "signal" | "toTheEnd">;
 
 /** A call that failed below the protocol: no connection, no answer in time, or a refusal of the server. */
 export class CallError extends Error {
@@ -74,8 +69,6 @@ const CHANNEL = {
   "grpc.service_config_disable_resolution": 1,
 };
 
-const same = (bytes: Buffer): Buffer => bytes;
-
 /** One server. The connection is made when it is first used, and again when it was lost. */
 export class GrpcConnection {
   readonly address: string;
@@ -87,30 +80,17 @@ export class GrpcConnection {
   }
 
   /** The answer to one request. Throws `CallError`, or the reason of the signal. */
-  call(method: string, request: Buffer, { timeoutMs, signal, toTheEnd = false }: CallOptions): Promise<Buffer> {
-    signal.throwIfAborted();
-    return new Promise((resolve, reject) => {
-      const onAbort = (): void => call.cancel();
-      const call = this.#client.makeUnaryRequest(
-        method,
-        same,
-        same,
-        request,
-        new Metadata(),
-        { deadline: Date.now() + timeoutMs },
-        (error, answer) => {
-          signal.removeEventListener("abort", onAbort);
-          if (signal.aborted) reject(signal.reason as Error);
-          else if (error !== null) reject(new CallError(this.address, error, timeoutMs));
-          else resolve(answer ?? Buffer.alloc(0));
-        },
-      );
-      if (!toTheEnd) signal.addEventListener("abort", onAbort, { once: true });
-    });
+  async call(method: string, request: Buffer, options: CallOptions): Promise<Buffer> {
+    try {
+      return await unaryCall(this.#client, { method, request, ...options });
+    } catch (error) {
+      options.signal.throwIfAborted();
+      throw new CallError(this.address, error as ServiceError, options.timeoutMs);
+    }
   }
 
   stream(method: string): ClientDuplexStream<Buffer, Buffer> {
-    return this.#client.makeBidiStreamRequest(method, same, same, new Metadata());
+    return this.#client.makeBidiStreamRequest(method, sameBytes, sameBytes, new Metadata());
   }
 
   close(): void {
@@ -121,8 +101,29 @@ export class GrpcConnection {
 /** Makes the connection to an address, `host:port`. */
 export type Connector = (address: string) => GrpcConnection;
 
-/** What is sent as the name of a server that is known by its number: Node.js takes no number for a name. */
-const NO_NAME = "tikv.invalid";
+/** Connections by address, each made when it is first asked for. */
+export class GrpcConnections {
+  readonly #connect: Connector;
+  readonly #connections: Map<string, GrpcConnection> = new Map();
+
+  constructor(connect: Connector) {
+    this.#connect = connect;
+  }
+
+  to(address: string): GrpcConnection {
+    let connection = this.#connections.get(address);
+    if (connection === undefined) {
+      connection = this.#connect(address);
+      this.#connections.set(address, connection);
+    }
+    return connection;
+  }
+
+  close(): void {
+    for (const connection of this.#connections.values()) connection.close();
+    this.#connections.clear();
+  }
+}
 
 /** Throws `UsageError` for files that cannot be used. */
 export function connectorFor(tls: TikvTlsFiles | undefined): Connector {
@@ -143,9 +144,8 @@ export function connectorFor(tls: TikvTlsFiles | undefined): Connector {
     });
   }
   return (address) => {
-    const host = address.slice(0, address.lastIndexOf(":")).replace(/^\[(.*)\]$/, "$1");
-    const options = isIP(host) === 0 ? {} : { "grpc.ssl_target_name_override": NO_NAME };
-    return new GrpcConnection(address, credentialsFor(host), options);
+    const host = hostOf(address);
+    return new GrpcConnection(address, credentialsFor(host), tlsNameOptions(host));
   };
 }
 

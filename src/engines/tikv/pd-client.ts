@@ -1,7 +1,7 @@
 import { raceAbort } from "../../base/abortable.ts";
 import { EngineError, isAbortError } from "../../base/errors.ts";
 import { type ProtobufReader, ProtobufWriter } from "../../base/protobuf.ts";
-import { CallError, type Connector, type GrpcConnection } from "./grpc-connection.ts";
+import { CallError, type Connector, type GrpcConnection, GrpcConnections } from "./grpc-connection.ts";
 import { encodeKey } from "./key-codec.ts";
 import { answerError, type Patience, readAnswer, type TikvTiming } from "./tikv-errors.ts";
 import { type Peer, type Region, readPeer, readRegion } from "./tikv-messages.ts";
@@ -19,9 +19,8 @@ interface Leader {
 /** The placement driver: timestamps, where regions are, and what garbage collection may take. Calls go to its leader. */
 export class PdClient {
   readonly #endpoints: readonly string[];
-  readonly #connect: Connector;
   readonly #timing: TikvTiming;
-  readonly #connections: Map<string, GrpcConnection> = new Map();
+  readonly #connections: GrpcConnections;
   /** Addresses of members that were told, behind those of the META-URL. */
   #members: readonly string[] = [];
   #clusterId = 0n;
@@ -29,7 +28,7 @@ export class PdClient {
 
   private constructor(endpoints: readonly string[], connect: Connector, timing: TikvTiming) {
     this.#endpoints = endpoints;
-    this.#connect = connect;
+    this.#connections = new GrpcConnections(connect);
     this.#timing = timing;
   }
 
@@ -123,8 +122,7 @@ export class PdClient {
   close(): void {
     this.#leader?.timestamps.close();
     this.#leader = undefined;
-    for (const connection of this.#connections.values()) connection.close();
-    this.#connections.clear();
+    this.#connections.close();
   }
 
   async #call<T>(
@@ -170,7 +168,7 @@ export class PdClient {
   async #findLeader(timeoutMs: number, signal: AbortSignal): Promise<string | undefined> {
     const problems: string[] = [];
     for (const endpoint of new Set([...this.#endpoints, ...this.#members])) {
-      const connection = this.#connection(endpoint);
+      const connection = this.#connections.to(endpoint);
       try {
         const answer = await connection.call(`${SERVICE}GetMembers`, Buffer.alloc(0), { timeoutMs, signal });
         assertNoError(endpoint, answer);
@@ -185,7 +183,7 @@ export class PdClient {
         }
         this.#clusterId = clusterId;
         this.#members = members;
-        const leading = this.#connection(leader);
+        const leading = this.#connections.to(leader);
         this.#leader = {
           connection: leading,
           timestamps: new TimestampStream(leading, clusterId, this.#timing.callMs),
@@ -197,15 +195,6 @@ export class PdClient {
       }
     }
     return problems.join("; ");
-  }
-
-  #connection(address: string): GrpcConnection {
-    let connection = this.#connections.get(address);
-    if (connection === undefined) {
-      connection = this.#connect(address);
-      this.#connections.set(address, connection);
-    }
-    return connection;
   }
 }
 

@@ -1,7 +1,8 @@
 import { EngineError } from "../../base/errors.ts";
+import { Gate } from "../../base/gate.ts";
 import { forEachLimited } from "../../base/limited.ts";
 import { ProtobufWriter } from "../../base/protobuf.ts";
-import { CallError, type Connector, type GrpcConnection } from "./grpc-connection.ts";
+import { CallError, type Connector, GrpcConnections } from "./grpc-connection.ts";
 import type { PdClient } from "./pd-client.ts";
 import { RegionCache } from "./region-cache.ts";
 import { Patience, readAnswer, type TikvTiming } from "./tikv-errors.ts";
@@ -34,17 +35,15 @@ export class TikvClient {
   readonly pd: PdClient;
   readonly regions: RegionCache;
   readonly timing: TikvTiming;
-  readonly #connect: Connector;
-  readonly #connections: Map<string, GrpcConnection> = new Map();
+  readonly #connections: GrpcConnections;
   readonly #addresses: Map<bigint, string> = new Map();
-  #inFlight = 0;
-  readonly #queue: (() => void)[] = [];
+  readonly #gate = new Gate(MAX_IN_FLIGHT);
 
   constructor(pd: PdClient, connect: Connector, timing: TikvTiming) {
     this.pd = pd;
     this.regions = new RegionCache(pd);
     this.timing = timing;
-    this.#connect = connect;
+    this.#connections = new GrpcConnections(connect);
   }
 
   patience(signal: AbortSignal): Patience {
@@ -66,9 +65,9 @@ export class TikvClient {
     const bytes = Buffer.from(call.request.message(1, this.#context(region, call)).written());
     const options = { timeoutMs: this.timing.callMs, signal: patience.signal, toTheEnd: call.toTheEnd === true };
     let answer: Buffer;
-    await this.#enter(patience.signal);
     try {
-      answer = await this.#connection(address).call(SERVICE + call.method, bytes, options);
+      const connection = this.#connections.to(address);
+      answer = await this.#gate.run(() => connection.call(SERVICE + call.method, bytes, options), patience.signal);
     } catch (error) {
       if (!(error instanceof CallError)) throw error;
       if (!error.retryable) throw error.asEngineError();
@@ -78,8 +77,6 @@ export class TikvClient {
       this.#addresses.delete(leader.storeId);
       await patience.pause("call", error.message);
       return undefined;
-    } finally {
-      this.#leave();
     }
     return (await this.#isRefused(address, region, answer, patience)) ? undefined : answer;
   }
@@ -130,8 +127,7 @@ export class TikvClient {
   }
 
   close(): void {
-    for (const connection of this.#connections.values()) connection.close();
-    this.#connections.clear();
+    this.#connections.close();
   }
 
   #context(region: Region, { isBulkRead = false, resolvedLocks }: RegionCall): ProtobufWriter {
@@ -180,32 +176,5 @@ export class TikvClient {
     const address = await this.pd.storeAddress(storeId, patience);
     if (address !== undefined) this.#addresses.set(storeId, address);
     return address;
-  }
-
-  #connection(address: string): GrpcConnection {
-    let connection = this.#connections.get(address);
-    if (connection === undefined) {
-      connection = this.#connect(address);
-      this.#connections.set(address, connection);
-    }
-    return connection;
-  }
-
-  async #enter(signal: AbortSignal): Promise<void> {
-    if (this.#inFlight < MAX_IN_FLIGHT) {
-      this.#inFlight++;
-      return;
-    }
-    await new Promise<void>((resolve) => this.#queue.push(resolve));
-    if (!signal.aborted) return;
-    this.#leave();
-    signal.throwIfAborted();
-  }
-
-  /** Hands the place over to the one that waits longest. */
-  #leave(): void {
-    const next = this.#queue.shift();
-    if (next === undefined) this.#inFlight--;
-    else next();
   }
 }

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { Gate } from "../../../src/agent/gate.ts";
 import { ManifestCache } from "../../../src/agent/manifest-cache.ts";
+import { Gate } from "../../../src/base/gate.ts";
 import { readCatalogue } from "../../../src/operations/backups/catalogue.ts";
 import { sidecarKey } from "../../../src/operations/backups/sidecars.ts";
 import type { ObjectStorage } from "../../../src/storage/object-storage.ts";

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { Gate } from "../../../src/agent/gate.ts";
 import { parseLease } from "../../../src/agent/lease-value.ts";
 import { healthOf } from "../../../src/agent/volume-status.ts";
+import { Gate } from "../../../src/base/gate.ts";
 import { BACKUP_LEASE_XATTR } from "../../../src/volume/backup-xattrs.ts";
 import {
   LEASE_MS,

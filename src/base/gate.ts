@@ -1,4 +1,4 @@
-import { raceAbort } from "../base/abortable.ts";
+import { raceAbort } from "./abortable.ts";
 
 /** Lets so many in at one time, the others in the order in which they came. */
 export class Gate {
