@@ -1,20 +1,17 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { silentLogger } from "../../src/base/logger.ts";
-import { openStore } from "../../src/engines/registry.ts";
-import { collectRecords, ENGINE_KINDS } from "../support/collect-records.ts";
 import { volumePrefix } from "../support/etcd-gateway.ts";
 import { requireEtcd } from "../support/etcd-server.ts";
 import { realClient } from "../support/real-client.ts";
-import { readReferenceDump, recordTexts } from "../support/reference-binary-dump.ts";
 import { fixture } from "../support/repository.ts";
 import { mustRun } from "../support/run-command.ts";
 import { type DumpOptions, dumpVolume, loadVolumeFile } from "../support/run-operations.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { expectSameBytes } from "./compare-bytes.ts";
+import { expectedPairs, expectGoldenTrees, expectRecordsOf, withoutTrashRoot } from "./kv-golden.ts";
 import { type PermittedDifference, REPLACEMENT_CHARACTERS, withPermittedDifferences } from "./permitted-differences.ts";
-import { comparableLines, dumpFacts, TRASH_ROOT } from "./reference-load.ts";
+import { comparableLines, dumpFacts } from "./reference-load.ts";
 
 const server = await requireEtcd();
 const client = server === undefined ? undefined : await realClient();
@@ -57,44 +54,21 @@ describe.skipIf(server === undefined)("etcd: a dump has the bytes of the referen
     expect(report.consistency.pointInTime).toBe(true);
   });
 
-  // Listed in test/fixtures/golden/README.md: link counts of a cloned hard-linked symlink, a target that the binary dump
-  // unescaped.
   test.each([
     ["golden/engines/golden-json.etcd.jsonl", ["1369", "1377"]],
     ["golden/engines/golden-bin.etcd.jsonl", ['"symlink": "100%25-A-%25zz-%25"']],
   ])("of the reference's own load of it, but for what that load changes: %s", async (source, changed) => {
     const { bytes } = await dumpVolume(server!.url(await restored(source)), KEEP);
-    const got = treeLines(bytes);
-    const wanted = treeLines(readFileSync(fixture("golden/dumps/golden.keep.json")));
-    expect(got.length).toBe(wanted.length);
-    const differing = got.filter((line, i) => line !== wanted[i]).filter((line) => !/^ *"%EF/.test(line));
-    expect(new Set(differing.map((line) => /"inode":(\d+)/.exec(line)?.[1] ?? line.trim()))).toEqual(new Set(changed));
+    expectGoldenTrees(bytes, changed);
   });
 
   test.each([
     [NATIVE, "golden/native/natetcd.keep.bin"],
     ["golden/changelog/chlogetcd.etcd.jsonl", "golden/changelog/chlogetcd.bin"],
   ])("and the records of its binary dump: %s", async (source, reference) => {
-    const store = await openStore(server!.url(await restored(source)), { logger: silentLogger, signal, env: {} });
-    const snapshot = await store.openSnapshot({ signal, logger: silentLogger });
-    const got = await collectRecords(snapshot.records({ kinds: ENGINE_KINDS }));
-    const wanted = readReferenceDump(fixture(reference));
-    for (const kind of new Set([...got.keys(), ...wanted.keys()])) {
-      if (kind === "symlink") continue; // the reference unescapes targets: docs/spec/kv.md §8
-      const [ours, theirs] = [got, wanted].map((records) => recordTexts(records.get(kind) ?? []));
-      expect([kind, ours]).toEqual([kind, theirs]);
-    }
-    await snapshot.close();
-    await store.close();
+    await expectRecordsOf(server!.url(await restored(source)), reference);
   });
 });
-
-const signal = new AbortController().signal;
-
-function treeLines(bytes: Buffer): string[] {
-  const lines = bytes.toString("latin1").split("\n");
-  return lines.slice(lines.indexOf('  "FSTree": {'));
-}
 
 const JSON_DUMPS: readonly string[] = [
   "golden/dumps/golden.keep.json",
@@ -154,31 +128,4 @@ async function dumpByReference(url: string): Promise<Buffer> {
   const file = join(temporaryDirectory(), "dump.json");
   await mustRun(client!, ["dump", "--keep-secret-key", url, file]);
   return readFileSync(file);
-}
-
-/** Keys of the reference's load, as lines in hex, as decant must have them (docs/compatibility.md). */
-function expectedPairs(theirs: readonly string[], { counters }: ReturnType<typeof dumpFacts>): string[] {
-  const uselessReference = `4b${"00".repeat(12)}`; // of the slice 0, which is a hole
-  return theirs
-    .filter((line) => !line.startsWith(uselessReference))
-    .map((line) => {
-      const [key, value] = line.split(" ") as [string, string];
-      const name = Buffer.from(key, "hex").toString("latin1");
-      const ofFile = name.startsWith("C") ? counters.get(name.slice(1)) : undefined;
-      if (ofFile === undefined) return line;
-      const stored = Buffer.from(value, "hex").readBigInt64LE();
-      if (ofFile <= stored) return line;
-      const larger = Buffer.alloc(8);
-      larger.writeBigInt64LE(ofFile);
-      return `${key} ${larger.toString("hex")}`;
-    });
-}
-
-/** The trash root that decant adds where a dump has none. */
-function withoutTrashRoot(lines: string[], { hasTrash }: ReturnType<typeof dumpFacts>): string[] {
-  if (hasTrash) return lines;
-  const inode = Buffer.alloc(8);
-  inode.writeBigUInt64LE(BigInt(TRASH_ROOT));
-  const keys = [`41${inode.toString("hex")}49 `, `55${inode.toString("hex")} `];
-  return lines.filter((line) => !keys.some((key) => line.startsWith(key)));
 }
