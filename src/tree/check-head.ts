@@ -1,5 +1,5 @@
 import { errorText } from "../base/errors.ts";
-import { decodeAclRule } from "../volume/acl.ts";
+import { ACL_UNDEFINED, decodeAclRule } from "../volume/acl.ts";
 import { isTrashInode } from "../volume/inode.ts";
 import { type RecordBatch, unpackBatch } from "../volume/records.ts";
 import { parseSetting, type Setting } from "../volume/setting.ts";
@@ -194,15 +194,13 @@ export class HeadChecks {
 }
 
 const MAX_PERMISSION = 7;
-const UNDEFINED_PERMISSION = 0xffff;
 
 /** Whether a packed ACL rule (volume/acl.ts) is one that no client could have stored. */
 function isBadRule(bytes: Buffer): boolean {
   try {
     const rule = decodeAclRule(bytes);
     const permissions = [rule.owner, rule.group, rule.other, rule.mask];
-    if (permissions.some((permission) => permission > MAX_PERMISSION && permission !== UNDEFINED_PERMISSION))
-      return true;
+    if (permissions.some((permission) => permission > MAX_PERMISSION && permission !== ACL_UNDEFINED)) return true;
     return [rule.users, rule.groups].some(
       (entries) =>
         entries.some(({ perm }) => perm > MAX_PERMISSION) || new Set(entries.map(({ id }) => id)).size < entries.length,

@@ -252,9 +252,3 @@ async function writeAs(path: string, lines: readonly string[]): Promise<void> {
   const [program, args] = asServerUser("/bin/sh", ["-c", 'umask 077; cat >"$1"', "sh", path]);
   await mustRun(program, args, { input: `${lines.join("\n")}\n` });
 }
-
-/** The process number of the connection that runs a statement like `pattern`, as text; undefined when there is none. */
-export async function backendOf(server: PostgresServer, pattern: string): Promise<string | undefined> {
-  const query = `SELECT pid FROM pg_stat_activity WHERE query LIKE '${pattern}' AND pid <> pg_backend_pid() LIMIT 1`;
-  return (await server.psql("postgres", query)).trim() || undefined;
-}

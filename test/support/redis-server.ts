@@ -5,7 +5,6 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type RedisOptions as IoRedisOptions, Redis } from "ioredis";
 import { endGuarded, freePort, spawnGuarded } from "./guarded-process.ts";
 import { ensureProgram } from "./install-package.ts";
-import { mustRun } from "./run-command.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
 
 export interface RedisOptions {
@@ -198,15 +197,5 @@ async function waitFor(what: string, isReady: () => Promise<boolean>): Promise<v
   while (!(await isReady())) {
     if (Date.now() > deadline) throw new Error(`Waited 20 s for ${what}`);
     await sleep(20);
-  }
-}
-
-/** Stops and continues a process around `work`, so that what is sent meanwhile is queued in order of sending. */
-export async function whileStopped(pid: number, work: () => Promise<void>): Promise<void> {
-  await mustRun("kill", ["-STOP", String(pid)]);
-  try {
-    await work();
-  } finally {
-    await mustRun("kill", ["-CONT", String(pid)]);
   }
 }

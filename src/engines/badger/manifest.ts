@@ -1,6 +1,7 @@
 import { crc32c } from "../../base/crc32c.ts";
+import { ProtobufWriter } from "../../base/protobuf.ts";
 import { damagedFile, unsupportedFile } from "./badger-errors.ts";
-import { readUvarint, uvarintSize, writeUvarint } from "./uvarint.ts";
+import { readUvarint, uvarintSize } from "./uvarint.ts";
 
 /** How the blocks of a table are compressed. */
 export const COMPRESSION_NONE = 0;
@@ -102,24 +103,11 @@ function* protobufFields(bytes: Buffer, path: string, offset: number): Generator
 
 /** A MANIFEST with one change set that creates the tables. Throws nothing. */
 export function encodeManifest(tables: readonly ListedTable[]): Buffer {
-  const payload = Buffer.alloc(tables.length * 24);
-  let at = 0;
+  const set = new ProtobufWriter();
   for (const { id, level, compression } of tables) {
-    payload[at] = 0x0a;
-    let end = at + 2; // fields with value 0 are left out, as everywhere in protobuf
-    for (const [field, value] of [
-      [1, id],
-      [3, level],
-      [6, compression],
-    ] as const) {
-      if (value === 0) continue;
-      payload[end] = field * 8;
-      end = writeUvarint(payload, end + 1, value);
-    }
-    payload[at + 1] = end - at - 2;
-    at = end;
+    set.message(1, new ProtobufWriter(24).number(1, id).number(3, level).number(6, compression));
   }
-  const changes = payload.subarray(0, at);
+  const changes = set.written();
   const head = Buffer.alloc(HEADER_BYTES + 8);
   head.writeUInt32BE(MAGIC, 0);
   head.writeUInt16BE(VERSION, 6);

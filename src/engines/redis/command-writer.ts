@@ -1,11 +1,6 @@
 import { ByteWriter, copyBytes, viewOf } from "../../base/bytes.ts";
 import { writeHeader } from "./decimal.ts";
 
-/** The constant part of a command, `*<arguments>\r\n$<size>\r\n<NAME>\r\n`, ready to be copied. */
-export function commandHead(name: string, args: number): Buffer {
-  return Buffer.from(`*${args + 1}\r\n$${name.length}\r\n${name}\r\n`, "latin1");
-}
-
 /** Appends the beginning of a command with `args` arguments (its name not counted). `name` is `$<size>\r\n<NAME>\r\n`. */
 export function writeCommandHead(writer: ByteWriter, name: Buffer, args: number): void {
   let at = writer.reserve(name.length + 16);
