@@ -1,6 +1,7 @@
 import { existsSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
+import { type EtcdServer, requireEtcdServer, startEtcd } from "../test/support/etcd-server.ts";
 import { requireMysqlProgram, startMysql } from "../test/support/mysql-server.ts";
 import { requirePostgresServer, startPostgres } from "../test/support/postgres-server.ts";
 import { startRedis } from "../test/support/redis-server.ts";
@@ -18,12 +19,19 @@ export interface BenchEngine {
   close(): Promise<void>;
 }
 
-export type EngineName = "sqlite" | "redis" | "postgres" | "mariadb";
+export type EngineName = "sqlite" | "redis" | "postgres" | "mariadb" | "badger" | "etcd";
 
 /** `directory` keeps what need not be built again, `scratch` is for single runs. */
 export const ENGINES: Readonly<
   Record<EngineName, (directory: string, scratch: string, load: LoadCorpus) => Promise<BenchEngine>>
-> = { sqlite: openSqlite, redis: openRedis, postgres: openPostgres, mariadb: openMariadb };
+> = {
+  sqlite: openSqlite,
+  redis: openRedis,
+  postgres: openPostgres,
+  mariadb: openMariadb,
+  badger: openBadger,
+  etcd: openEtcd,
+};
 
 async function openSqlite(directory: string, scratch: string, load: LoadCorpus): Promise<BenchEngine> {
   const file = join(directory, "volume.db");
@@ -115,4 +123,62 @@ async function serverEngine(
     floors: floors(source),
     close: () => server.stop(),
   };
+}
+
+/** The directory stays as the reference leaves it: what it wrote last is in a memtable log until somebody opens it to write. */
+async function openBadger(directory: string, scratch: string, load: LoadCorpus): Promise<BenchEngine> {
+  const volume = join(directory, "badger");
+  if (!existsSync(volume)) {
+    const partial = `${volume}.partial`;
+    rmSync(partial, { recursive: true, force: true });
+    await load(`badger://${partial}`);
+    renameSync(partial, volume);
+  }
+  const target = join(scratch, "loaded-badger");
+  return {
+    url: `badger://${volume}`,
+    emptyTarget: async () => {
+      rmSync(target, { recursive: true, force: true });
+      return `badger://${target}`;
+    },
+    close: async () => undefined,
+  };
+}
+
+/**
+ * The server's own directory is kept. Loads go to a second server, which starts with nothing each time: deleting millions of keys
+ * would leave their history to it, and to all that is measured after that.
+ */
+async function openEtcd(directory: string, scratch: string, load: LoadCorpus): Promise<BenchEngine> {
+  if (!(await requireEtcdServer())) throw new Error("The benchmark needs etcd");
+  const volume = join(directory, "etcd");
+  if (!existsSync(volume)) {
+    const partial = `${volume}.partial`;
+    rmSync(partial, { recursive: true, force: true });
+    const server = await startLargeEtcd(partial);
+    await load(server.url());
+    await server.stop();
+    renameSync(partial, volume);
+  }
+  const source = await startLargeEtcd(volume);
+  const targetDirectory = join(scratch, "loaded-etcd");
+  let target: EtcdServer | undefined;
+  return {
+    url: source.url(),
+    emptyTarget: async () => {
+      await target?.stop();
+      rmSync(targetDirectory, { recursive: true, force: true });
+      target = await startLargeEtcd(targetDirectory);
+      return target.url();
+    },
+    close: async () => {
+      await target?.stop();
+      await source.stop();
+    },
+  };
+}
+
+/** A million files take about 800 MB, the server's own limit is 2 GiB. The last of two equal flags counts. */
+function startLargeEtcd(directory: string): Promise<EtcdServer> {
+  return startEtcd({ args: [`--data-dir=${directory}`, `--quota-backend-bytes=${32 * 1024 ** 3}`] });
 }
