@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { bloomHash, buildBloomFilter } from "../../src/engines/badger/bloom-filter.ts";
@@ -76,6 +76,24 @@ describe("BadgerDB: a directory with what JuiceFS makes rarely or never", () => 
     expect(createHash("sha256").update(text).digest("hex")).toBe(
       "d867ae7ccc11a3a9fd8a034f9c7d488fd7b98a2e86dd81b43b19667462ce8e84",
     );
+  });
+
+  test.each(["none", "snappy", "zstd"])("is read with checksums by XXH64, compression %s", async (name) => {
+    const directory = await unpackBadger("badger/xxhash64.tar.gz", name);
+    const table = readFileSync(join(directory, "000001.sst"));
+    // the checksum of the index: algo 1, then a number of 64 bits
+    const checksumSize = table.readUInt32BE(table.length - 4);
+    expect(table.toString("hex", table.length - 4 - checksumSize).slice(0, 6)).toBe("080110");
+    const lines = await readBadgerLines(directory);
+    expect(lines.length).toBe(274);
+    expect(
+      createHash("sha256")
+        .update(`${lines.join("\n")}\n`)
+        .digest("hex"),
+    ).toBe("89c4ed23f1cfd1eadcc4800dcee1142268ef9b7da07bd79571a5ad4738327a03");
+    table[100]! ^= 1;
+    writeFileSync(join(directory, "000001.sst"), table);
+    await expect(readBadgerLines(directory)).rejects.toThrow(/000001\.sst is damaged at offset 0/);
   });
 });
 
