@@ -22,6 +22,8 @@ export interface Variant {
   readonly target: Target;
   /** Takes so long that it runs only when it is asked for by its name. */
   readonly onRequest?: boolean;
+  /** Its result is known to be another one: extended attributes of hard links are escaped again at each (docs/spec/kv.md §8). */
+  readonly hasOtherResult?: boolean;
 }
 
 /** One engine, format and direction. */
@@ -59,11 +61,11 @@ export const CELLS: readonly Cell[] = [
   binaryLoadCell("postgres", plain(0.12, 0.45)),
   binaryDumpCell("mariadb", plain(0.2, 0.6)),
   binaryLoadCell("mariadb", plain(0.2, 0.45)),
-  dumpCell("badger", plain(0.35, 0.35), fast(0.6, 0.6)),
+  dumpCell("badger", plain(0.35, 0.35), { ...fast(0.6, 0.6), hasOtherResult: true }),
   loadCell("badger", plain(0.6, 0.6)),
   binaryDumpCell("badger", plain(1, 1.2)),
   binaryLoadCell("badger", plain(0.6, 0.6)),
-  dumpCell("etcd", { ...plain(undefined, 0.1), onRequest: true }, fast()),
+  dumpCell("etcd", { ...plain(undefined, 0.1), onRequest: true }, { ...fast(), hasOtherResult: true }),
   loadCell("etcd", plain(0.8, 0.8)),
   binaryDumpCell("etcd", plain(1, 0.8)),
   binaryLoadCell("etcd", plain(0.8, 0.8)),

@@ -138,7 +138,8 @@ async function runOnce(cell: Cell, volume: BenchVolume, contestant: Contestant):
   const measured = await measure(command, volume.scratch);
   contestant.runs.push(measured);
   contestant.isSlow = contestant.program === "reference" && measured.wallSeconds > SLOW_SECONDS;
-  if (cell.digest !== undefined && contestant.floor === undefined) contestant.digests.add(await cell.digest(volume));
+  const isCompared = contestant.floor === undefined && !contestant.variant?.hasOtherResult;
+  if (cell.digest !== undefined && isCompared) contestant.digests.add(await cell.digest(volume));
   await cell.clean(volume);
   const name = `${contestant.program} ${contestant.variant?.name ?? contestant.floor?.name ?? ""}`.trimEnd();
   const { cpuSeconds, wallSeconds, peakMegabytes } = measured;
