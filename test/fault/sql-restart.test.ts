@@ -196,6 +196,19 @@ describe.each(SERVERS)("%s that is killed and started again", (_, found) => {
   });
 });
 
+describe.skipIf(SERVERS[0]![1] === undefined)("PostgreSQL that answers commits before it has written them", () => {
+  test("and crashes right after a load has every volume whose load ended well", async () => {
+    const server = await startPostgres({ settings: { synchronous_commit: "off", wal_writer_delay: "10s" } });
+    const { createDatabase } = ofPostgres(server);
+    const url = await createDatabase();
+    await loadText(url, text);
+    await server.crash();
+    await server.restart();
+    expect((await dumpText(url)).report.counts.file).toBe(6000);
+    await server.stop();
+  });
+});
+
 function dumpInto(directory: string, source: string): Promise<unknown> {
   return dump({ source, target: { file: join(directory, "dump.json") } }, quietContext());
 }

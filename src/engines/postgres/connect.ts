@@ -94,8 +94,8 @@ async function attempt(
 
 /**
  * What decant relies on in a session. No time limit that an administrator set for short statements; a server that notices when
- * this client has gone; an error instead of some of the rows where a policy hides the others from this user; and texts that
- * mean what they say. Servers do not know all of these.
+ * this client has gone; an error instead of some of the rows where a policy hides the others from this user; texts that
+ * mean what they say; and no answer to a COMMIT that the server's crash could undo. Servers do not know all of these.
  */
 const SESSION_SETTINGS: Readonly<Record<string, string>> = {
   statement_timeout: "0",
@@ -105,15 +105,21 @@ const SESSION_SETTINGS: Readonly<Record<string, string>> = {
   client_connection_check_interval: "1s",
   row_security: "off",
   standard_conforming_strings: "on",
+  synchronous_commit: "on",
 };
 
-/** The settings of the address, then those of decant; unqualified names are found in the schema of the address only. */
+/**
+ * The settings of the address, then those of decant; unqualified names are found in the schema of the address only. Replicas that
+ * a commit waits for go on being waited for, and who asks in the address for commits that may be lost gets them.
+ */
 async function prepareSession(client: Client, address: PostgresAddress): Promise<void> {
   for (const [name, value] of address.settings) await setParameter(client, address, name, value);
   await client.query(
     `SELECT set_config('search_path', quote_ident($1), false),
             (SELECT count(set_config(s.name, $2::json ->> s.name, false))
-               FROM pg_catalog.pg_settings s WHERE ($2::json ->> s.name) IS NOT NULL)`,
+               FROM pg_catalog.pg_settings s
+              WHERE ($2::json ->> s.name) IS NOT NULL
+                AND (s.name <> 'synchronous_commit' OR s.setting = 'off' AND s.source <> 'session'))`,
     [address.schema, JSON.stringify(SESSION_SETTINGS)],
   );
   if (!address.needsPrimary) return;
