@@ -43,7 +43,8 @@ export interface OpenAgentVolumeOptions {
  */
 export async function openAgentVolume(options: OpenAgentVolumeOptions, signal: AbortSignal): Promise<AgentVolume> {
   const { metaUrl, style, cache, context } = options;
-  const store = await openStore(metaUrl, { logger: context.logger, env: context.env, signal });
+  const { logger, env, memory } = context;
+  const store = await openStore(metaUrl, { logger, env, signal, tmpDir: memory.tmpDir });
   try {
     const setting = await readVolumeSetting(store, signal);
     let opened: ObjectStorage | undefined;

@@ -27,6 +27,8 @@ export interface OpenOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** The caller is going to write a volume: an embedded database that does not exist yet is no error. */
   readonly create?: boolean;
+  /** Directory for what an embedded database does not hold in memory while it is used; the system's when it is not given. */
+  readonly tmpDir?: string;
 }
 
 /** One opened metadata database. */

@@ -38,7 +38,7 @@ export interface ConfigReport {
 /** Shows or changes the setting of a volume (docs/spec/settings.md §6). */
 export async function config(request: ConfigRequest, context: OperationContext): Promise<ConfigReport> {
   const { signal, logger, env } = context;
-  const store = await openStore(request.target, { logger, signal, env });
+  const store = await openStore(request.target, { logger, signal, env, tmpDir: context.memory.tmpDir });
   try {
     const stored = await readVolumeSetting(store, signal);
     const plan = planConfig(stored, request.flags);

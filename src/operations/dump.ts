@@ -46,7 +46,7 @@ export async function dump(request: DumpRequest, context: OperationContext): Pro
   const startedAt = performance.now();
   const { signal, logger, env } = context;
   if (request.manifest === true) checkManifestTarget(request.target);
-  const store = await openStore(request.source, { logger, signal, env });
+  const store = await openStore(request.source, { logger, signal, env, tmpDir: context.memory.tmpDir });
   try {
     const snapshot = await store.openSnapshot({ signal, logger });
     try {

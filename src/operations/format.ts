@@ -36,7 +36,7 @@ export interface FormatReport {
 export async function format(request: FormatRequest, context: OperationContext): Promise<FormatReport> {
   assertFormatFlags(request.name, request.flags);
   const { signal, logger, env } = context;
-  const store = await openStore(request.target, { logger, signal, env, create: true });
+  const store = await openStore(request.target, { logger, signal, env, tmpDir: context.memory.tmpDir, create: true });
   try {
     const target = await store.inspectTarget(signal);
     if (target.state !== "volume") return await createVolume(store, target, request, context);

@@ -66,7 +66,13 @@ export async function load(request: LoadRequest, context: OperationContext): Pro
     const detected = await detectDumpFormat(input.bytes);
     const dump = { format: request.format ?? detected.format, bytes: detected.bytes };
     const footer = detected.format === "binary" ? await footerAhead(request, dump, input) : undefined;
-    const target = await openStore(request.target, { logger, signal, env, create: true });
+    const target = await openStore(request.target, {
+      logger,
+      signal,
+      env,
+      tmpDir: context.memory.tmpDir,
+      create: true,
+    });
     try {
       await checkTarget(target, context, clean);
       const findings = new FindingList();

@@ -30,9 +30,15 @@ export async function migrate(request: MigrateRequest, context: OperationContext
   const clean = request.clean ?? false;
   refuseCleanDryRun(clean, dryRun);
   refuseSameAddress(request.source, request.target);
-  const source = await openStore(request.source, { logger, signal, env });
+  const source = await openStore(request.source, { logger, signal, env, tmpDir: context.memory.tmpDir });
   try {
-    const target = await openStore(request.target, { logger, signal, env, create: true });
+    const target = await openStore(request.target, {
+      logger,
+      signal,
+      env,
+      tmpDir: context.memory.tmpDir,
+      create: true,
+    });
     try {
       await checkTarget(target, context, clean);
       const snapshot = await source.openSnapshot({ signal, logger });

@@ -48,7 +48,7 @@ export interface SessionReport {
 /** Setting, sessions and usage of a volume. Writes nothing. */
 export async function status(request: StatusRequest, context: OperationContext): Promise<StatusReport> {
   const { signal, logger, env } = context;
-  const store = await openStore(request.source, { logger, signal, env });
+  const store = await openStore(request.source, { logger, signal, env, tmpDir: context.memory.tmpDir });
   try {
     const setting = await readVolumeSetting(store, signal);
     checkClientVersion(setting);
@@ -69,7 +69,7 @@ export async function status(request: StatusRequest, context: OperationContext):
 /** What one session of a volume holds. Throws `NotFoundError` when there is no such session. */
 export async function sessionStatus(request: SessionRequest, context: OperationContext): Promise<SessionReport> {
   const { signal, logger, env } = context;
-  const store = await openStore(request.source, { logger, signal, env });
+  const store = await openStore(request.source, { logger, signal, env, tmpDir: context.memory.tmpDir });
   try {
     checkClientVersion(await readVolumeSetting(store, signal));
     const detail = await store.readSession(request.sid, signal);

@@ -103,7 +103,7 @@ async function openDatabase(
   context: OperationContext,
 ): Promise<VolumeSource> {
   const { signal, logger, env } = context;
-  const store = await openStore(address, { logger, signal, env });
+  const store = await openStore(address, { logger, signal, env, tmpDir: context.memory.tmpDir });
   let snapshot: Snapshot | undefined;
   try {
     snapshot = await store.openSnapshot({ signal, logger });

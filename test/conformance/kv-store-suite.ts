@@ -3,7 +3,6 @@ import { isAbortError } from "../../src/base/errors.ts";
 import { silentLogger } from "../../src/base/logger.ts";
 import { PageBuilder, pairsOf } from "../../src/engines/kv/kv-page.ts";
 import type { KvBulkWriter, KvGuard, KvPage, KvPair, KvRange, KvStore } from "../../src/engines/kv/kv-store.ts";
-import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { failureOf, never } from "./engine-harness.ts";
 
 /** What the suite needs to know of a store. */
@@ -56,7 +55,7 @@ async function put(store: KvStore, pairs: readonly KvPair[]): Promise<void> {
 }
 
 function bulk(store: KvStore, guard: KvGuard = guardOf("token"), signal: AbortSignal = never) {
-  const options = { signal, logger: silentLogger, maxBytes: 64 * 1024 * 1024, tmpDir: temporaryDirectory(), guard };
+  const options = { signal, logger: silentLogger, maxBytes: 64 * 1024 * 1024, guard };
   return store.openBulkWriter(options);
 }
 

@@ -29,7 +29,7 @@ export const ALL_KEYS: KvRange = { start: new Uint8Array(0), end: new Uint8Array
 
 /** A store for what is tested below the volumes. */
 export function badgerStore(directory: string): BadgerStore {
-  return new BadgerStore(BADGER + directory, directory);
+  return new BadgerStore(BADGER + directory, directory, temporaryDirectory());
 }
 
 /** All that is alive in a directory, one pair per line: key and value in hex. Nothing for a directory that is not there. */

@@ -1,4 +1,5 @@
 import { statSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { EngineError, NotFoundError, UsageError } from "../../base/errors.ts";
 import { redactUrl } from "../../base/redact-url.ts";
 import type { Engine } from "../engine.ts";
@@ -22,7 +23,7 @@ export const badgerEngine: Engine = {
         hint: "badger:// takes the directory in which BadgerDB keeps its files",
       });
     }
-    return new KvMetadataStore(new BadgerStore(redactUrl(address), directory));
+    return new KvMetadataStore(new BadgerStore(redactUrl(address), directory, options.tmpDir ?? tmpdir()));
   },
 };
 

@@ -1,4 +1,3 @@
-import { tmpdir } from "node:os";
 import { silentLogger } from "../../base/logger.ts";
 import type {
   KvBulkOptions,
@@ -42,11 +41,14 @@ export class BadgerStore implements KvStore {
   };
   readonly changeLog: KvChangeLog = { sharded: false };
   readonly #directory: string;
+  readonly #tmpDir: string;
   #logLines = 0n;
 
-  constructor(address: string, directory: string) {
+  /** `tmpDir`: for what is sorted and does not fit into memory. */
+  constructor(address: string, directory: string, tmpDir: string) {
     this.address = address;
     this.#directory = directory;
+    this.#tmpDir = tmpDir;
   }
 
   async openSnapshot({ signal }: KvSnapshotOptions): Promise<KvSnapshot> {
@@ -88,7 +90,7 @@ export class BadgerStore implements KvStore {
   }
 
   async openBulkWriter(options: KvBulkOptions): Promise<KvBulkWriter | undefined> {
-    return BadgerBulkWriter.open(this.#directory, options);
+    return BadgerBulkWriter.open(this.#directory, this.#tmpDir, options);
   }
 
   async deleteRange(range: KvRange, { signal, guard }: KvDeleteOptions): Promise<void> {
@@ -116,7 +118,7 @@ export class BadgerStore implements KvStore {
   }
 
   #view(signal: AbortSignal): DirectoryView {
-    return new DirectoryView(this.#directory, listDirectory(this.#directory)!, tmpdir(), signal);
+    return new DirectoryView(this.#directory, listDirectory(this.#directory)!, this.#tmpDir, signal);
   }
 
   /** Works on a directory that nobody else has open, which is made when it is not there. */

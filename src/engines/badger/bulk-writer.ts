@@ -26,6 +26,7 @@ const BYTES_PER_TURN = 4 * 1024 * 1024;
 /** What a writer starts with. */
 interface Begun {
   readonly directory: string;
+  readonly tmpDir: string;
   readonly lock: DirectoryLock;
   /** The topmost directory that was made for it. */
   readonly made: string | undefined;
@@ -45,18 +46,18 @@ export class BadgerBulkWriter implements KvBulkWriter {
   private constructor(begun: Begun, options: KvBulkOptions) {
     this.#begun = begun;
     this.#options = options;
-    this.#sorter = new PairSorter({ maxBytes: options.maxBytes, tmpDir: options.tmpDir, rankBytes: 0 });
+    this.#sorter = new PairSorter({ maxBytes: options.maxBytes, tmpDir: begun.tmpDir, rankBytes: 0 });
   }
 
   /** Locks the directory until the end, and empties it of what a load that was cut off has left. */
-  static open(directory: string, options: KvBulkOptions): BadgerBulkWriter | undefined {
+  static open(directory: string, tmpDir: string, options: KvBulkOptions): BadgerBulkWriter | undefined {
     options.signal.throwIfAborted();
     const made = makeDirectory(directory);
     let lock: DirectoryLock | undefined;
     try {
       lock = lockDirectory(directory, "load");
       const files = listDirectory(directory)!;
-      const view = new DirectoryView(directory, files, options.tmpDir, options.signal);
+      const view = new DirectoryView(directory, files, tmpDir, options.signal);
       try {
         const { guard } = options;
         if (lookUp(view, [guard.key, guard.absent]).some((value) => value !== undefined) || view.hasKeys()) {
@@ -67,7 +68,7 @@ export class BadgerBulkWriter implements KvBulkWriter {
         view.close();
       }
       clearDirectory(directory, files);
-      return new BadgerBulkWriter({ directory, lock, made }, options);
+      return new BadgerBulkWriter({ directory, tmpDir, lock, made }, options);
     } catch (error) {
       if (made !== undefined) removeDirectories(directory, made, options);
       lock?.release();

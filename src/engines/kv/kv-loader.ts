@@ -1,4 +1,3 @@
-import { tmpdir } from "node:os";
 import { recycle } from "../../base/bytes.ts";
 import { ConflictError } from "../../base/errors.ts";
 import type { RecordBatch } from "../../volume/records.ts";
@@ -38,7 +37,6 @@ export class KvLoader implements Loader {
       signal,
       logger,
       maxBytes: SORT_BYTES,
-      tmpDir: tmpdir(),
       guard: loadGuard(store.address),
       ranges: LOADED_RANGES,
       ...(expectedNodes === undefined ? {} : { expectedBytes: expectedNodes * BYTES_PER_NODE }),

@@ -127,9 +127,8 @@ export interface KvDeleteOptions {
 export interface KvBulkOptions {
   readonly signal: AbortSignal;
   readonly logger: Logger;
-  /** Ceiling of memory for what must be sorted first (BadgerDB), and where the rest goes. */
+  /** Ceiling of memory for what must be sorted first (BadgerDB). */
   readonly maxBytes: number;
-  readonly tmpDir: string;
   /** Where all keys are that will be written: `abort` removes these ranges and nothing else. Undefined: everywhere. */
   readonly ranges?: readonly KvRange[];
   /** There from the beginning until `finish` or `abort` has ended. */

@@ -72,7 +72,7 @@ export async function openBackupPlace(request: BackupPlaceRequest, context: Oper
   const { signal, logger, env } = context;
   const bucket = typeof request.volume === "string" ? parseBucketUrl(request.volume) : request.volume;
   if (bucket !== undefined) return openBucket(request, bucket, context);
-  const store = await openStore(request.volume as string, { logger, signal, env });
+  const store = await openStore(request.volume as string, { logger, signal, env, tmpDir: context.memory.tmpDir });
   try {
     const stored = await readVolumeSetting(store, signal);
     const setting = usableSecrets(stored, env, await givenKey(request, stored.encryptAlgo, context));

@@ -213,7 +213,7 @@ async function carryOut(
 /** Refuses a target that holds something before anything is read. Returns its address. */
 async function checkedTarget(request: RestoreRequest, context: OperationContext): Promise<string> {
   const { signal, logger, env } = context;
-  const store = await openStore(request.target, { logger, signal, env, create: true });
+  const store = await openStore(request.target, { logger, signal, env, tmpDir: context.memory.tmpDir, create: true });
   try {
     await checkTarget(store, context, request.clean === true && request.dryRun !== true);
     return store.address;

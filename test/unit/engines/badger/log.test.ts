@@ -4,6 +4,8 @@ import { describe, expect, test } from "vitest";
 import { crc32c } from "../../../../src/base/crc32c.ts";
 import { DataError } from "../../../../src/base/errors.ts";
 import { measureLog } from "../../../../src/engines/badger/log-reader.ts";
+import { createContext } from "../../../../src/operations/context.ts";
+import { dump } from "../../../../src/operations/dump.ts";
 import { readBadgerLines } from "../../../support/badger-directory.ts";
 import { temporaryDirectory } from "../../../support/temporary-directory.ts";
 import { lines, transaction, writeLog, writeManifest, writeTable } from "./directory.ts";
@@ -83,6 +85,16 @@ describe("a memtable log", () => {
     const found = await readBadgerLines(directory);
     expect(found.length).toBe(50000);
     expect(found).toEqual([...found].sort());
+  });
+
+  test("larger than the memory that it may take goes to the directory for temporary files that the caller names", async () => {
+    const directory = temporaryDirectory();
+    const values = Array.from({ length: 40 }, (_, i) => [`key ${i}`, "v".repeat(1 << 20)]);
+    writeLog(directory, 1, transaction(1n, Object.fromEntries(values)));
+    const tmpDir = join(temporaryDirectory(), "missing");
+    const context = createContext({ memory: { maxBytes: 1 << 24, tmpDir } });
+    const request = { source: `badger://${directory}`, target: { file: join(temporaryDirectory(), "dump.json") } };
+    await expect(dump(request, context)).rejects.toThrow(`Cannot write a temporary file in ${tmpDir}`);
   });
 });
 
