@@ -13,6 +13,7 @@ bootstrap({ build: vitestArguments.length > 0 }); // else compiling is one of th
 const scratch = mkdtempSync(join(tmpdir(), "decant-test-run-"));
 const totals = { passed: 0, failed: 0, skipped: 0 };
 const failures = [];
+const flaky = [];
 
 try {
   if (vitestArguments.length === 0) runChecks();
@@ -21,6 +22,7 @@ try {
 } finally {
   rmSync(scratch, { recursive: true, force: true });
 }
+for (const test of flaky) console.log(`FLAKY: ${test}`);
 for (const failure of failures) console.log(`FAILED: ${failure}`);
 console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
 process.exitCode = totals.failed === 0 ? 0 : 1;
@@ -83,7 +85,11 @@ function countTests(report) {
       if (test.status === "passed") totals.passed++;
       else if (test.status === "failed") totals.failed++;
       else totals.skipped++;
-      if (test.status === "failed") failures.push(`${relative(file.name)}: ${test.fullName}`);
+      const name = `${relative(file.name)}: ${test.fullName}`;
+      if (test.status === "failed") failures.push(name);
+      if (test.status === "passed" && test.failureMessages.length > 0) {
+        flaky.push(`${name}, which failed at first: ${test.failureMessages[0].split("\n")[0]}`);
+      }
     }
     const hasFailedTest = file.assertionResults.some((test) => test.status === "failed");
     if (file.status === "failed" && !hasFailedTest) {
