@@ -37,6 +37,15 @@ func (c *cluster) controlHandler() http.Handler {
 	handle("/leader", c.moveLeader)
 	handle("/stop", func(q controlRequest) error { return c.onServer(q.Server, (*server).halt) })
 	handle("/start", func(q controlRequest) error { return c.onServer(q.Server, (*server).start) })
+	handle("/freeze", func(q controlRequest) error {
+		return c.onServer(q.Server, func(s *server) error { return s.ice.freeze() })
+	})
+	handle("/thaw", func(q controlRequest) error {
+		return c.onServer(q.Server, func(s *server) error { return s.ice.thaw() })
+	})
+	handle("/driver", func(q controlRequest) error { c.leader.Store(int32(q.Store)); return nil })
+	handle("/remove-store", c.removeStore)
+	handle("/readdress", c.readdress)
 	handle("/safe-point", func(q controlRequest) error { return c.setSafePoint(q) })
 	return mux
 }
@@ -132,6 +141,37 @@ func (c *cluster) moveLeader(q controlRequest) error {
 			c.regions.ChangeLeader(region.Id, peer.Id)
 		}
 	}
+	return nil
+}
+
+// removeStore takes a store out of the cluster for good: other stores lead its regions then, and nobody knows its address.
+func (c *cluster) removeStore(q controlRequest) error {
+	gone := c.storeIDs[q.Store]
+	for _, r := range c.regions.GetAllRegions() {
+		id := r.Meta.Id
+		region, leader := c.regions.GetRegion(id)
+		for _, peer := range region.Peers {
+			if peer.StoreId != gone {
+				continue
+			}
+			for _, other := range region.Peers {
+				if peer.Id == leader && other.StoreId != gone {
+					c.regions.ChangeLeader(id, other.Id)
+				}
+			}
+			c.regions.RemovePeer(id, gone)
+		}
+	}
+	c.regions.RemoveStore(gone)
+	return nil
+}
+
+// readdress lets two stores change their addresses, as when hosts get other numbers.
+func (c *cluster) readdress(q controlRequest) error {
+	first, second := c.storeIDs[0], c.storeIDs[1]
+	a, b := c.regions.GetStore(first).Address, c.regions.GetStore(second).Address
+	c.regions.UpdateStoreAddr(first, b)
+	c.regions.UpdateStoreAddr(second, a)
 	return nil
 }
 

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"flag"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pingcap/kvproto/pkg/pdpb"
@@ -24,6 +26,9 @@ import (
 
 const clusterID = 7001
 
+// maxAnswer is what a store of TiKV sends by default (server.max-grpc-send-msg-len).
+const maxAnswer = 10 << 20
+
 // cluster is what all servers share.
 type cluster struct {
 	client   *testutils.MockClient
@@ -35,16 +40,21 @@ type cluster struct {
 	pdAddrs  []string
 	storeIDs []uint64
 	secure   bool
+	delay    time.Duration
+	// Index of the placement driver that leads.
+	leader atomic.Int32
 
 	mu      sync.Mutex
 	servers map[string]*server
 }
 
-// server is one listener that can be stopped and started again at the same address.
+// server is one listener that can be stopped and started again at the same address, or frozen: then its connections stay, and new
+// ones are made, but nothing is read from them, as from a process that was stopped by SIGSTOP.
 type server struct {
 	addr  string
 	build func() *grpc.Server
 	grpc  *grpc.Server
+	ice   ice
 }
 
 func (s *server) start() error {
@@ -63,7 +73,7 @@ func (s *server) start() error {
 		return err
 	}
 	s.grpc = s.build()
-	go s.grpc.Serve(listener)
+	go s.grpc.Serve(frozenListener{listener, &s.ice})
 	return nil
 }
 
@@ -78,6 +88,7 @@ func main() {
 	pdAddrs := flag.String("pd", "127.0.0.1:23790", "addresses of the placement driver; the first one leads")
 	storeAddrs := flag.String("stores", "127.0.0.1:23791", "addresses of the stores")
 	control := flag.String("control", "127.0.0.1:23792", "address of the control server")
+	delay := flag.Duration("delay", 0, "time that each request takes longer than it has to, as in a network")
 	async := flag.Bool("async-commit", false, "keep locks of transactions with asynchronous commit as such")
 	ca := flag.String("ca", "", "certificate authority of clients; with it all servers speak TLS")
 	cert := flag.String("cert", "", "certificate of the servers")
@@ -103,14 +114,14 @@ func main() {
 		pdAddrs:  strings.Split(*pdAddrs, ","),
 		storeIDs: storeIDs,
 		secure:   *ca != "",
+		delay:    *delay,
 		servers:  map[string]*server{},
 	}
 	options := c.options(*ca, *cert, *key)
 	for i, addr := range c.pdAddrs {
-		leads := i == 0
 		build := func() *grpc.Server {
 			s := grpc.NewServer(options...)
-			pdpb.RegisterPDServer(s, &pdServer{c: c, leads: leads})
+			pdpb.RegisterPDServer(s, &pdServer{c: c, index: int32(i)})
 			etcdserverpb.RegisterKVServer(s, &etcdServer{})
 			return s
 		}
@@ -134,7 +145,10 @@ func main() {
 }
 
 func (c *cluster) options(ca, cert, key string) []grpc.ServerOption {
-	options := []grpc.ServerOption{grpc.MaxRecvMsgSize(64 << 20), grpc.MaxSendMsgSize(1 << 30)}
+	options := []grpc.ServerOption{grpc.MaxRecvMsgSize(64 << 20), grpc.MaxSendMsgSize(maxAnswer)}
+	if c.delay > 0 {
+		options = append(options, grpc.UnaryInterceptor(c.delayed))
+	}
 	if ca == "" {
 		return options
 	}
@@ -154,4 +168,9 @@ func (c *cluster) options(ca, cert, key string) []grpc.ServerOption {
 		ClientAuth:   tls.RequireAndVerifyClientCert,
 	}
 	return append(options, grpc.Creds(credentials.NewTLS(config)))
+}
+
+func (c *cluster) delayed(ctx context.Context, q any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	time.Sleep(c.delay)
+	return next(ctx, q)
 }

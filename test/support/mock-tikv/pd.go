@@ -17,7 +17,7 @@ import (
 type pdServer struct {
 	pdpb.UnimplementedPDServer
 	c     *cluster
-	leads bool
+	index int32
 }
 
 func header() *pdpb.ResponseHeader { return &pdpb.ResponseHeader{ClusterId: clusterID} }
@@ -27,7 +27,7 @@ func (s *pdServer) enter(ctx context.Context, method string, h *pdpb.RequestHead
 	if err := s.c.faults.status(ctx, method); err != nil {
 		return err
 	}
-	if !s.leads {
+	if s.c.leader.Load() != s.index {
 		return status.Error(codes.Unavailable, "not leader")
 	}
 	if h.GetClusterId() != clusterID {
@@ -54,7 +54,8 @@ func (s *pdServer) GetMembers(ctx context.Context, q *pdpb.GetMembersRequest) (*
 		}
 		r.Members = append(r.Members, m)
 	}
-	r.Leader, r.EtcdLeader = r.Members[0], r.Members[0]
+	leader := r.Members[s.c.leader.Load()]
+	r.Leader, r.EtcdLeader = leader, leader
 	return r, nil
 }
 
@@ -64,6 +65,7 @@ func (s *pdServer) Tso(stream pdpb.PD_TsoServer) error {
 		if err != nil {
 			return err
 		}
+		time.Sleep(s.c.delay)
 		if err := s.enter(stream.Context(), "Tso", q.Header); err != nil {
 			return err
 		}

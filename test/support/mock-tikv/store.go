@@ -187,12 +187,30 @@ func (s *storeServer) regionError(kind string, c *kvrpcpb.Context) *errorpb.Erro
 		return &errorpb.Error{Message: "merging", ProposalInMergingMode: &errorpb.ProposalInMergingMode{}}
 	case "region_not_initialized":
 		return &errorpb.Error{Message: "not initialized", RegionNotInitialized: &errorpb.RegionNotInitialized{}}
+	case "data_is_not_ready":
+		return &errorpb.Error{Message: "data is not ready", DataIsNotReady: &errorpb.DataIsNotReady{}}
+	case "recovery_in_progress":
+		return &errorpb.Error{Message: "recovery", RecoveryInProgress: &errorpb.RecoveryInProgress{}}
+	case "flashback_in_progress":
+		return &errorpb.Error{Message: "flashback", FlashbackInProgress: &errorpb.FlashbackInProgress{}}
+	case "is_witness":
+		return &errorpb.Error{Message: "witness", IsWitness: &errorpb.IsWitness{}}
+	case "mismatch_peer_id":
+		return unknownRegionError("mismatch peer id", 20)
+	case "bucket_version_not_match":
+		return unknownRegionError("bucket version", 21)
 	case "disk_full":
 		return &errorpb.Error{Message: "disk full", DiskFull: &errorpb.DiskFull{Reason: "test"}}
 	case "unknown_region_error":
 		return &errorpb.Error{Message: "something new"}
 	}
 	return nil
+}
+
+// unknownRegionError has an empty message in a field that this version of the protocol does not have.
+func unknownRegionError(message string, field byte) *errorpb.Error {
+	tag := field<<3 | 2
+	return &errorpb.Error{Message: message, XXX_unrecognized: []byte{tag | 0x80, tag >> 7, 0}}
 }
 
 func (s *storeServer) batchCommands(stream grpc.ServerStream) error {
