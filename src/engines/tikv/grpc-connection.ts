@@ -33,6 +33,11 @@ export class CallError extends Error {
     return this.code === status.UNIMPLEMENTED;
   }
 
+  /** An answer was larger than the server may send, or the server has too much to do. */
+  get isTooLarge(): boolean {
+    return this.code === status.RESOURCE_EXHAUSTED;
+  }
+
   /** As what a command ends with. */
   asEngineError(): EngineError {
     return new EngineError("DECANT_E_TIKV_CALL", `TiKV refused a call: ${this.message}`, { cause: this });
@@ -46,6 +51,7 @@ const RETRYABLE: ReadonlySet<status> = new Set([
   status.INTERNAL,
   status.UNKNOWN,
   status.ABORTED,
+  status.RESOURCE_EXHAUSTED,
 ]);
 
 function callText(error: ServiceError, timeoutMs: number): string {

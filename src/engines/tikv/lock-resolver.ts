@@ -8,6 +8,7 @@ import { type KeyError, type Lock, physicalOf, readKeyError, readLock } from "./
 const MIN_COMMIT_TS_PUSHED = 3;
 /** Keys of one call. */
 const MAX_KEYS = 256;
+const maxKeys = (): number => MAX_KEYS;
 
 /** What a transaction that left locks has come to. */
 export type TransactionState =
@@ -63,19 +64,20 @@ export interface SecondaryAnswer {
 /**
  * What the locks of a transaction with asynchronous commit say, of which these answers are about all keys but the primary: a key
  * without its lock decides by what is there instead, and when all have theirs, it is committed at the highest of their lowest
- * timestamps. Undefined where a lock is of the other kind: then the primary alone decides.
+ * timestamps. Undefined where a lock is of the other kind: then the primary alone decides. Throws `EngineError` where keys without
+ * their locks say different things.
  */
 export function asyncCommitTs(
   primary: Lock,
   answers: readonly (SecondaryAnswer & { keys: number })[],
 ): bigint | undefined {
+  const decided = new Set(answers.filter(({ locks, keys }) => locks.length < keys).map(({ commitTs }) => commitTs));
+  if (decided.size > 1) throw unsettled(primary, `it is committed at ${[...decided].join(" and at ")}`);
+  for (const commitTs of decided) return commitTs;
   let highest = primary.minCommitTs;
-  for (const { locks, commitTs, keys } of answers) {
-    if (locks.length < keys) return commitTs;
-    for (const lock of locks) {
-      if (!lock.useAsyncCommit) return undefined;
-      if (lock.minCommitTs > highest) highest = lock.minCommitTs;
-    }
+  for (const lock of answers.flatMap(({ locks }) => locks)) {
+    if (!lock.useAsyncCommit) return undefined;
+    if (lock.minCommitTs > highest) highest = lock.minCommitTs;
   }
   return highest;
 }
@@ -180,7 +182,7 @@ export class LockResolver {
   async #checkSecondaries(primary: Lock, patience: Patience): Promise<bigint | undefined> {
     const answers: (SecondaryAnswer & { keys: number })[] = [];
     const keys = primary.secondaries as Buffer[];
-    await this.#client.forKeys(keys, { maxKeys: MAX_KEYS, patience }, async (region, indexes) => {
+    await this.#client.forKeys(keys, { maxKeys, patience }, async (region, indexes) => {
       const request = new ProtobufWriter(1024);
       for (const i of indexes) request.element(2, keys[i]!);
       request.number(3, primary.version);
@@ -196,7 +198,7 @@ export class LockResolver {
 
   /** Commits or rolls back the locks of these keys. */
   async #remove(version: bigint, commitTs: bigint, keys: Buffer[], patience: Patience): Promise<void> {
-    await this.#client.forKeys(keys, { maxKeys: MAX_KEYS, patience }, async (region, indexes) => {
+    await this.#client.forKeys(keys, { maxKeys, patience }, async (region, indexes) => {
       const request = new ProtobufWriter(1024).number(2, version).number(3, commitTs);
       for (const i of indexes) request.element(5, keys[i]!);
       const answer = await this.#client.attempt(region, { method: "KvResolveLock", request }, patience);

@@ -1,7 +1,13 @@
 import { raceAbort } from "../../base/abortable.ts";
 import { EngineError, isAbortError } from "../../base/errors.ts";
-import { type ProtobufReader, ProtobufWriter } from "../../base/protobuf.ts";
-import { CallError, type Connector, type GrpcConnection, GrpcConnections } from "./grpc-connection.ts";
+import { ProtobufReader, ProtobufWriter } from "../../base/protobuf.ts";
+import {
+  CallError,
+  type CallOptions,
+  type Connector,
+  type GrpcConnection,
+  GrpcConnections,
+} from "./grpc-connection.ts";
 import { encodeKey } from "./key-codec.ts";
 import { answerError, type Patience, readAnswer, type TikvTiming } from "./tikv-errors.ts";
 import { type Peer, type Region, readPeer, readRegion } from "./tikv-messages.ts";
@@ -10,6 +16,9 @@ import { TimestampStream } from "./timestamp-stream.ts";
 /** How long opening waits for one of the addresses. */
 const CONNECT_MS = 5_000;
 const SERVICE = "/pdpb.PD/";
+const GET_MEMBERS = `${SERVICE}GetMembers`;
+/** How a store that was removed is told of: as an error without a number of its own. */
+const UNKNOWN_STORE = /invalid store ID \d+, not found/;
 
 interface Leader {
   readonly connection: GrpcConnection;
@@ -25,6 +34,8 @@ export class PdClient {
   #members: readonly string[] = [];
   #clusterId = 0n;
   #leader: Leader | undefined;
+  /** The address that failed last: it is asked behind the others. */
+  #suspect: string | undefined;
 
   private constructor(endpoints: readonly string[], connect: Connector, timing: TikvTiming) {
     this.#endpoints = endpoints;
@@ -82,7 +93,8 @@ export class PdClient {
 
   /** Address of a store, `host:port`; undefined when it is gone. */
   async storeAddress(id: bigint, patience: Patience): Promise<string | undefined> {
-    return this.#call("GetStore", new ProtobufWriter(32).number(2, id), patience, (reader) => {
+    const request = new ProtobufWriter(32).number(2, id);
+    const read = (reader: ProtobufReader): string | undefined => {
       let address = "";
       let state = 0;
       while (reader.next()) {
@@ -94,7 +106,8 @@ export class PdClient {
         }
       }
       return address === "" || state === TOMBSTONE ? undefined : address;
-    });
+    };
+    return this.#call("GetStore", request, patience, read, UNKNOWN_STORE);
   }
 
   /** Data of before this timestamp may be collected, or have been. */
@@ -125,11 +138,13 @@ export class PdClient {
     this.#connections.close();
   }
 
+  /** A failure with the text `absent` is as good as an answer with nothing in it. */
   async #call<T>(
     method: string,
     request: ProtobufWriter,
     patience: Patience,
     read: (reader: ProtobufReader) => T,
+    absent?: RegExp,
   ): Promise<T> {
     const header = new ProtobufWriter(16).number(1, this.#clusterId);
     const bytes = Buffer.from(request.message(1, header).written());
@@ -142,6 +157,7 @@ export class PdClient {
         assertNoError(connection.address, answer);
         return readAnswer(connection.address, answer, read);
       } catch (error) {
+        if (error instanceof CallError && absent?.test(error.message)) return read(new ProtobufReader(Buffer.alloc(0)));
         await this.#lost(leader, error, patience);
       }
     }
@@ -151,6 +167,7 @@ export class PdClient {
   async #lost(leader: Leader, error: unknown, patience: Patience): Promise<void> {
     if (!(error instanceof CallError)) throw error;
     if (!error.retryable) throw error.asEngineError();
+    this.#suspect = leader.connection.address;
     if (this.#leader === leader) this.#leader = undefined; // unless another call has found the next one already
     leader.timestamps.close();
     await patience.pause("call", error.message);
@@ -164,13 +181,15 @@ export class PdClient {
     }
   }
 
-  /** Asks one address after the other who leads; what was wrong with each when none knows. */
+  /** Asks one address after the other who leads, and that one whether it is there; what was wrong with each when none is. */
   async #findLeader(timeoutMs: number, signal: AbortSignal): Promise<string | undefined> {
     const problems: string[] = [];
-    for (const endpoint of new Set([...this.#endpoints, ...this.#members])) {
+    const all = [...new Set([...this.#endpoints, ...this.#members])];
+    const suspects = all.filter((address) => address === this.#suspect);
+    for (const endpoint of [...all.filter((address) => address !== this.#suspect), ...suspects]) {
       const connection = this.#connections.to(endpoint);
       try {
-        const answer = await connection.call(`${SERVICE}GetMembers`, Buffer.alloc(0), { timeoutMs, signal });
+        const answer = await connection.call(GET_MEMBERS, Buffer.alloc(0), { timeoutMs, signal });
         assertNoError(endpoint, answer);
         const { clusterId, members, leader } = readAnswer(endpoint, answer, readMembers);
         if (this.#clusterId !== 0n && clusterId !== this.#clusterId) {
@@ -184,6 +203,7 @@ export class PdClient {
         this.#clusterId = clusterId;
         this.#members = members;
         const leading = this.#connections.to(leader);
+        if (leader !== endpoint) await this.#assertThere(leading, { timeoutMs, signal });
         this.#leader = {
           connection: leading,
           timestamps: new TimestampStream(leading, clusterId, this.#timing.callMs),
@@ -195,6 +215,16 @@ export class PdClient {
       }
     }
     return problems.join("; ");
+  }
+
+  /** The address that a member has given itself may be one that is known to its own network only. */
+  async #assertThere(leader: GrpcConnection, options: CallOptions): Promise<void> {
+    try {
+      await leader.call(GET_MEMBERS, Buffer.alloc(0), options);
+    } catch (error) {
+      if (!(error instanceof CallError)) throw error;
+      throw new Error(`it names a leader that cannot be reached from here, ${error.message}`, { cause: error });
+    }
   }
 }
 

@@ -53,6 +53,18 @@ export class RegionCache {
     if (i >= 0) this.#regions[i] = { ...region, leader };
   }
 
+  /**
+   * Takes what a store has in the place of a region, which it leads as it seems: it knows of splits and merges before the placement
+   * driver does. What is older than what was known comes from a store that is behind.
+   */
+  replace(region: Region, regions: readonly Region[]): void {
+    this.forget(region);
+    for (const next of regions) {
+      const leader = next.peers.find(({ storeId }) => storeId === region.leader?.storeId);
+      if (leader !== undefined && !(next.id === region.id && isOlder(next, region))) this.add({ ...next, leader });
+    }
+  }
+
   forget(region: Region): void {
     const i = this.#regions.indexOf(region);
     if (i >= 0) this.#regions.splice(i, 1);
@@ -92,4 +104,8 @@ export class RegionCache {
 /** Whether `key` is below an end, of which an empty one is no boundary. */
 function isBefore(key: Uint8Array, end: Uint8Array): boolean {
   return end.length === 0 || Buffer.compare(key, end) < 0;
+}
+
+function isOlder(a: Region, b: Region): boolean {
+  return a.version < b.version || a.confVer < b.confVer;
 }

@@ -93,12 +93,20 @@ export class SafePointHold {
     }
   }
 
+  /**
+   * What cannot be told now is told the next time: the placement driver keeps what it has heard for ten times as long. Whether that
+   * was enough is found by `verify`.
+   */
   async #renewLater(): Promise<void> {
-    if (this.#failure !== undefined) return;
+    if (this.#failure !== undefined || this.#signal.aborted) return;
     try {
       await this.#renew();
       await this.verify();
     } catch (error) {
+      if (error instanceof EngineError && error.code === "DECANT_E_TIKV_UNAVAILABLE") {
+        this.#logger.warn(`The service safe point could not be renewed, which is tried again: ${error.message}`);
+        return;
+      }
       clearInterval(this.#timer);
       this.#failure ??= error;
     }

@@ -5,9 +5,8 @@ import { removeGuarded } from "../kv/load-guard.ts";
 import { type Mutations, MutationsBuilder } from "./mutations.ts";
 import { emptyValue, type TikvTransactions } from "./tikv-transactions.ts";
 
-/** Size of one transaction, and how many are under way at one time. */
+/** Size of one transaction. */
 const BATCH_BYTES = 1024 * 1024;
-const MAX_BATCHES = 4;
 /** How long an abort may go on after the signal that caused it. */
 const ABORT_MS = 60_000;
 
@@ -81,7 +80,8 @@ export class TikvBulkWriter implements KvBulkWriter {
     // calls that are out are waited for, not cancelled: what they ask for is done or not done then
     await Promise.all(this.#allDone());
     try {
-      await removeGuarded(this.#store, this.#options.guard, AbortSignal.timeout(ABORT_MS));
+      const { guard, ranges } = this.#options;
+      await removeGuarded(this.#store, guard, AbortSignal.timeout(ABORT_MS), ranges);
     } catch (error) {
       this.#options.logger.warn(
         `What was written to ${this.#store.address} could not be removed: ${errorText(error)}. It holds no volume, but it may not be empty`,
@@ -103,7 +103,7 @@ export class TikvBulkWriter implements KvBulkWriter {
     const mutations = this.#gathered.finish();
     this.#gathered = this.#newBuilder();
     for (const batch of [...this.#underWay]) if (batch.mutations.overlaps(mutations)) await this.#heard(batch.done);
-    while (this.#underWay.size >= MAX_BATCHES) await this.#heard(Promise.race(this.#allDone()));
+    while (this.#underWay.size >= this.#transactions.workers) await this.#heard(Promise.race(this.#allDone()));
     this.#check();
     const { guard, logger } = this.#options;
     const work = this.#transactions.writeGuarded(mutations, { guard, signal: this.#signal, logger });

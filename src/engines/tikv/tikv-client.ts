@@ -28,6 +28,8 @@ export interface RegionCall {
   readonly resolvedLocks?: ReadonlySet<bigint>;
   /** See `CallOptions`. */
   readonly toTheEnd?: boolean;
+  /** Called when the answer is larger than the store may send: true when the next request asks for less. */
+  readonly shrink?: () => boolean;
 }
 
 /** Calls of stores, by region. */
@@ -70,8 +72,9 @@ export class TikvClient {
       answer = await this.#gate.run(() => connection.call(SERVICE + call.method, bytes, options), patience.signal);
     } catch (error) {
       if (!(error instanceof CallError)) throw error;
+      if (error.isTooLarge && call.shrink?.() === true) return undefined;
+      if (!error.isUnimplemented) patience.isUncertain = true;
       if (!error.retryable) throw error.asEngineError();
-      patience.isUncertain = true;
       // the leader may be elsewhere by now, and the store at another address
       this.regions.forget(region);
       this.#addresses.delete(leader.storeId);
@@ -91,12 +94,12 @@ export class TikvClient {
   }
 
   /**
-   * Calls the regions of many keys, some at one time. `work` gets the keys of one region, and says which of them have to be
-   * done again.
+   * Calls the regions of many keys, some at one time. `work` gets keys of one region, at most `maxKeys`, which is asked for each
+   * time that keys are divided, and says which of them have to be done again.
    */
   async forKeys(
     keys: readonly Buffer[],
-    { maxKeys, patience }: { maxKeys: number; patience: Patience },
+    { maxKeys, patience }: { maxKeys: () => number; patience: Patience },
     work: (region: Region, indexes: readonly number[]) => Promise<readonly number[]>,
   ): Promise<void> {
     let rest: readonly number[] = keys.map((_, i) => i);
@@ -106,7 +109,7 @@ export class TikvClient {
       for (const i of rest) {
         const region = await this.regions.locate(keys[i]!, patience);
         let indexes = open.get(region);
-        if (indexes === undefined || indexes.length >= maxKeys) {
+        if (indexes === undefined || indexes.length >= maxKeys()) {
           indexes = [];
           open.set(region, indexes);
           groups.push({ region, indexes });
@@ -149,6 +152,7 @@ export class TikvClient {
     });
     if (error === undefined) return false;
     const problem = `${address}: ${error.message} (region ${region.id})`;
+    if (error.isUncertain) patience.isUncertain = true;
     if (error.kind === "entry-too-large") {
       throw new EngineError("DECANT_E_TIKV_TOO_LARGE", `TiKV refused a write that is too large: ${problem}`, {
         hint: "Raise raft-entry-max-size in the configuration of the stores",
@@ -159,13 +163,20 @@ export class TikvClient {
         hint: "Make room on the stores, or add one",
       });
     }
+    if (error.kind === "flashback") {
+      throw new EngineError("DECANT_E_TIKV_UNAVAILABLE", `TiKV is being taken back to an earlier time: ${problem}`, {
+        hint: "Try again when the flashback has ended",
+        retryable: true,
+      });
+    }
     if (error.kind === "not-leader" && error.leader !== undefined) {
       this.regions.setLeader(region, error.leader);
       await patience.pause("region", problem);
       return true;
     }
     if (error.kind === "stale-store") this.#addresses.delete(region.leader!.storeId);
-    if (error.kind !== "busy" && error.kind !== "not-ready") this.regions.forget(region);
+    if (error.regions.length > 0) this.regions.replace(region, error.regions);
+    else if (error.kind !== "busy" && error.kind !== "not-ready") this.regions.forget(region);
     await patience.pause(error.kind === "busy" ? "busy" : "region", problem, error.pauseMs);
     return true;
   }

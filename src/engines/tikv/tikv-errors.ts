@@ -7,8 +7,12 @@ export interface TikvTiming {
   readonly callMs: number;
   /** From the first failure on: how long something is tried again. */
   readonly patienceMs: number;
+  /** How long others wait for a small transaction of ours that they hear nothing of, before they roll it back. */
+  readonly lockMs?: number;
 }
 
+/** As the reference. */
+export const LOCK_MS = 3_000;
 export const DEFAULT_TIMING: TikvTiming = { callMs: 20_000, patienceMs: 60_000 };
 
 /** What is waited for before something is tried again: milliseconds, doubled each time up to the second number. */

@@ -109,25 +109,34 @@ const KEY_ERRORS: Readonly<Record<number, { kind: KeyError["kind"]; text: string
   8: { kind: "txn-not-found", text: "there is no such transaction" },
   9: { kind: "other", text: "the commit timestamp is too high" },
   10: { kind: "other", text: "an assertion failed" },
+  11: { kind: "other", text: "the key is not the first one of its transaction" },
 };
 
+/** Newer servers tell more about an error, in fields of which nothing is known here: they are no other error. */
 export function readKeyError(reader: ProtobufReader): KeyError {
-  let error: KeyError = { kind: "other", lock: undefined, text: "an error without a reason" };
+  let error: KeyError | undefined;
+  let unknown = "an error without a reason";
   while (reader.next()) {
     if (reader.field === 1) {
-      const lock = readLock(reader.message());
-      error = {
-        kind: "locked",
-        lock,
-        text: `key ${lock.key.toString("hex")} is locked by transaction ${lock.version}`,
-      };
+      error = lockedError(readLock(reader.message()));
       continue;
     }
-    const { kind, text } = KEY_ERRORS[reader.field] ?? { kind: "other" as const, text: `error ${reader.field}` };
+    const known = KEY_ERRORS[reader.field];
+    if (known === undefined) {
+      unknown = `error ${reader.field}`;
+      continue;
+    }
     const detail = reader.field === 2 || reader.field === 3 ? `: ${reader.text()}` : "";
-    error = { kind, lock: undefined, text: text + detail };
+    error = { kind: known.kind, lock: undefined, text: known.text + detail };
   }
-  return error;
+  return error ?? { kind: "other", lock: undefined, text: unknown };
+}
+
+/** Locks that several transactions share, which only TiDB makes, are told of in another way, without a version. */
+function lockedError(lock: Lock): KeyError {
+  const key = lock.key.toString("hex");
+  if (lock.version === 0n) return { kind: "other", lock: undefined, text: `key ${key} has a lock of an unknown kind` };
+  return { kind: "locked", lock, text: `key ${key} is locked by transaction ${lock.version}` };
 }
 
 /** errorpb.Error: why a store could not serve a region. */
@@ -140,11 +149,16 @@ export interface RegionError {
     | "not-ready"
     | "entry-too-large"
     | "disk-full"
+    | "flashback"
     | "unknown";
   readonly message: string;
   readonly leader: Peer | undefined;
   /** What the server asks to wait. */
   readonly pauseMs: number;
+  /** What the store has in the place of the region; who leads them is not told. */
+  readonly regions: readonly Region[];
+  /** What was asked for may have been handed to the group of stores before: it may have been done, or be done yet. */
+  readonly isUncertain: boolean;
 }
 
 const REGION_ERRORS: Readonly<Record<number, RegionError["kind"]>> = {
@@ -160,32 +174,44 @@ const REGION_ERRORS: Readonly<Record<number, RegionError["kind"]>> = {
   11: "not-ready",
   12: "not-ready",
   13: "not-ready",
-  14: "not-ready",
+  14: "stale-region",
   15: "disk-full",
   16: "busy",
-  17: "busy",
+  17: "flashback",
+  18: "flashback",
   19: "stale-region",
+  20: "stale-region",
+  21: "not-ready",
 };
+const [NOT_LEADER, REGION_NOT_FOUND, EPOCH_NOT_MATCH, SERVER_IS_BUSY, STALE_COMMAND] = [2, 3, 5, 6, 7];
+/** A store that gives up a region, or its leadership, lets go of what others may still carry out. */
+const UNCERTAIN: ReadonlySet<number> = new Set([REGION_NOT_FOUND, STALE_COMMAND]);
+const MAX_PAUSE_MS = 10_000;
 
 export function readRegionError(reader: ProtobufReader): RegionError {
   let kind: RegionError["kind"] = "unknown";
   let message = "";
   let leader: Peer | undefined;
   let pauseMs = 0;
+  let isUncertain = true; // what is not known may mean anything
+  const regions: Region[] = [];
   while (reader.next()) {
     if (reader.field === 1) {
       message = reader.text();
       continue;
     }
-    kind = REGION_ERRORS[reader.field] ?? kind;
-    if (reader.field !== 2 && reader.field !== 6) continue;
+    const known = REGION_ERRORS[reader.field];
+    if (known === undefined) continue;
+    kind = known;
+    isUncertain = UNCERTAIN.has(reader.field);
     const part = reader.message();
     while (part.next()) {
-      if (reader.field === 2 && part.field === 2) leader = readPeer(part.message());
-      else if (reader.field === 6 && part.field === 2) pauseMs = Math.min(part.number(), 10_000);
+      if (reader.field === NOT_LEADER && part.field === 2) leader = readPeer(part.message());
+      else if (reader.field === SERVER_IS_BUSY && part.field === 2) pauseMs = Math.min(part.number(), MAX_PAUSE_MS);
+      else if (reader.field === EPOCH_NOT_MATCH && part.field === 1) regions.push(readRegion(part.message()));
     }
   }
-  return { kind, message, leader: leader?.storeId === 0n ? undefined : leader, pauseMs };
+  return { kind, message, leader: leader?.storeId === 0n ? undefined : leader, pauseMs, regions, isUncertain };
 }
 
 /** Bits of the counter within a millisecond. */

@@ -10,12 +10,20 @@ import { type KeyError, type Lock, readKeyError } from "./tikv-messages.ts";
 
 /** Bytes that a page is meant to have, and keys that are asked for at once: the store knows no limit in bytes. */
 const PAGE_BYTES = 192 * 1024;
-const [FIRST_LIMIT, MIN_LIMIT, MAX_LIMIT] = [512, 8, 4096];
+const [FIRST_LIMIT, MAX_LIMIT] = [512, 4096];
 const GET_KEYS = 128;
+/** Keys are asked for by this part of their number when an answer was larger than the store may send (10 MiB by default). */
+const SHRINK = 8;
 /** Transactions whose locks are passed over, remembered until there are so many. */
 const MAX_PUSHED = 256;
-/** Regions of one scan that are read side by side. */
-const MAX_REGIONS = 3;
+
+export interface ReaderOptions {
+  readonly resolver: LockResolver;
+  readonly timestamp: bigint;
+  readonly prefixSize: number;
+  /** Regions of one scan that are read side by side. */
+  readonly workers: number;
+}
 
 /** Reads as of one timestamp. Keys have the prefix of the volume; pages have them without. */
 export class TikvReader {
@@ -23,23 +31,31 @@ export class TikvReader {
   readonly #resolver: LockResolver;
   readonly #timestamp: bigint;
   readonly #prefixSize: number;
+  readonly #workers: number;
   readonly #pushed: Set<bigint> = new Set();
   #limit = FIRST_LIMIT;
+  #getKeys = GET_KEYS;
 
-  constructor(client: TikvClient, resolver: LockResolver, timestamp: bigint, prefixSize: number) {
+  constructor(client: TikvClient, options: ReaderOptions) {
     this.#client = client;
-    this.#resolver = resolver;
-    this.#timestamp = timestamp;
-    this.#prefixSize = prefixSize;
+    this.#resolver = options.resolver;
+    this.#timestamp = options.timestamp;
+    this.#prefixSize = options.prefixSize;
+    this.#workers = options.workers;
   }
 
   async get(keys: readonly Buffer[], patience: Patience, toTheEnd: boolean = false): Promise<(Buffer | undefined)[]> {
     const values: (Buffer | undefined)[] = keys.map(() => undefined);
-    await this.#client.forKeys(keys, { maxKeys: GET_KEYS, patience }, async (region, indexes) => {
+    const maxKeys = (): number => this.#getKeys;
+    await this.#client.forKeys(keys, { maxKeys, patience }, async (region, indexes) => {
       const request = new ProtobufWriter(1024);
       for (const i of indexes) request.element(2, keys[i]!);
       request.number(3, this.#timestamp);
-      const call = { method: "KvBatchGet", request, resolvedLocks: this.#pushed, toTheEnd };
+      const shrink = (): boolean => {
+        this.#getKeys = Math.min(this.#getKeys, Math.ceil(indexes.length / SHRINK));
+        return indexes.length > 1;
+      };
+      const call = { method: "KvBatchGet", request, resolvedLocks: this.#pushed, toTheEnd, shrink };
       const answer = await this.#client.attempt(region, call, patience);
       if (answer === undefined) return indexes;
       const { found, errors } = this.#client.read(answer, readPairs);
@@ -61,7 +77,7 @@ export class TikvReader {
     try {
       for (;;) {
         if (running.length === 0 && next === undefined) return;
-        if (next !== undefined && running.length < MAX_REGIONS) {
+        if (next !== undefined && running.length < this.#workers) {
           const patience = this.#client.patience(both);
           const [region] = await this.#client.regions.locateRange(next, end, patience);
           const partEnd = lowerEnd(region!.end, end);
@@ -88,20 +104,22 @@ export class TikvReader {
       const regionEnd = lowerEnd(region.end, end);
       const limit = this.#limit;
       const request = new ProtobufWriter().bytes(2, at).number(3, limit).number(4, this.#timestamp).bytes(7, regionEnd);
-      const call = { method: "KvScan", request, isBulkRead: true, resolvedLocks: this.#pushed };
+      const shrink = (): boolean => this.#shrinkLimit(limit);
+      const call = { method: "KvScan", request, isBulkRead: true, resolvedLocks: this.#pushed, shrink };
       const answer = await this.#client.attempt(region, call, patience);
       if (answer === undefined) continue;
       const pairs = this.#client.read(answer, (reader) => readScan(reader, this.#prefixSize));
       if (pairs.count > 0) {
         this.#adapt(limit, pairs.count, pairs.bytes.length);
-        patience = this.#client.patience(signal);
         yield { count: pairs.count, bytes: pairs.bytes };
       }
       if (pairs.errors.length > 0) {
         at = pairs.resumeAt ?? (pairs.lastKey === undefined ? at : keyAfter(pairs.lastKey));
+        if (pairs.count > 0) patience = this.#client.patience(signal);
         await this.#settle(pairs.errors, patience);
         continue;
       }
+      patience = this.#client.patience(signal);
       if (pairs.count >= limit) {
         at = keyAfter(pairs.lastKey!);
         continue;
@@ -114,7 +132,12 @@ export class TikvReader {
   /** Asks for as many keys as make a page, growing slowly: large values may follow small ones. */
   #adapt(limit: number, count: number, bytes: number): void {
     const fitting = Math.floor(PAGE_BYTES / Math.max(1, bytes / count));
-    this.#limit = Math.max(MIN_LIMIT, Math.min(MAX_LIMIT, fitting, limit * 2));
+    this.#limit = Math.max(1, Math.min(MAX_LIMIT, fitting, limit * 2));
+  }
+
+  #shrinkLimit(limit: number): boolean {
+    this.#limit = Math.min(this.#limit, Math.ceil(limit / SHRINK));
+    return limit > 1;
   }
 
   async #settle(errors: readonly KeyError[], patience: Patience): Promise<void> {

@@ -1,3 +1,4 @@
+import { UsageError } from "../../base/errors.ts";
 import type {
   KvBulkOptions,
   KvBulkWriter,
@@ -23,6 +24,7 @@ import { TikvTransactions } from "./tikv-transactions.ts";
 /** What the reference's client takes in one entry, by its default. */
 const MAX_VALUE_BYTES = 6 * 1024 * 1024;
 const LOG_SHARDS = 64;
+const [WORKERS, MAX_WORKERS] = [4, 16];
 
 export interface TikvStoreOptions {
   readonly signal: AbortSignal;
@@ -48,20 +50,25 @@ export class TikvStore implements KvStore {
   readonly #transactions: TikvTransactions;
   readonly #renewMs: number | undefined;
 
-  private constructor(address: TikvAddress, pd: PdClient, client: TikvClient, options: TikvStoreOptions) {
-    this.address = address.printable;
-    this.#pd = pd;
-    this.#client = client;
-    this.#transactions = new TikvTransactions(client, address.prefix, logShards(options.env));
-    this.#renewMs = options.renewMs;
+  private constructor(address: string, transactions: TikvTransactions, renewMs: number | undefined) {
+    this.address = address;
+    this.#pd = transactions.client.pd;
+    this.#client = transactions.client;
+    this.#transactions = transactions;
+    this.#renewMs = renewMs;
   }
 
-  /** Throws `EngineError` when no placement driver can be reached, `UsageError` for certificates that cannot be used. */
+  /**
+   * Throws `EngineError` when no placement driver can be reached, `UsageError` for certificates and variables of the environment
+   * that cannot be used.
+   */
   static async open(address: TikvAddress, options: TikvStoreOptions): Promise<TikvStore> {
-    const { signal, timing = DEFAULT_TIMING } = options;
+    const { signal, env, timing = DEFAULT_TIMING, renewMs } = options;
+    const settings = { logShards: logShards(env), workers: workersOf(env) };
     const connect = connectorFor(address.tls);
     const pd = await PdClient.open(address.endpoints, connect, { timing, signal });
-    return new TikvStore(address, pd, new TikvClient(pd, connect, timing), options);
+    const transactions = new TikvTransactions(new TikvClient(pd, connect, timing), address.prefix, settings);
+    return new TikvStore(address.printable, transactions, renewMs);
   }
 
   openSnapshot(options: KvSnapshotOptions): Promise<KvSnapshot> {
@@ -98,4 +105,16 @@ export class TikvStore implements KvStore {
 function logShards(env: TikvStoreOptions["env"]): number {
   const shards = Number(env.JFS_TKV_CHANGELOG_SHARDS ?? LOG_SHARDS);
   return Number.isInteger(shards) && shards >= 1 && shards <= 256 ? shards : LOG_SHARDS;
+}
+
+/** Regions that are read, and transactions that are written, side by side. */
+function workersOf({ DECANT_TIKV_WORKERS: given = "" }: TikvStoreOptions["env"]): number {
+  const workers = Number(given);
+  if (given === "") return WORKERS;
+  if (Number.isInteger(workers) && workers >= 1 && workers <= MAX_WORKERS) return workers;
+  throw new UsageError(
+    "DECANT_E_OPTION_VALUE",
+    `DECANT_TIKV_WORKERS must be a whole number from 1 to ${MAX_WORKERS}, not ${JSON.stringify(given)}`,
+    { hint: `Without it there are ${WORKERS}` },
+  );
 }

@@ -17,10 +17,12 @@ export class TikvTransactions {
   readonly prefix: Buffer;
   /** The first key behind all of the volume. */
   readonly end: Buffer;
+  readonly workers: number;
   readonly #logShards: bigint;
 
-  constructor(client: TikvClient, prefix: Buffer, logShards: number) {
+  constructor(client: TikvClient, prefix: Buffer, { logShards, workers }: { logShards: number; workers: number }) {
     this.client = client;
+    this.workers = workers;
     this.resolver = new LockResolver(client);
     this.prefix = prefix;
     this.end = Buffer.from(prefix);
@@ -37,7 +39,8 @@ export class TikvTransactions {
   }
 
   reader(timestamp: bigint): TikvReader {
-    return new TikvReader(this.client, this.resolver, timestamp, this.prefix.length);
+    const { resolver, workers } = this;
+    return new TikvReader(this.client, { resolver, timestamp, prefixSize: this.prefix.length, workers });
   }
 
   /** Values as of now, of keys without the prefix. */
@@ -65,6 +68,7 @@ export class TikvTransactions {
     const patience = this.client.patience(signal);
     for (;;) {
       const logIds: bigint[] = [];
+      const startedAt = performance.now();
       let startTs = 0n;
       for (let i = 0; i < Math.max(1, logEntries.length); i++) {
         startTs = await this.client.pd.timestamp(patience);
@@ -78,7 +82,7 @@ export class TikvTransactions {
       for (const change of changes) addChange(builder, change);
       for (const [i, entry] of logEntries.entries()) builder.add(OP_PUT, this.#logKey(logIds[i]!), Buffer.from(entry));
       if (changes.length + logEntries.length === 0) return true;
-      const options = { ...this.#commitOptions(silentLogger), patience, startTs };
+      const options = { ...this.#commitOptions(silentLogger), patience, startTs, startedAt };
       if (await commitInTwoPhases(builder.finish(), options)) return true;
       await patience.pause("conflict", "other transactions keep writing the same keys");
     }
@@ -94,12 +98,13 @@ export class TikvTransactions {
   ): Promise<void> {
     const patience = this.client.patience(signal);
     for (;;) {
+      const startedAt = performance.now();
       const startTs = await this.client.pd.timestamp(patience);
       const beforeCommit = async (commitTs: bigint): Promise<void> => {
         const found = await this.#read([guard.key, guard.absent], commitTs, patience, true);
         if (!isSame(found[0], guard.value) || found[1] !== undefined) throw guard.lost();
       };
-      const options = { ...this.#commitOptions(logger), patience, startTs, beforeCommit, toTheEnd: true };
+      const options = { ...this.#commitOptions(logger), patience, startTs, startedAt, beforeCommit, toTheEnd: true };
       if (await commitInTwoPhases(mutations, options)) return;
       await patience.pause("conflict", "other transactions keep writing the same keys");
     }

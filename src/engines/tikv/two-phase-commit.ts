@@ -2,18 +2,18 @@ import { EngineError, errorText } from "../../base/errors.ts";
 import { forEachLimited } from "../../base/limited.ts";
 import type { Logger } from "../../base/logger.ts";
 import { type ProtobufReader, ProtobufWriter } from "../../base/protobuf.ts";
+import { LockHeartbeat } from "./lock-heartbeat.ts";
 import type { LockResolver } from "./lock-resolver.ts";
 import type { Mutations } from "./mutations.ts";
 import { MAX_PARTS, type TikvClient } from "./tikv-client.ts";
-import type { Patience } from "./tikv-errors.ts";
+import { LOCK_MS, type Patience } from "./tikv-errors.ts";
 import { type KeyError, type Lock, type Region, readKeyError } from "./tikv-messages.ts";
 
 /** Bytes of one prewrite: well below the largest entry of the log of a region, and small enough to be repeated. */
 const PIECE_BYTES = 256 * 1024;
 const PIECE_KEYS = 2048;
-/** How long others wait for us before they roll back what we have locked: as the reference for a few keys, longer for many. */
-const SMALL_TTL_MS = 3_000;
-const LARGE_TTL_MS = 20_000;
+/** How many times longer others wait for transactions of many keys. */
+const LARGE_TTL_FACTOR = 7;
 const SMALL_KEYS = 256;
 const ROLLBACK_MS = 5_000;
 
@@ -24,6 +24,8 @@ export interface CommitOptions {
   readonly patience: Patience;
   /** What was read at this timestamp has to be as it was, where it is among the mutations. */
   readonly startTs: bigint;
+  /** When that was asked for, as `performance.now()`. */
+  readonly startedAt: number;
   /** Called when all is locked and the timestamp of the commit is known; what it throws rolls back. */
   readonly beforeCommit?: (commitTs: bigint) => Promise<void>;
   /** See `CallOptions`. */
@@ -43,12 +45,15 @@ export async function commitInTwoPhases(mutations: Mutations, options: CommitOpt
       await commit.rollBack();
       return false;
     }
+    commit.end();
     await commit.commitSecondaries(commitTs);
     return true;
   } catch (error) {
     // what may be committed is left to be settled by those who meet its locks
     if (!commit.isUndecided) await commit.rollBack();
     throw error;
+  } finally {
+    commit.end();
   }
 }
 
@@ -61,12 +66,25 @@ interface Span {
 class TwoPhaseCommit {
   readonly #mutations: Mutations;
   readonly #options: CommitOptions;
+  readonly #heartbeat: LockHeartbeat;
   /** The commit was asked for, and it is not known what came of it. */
   isUndecided = false;
 
   constructor(mutations: Mutations, options: CommitOptions) {
     this.#mutations = mutations;
     this.#options = options;
+    const { client, logger, startTs, startedAt } = options;
+    const { lockMs = LOCK_MS } = client.timing;
+    this.#heartbeat = new LockHeartbeat({
+      ...{ client, logger, startTs, startedAt },
+      primary: Buffer.from(mutations.key(0)),
+      ttlMs: mutations.count <= SMALL_KEYS ? lockMs : lockMs * LARGE_TTL_FACTOR,
+    });
+  }
+
+  /** Nobody needs to wait for it any more. */
+  end(): void {
+    this.#heartbeat.end();
   }
 
   /** False on a conflict. */
@@ -76,6 +94,7 @@ class TwoPhaseCommit {
       if (isConflict) return true;
       const outcome = await this.#lock(region, span);
       if (outcome === "conflict") isConflict = true;
+      if (outcome === "locked" && span.from === 0) this.#heartbeat.begin();
       return outcome !== "again";
     });
     return !isConflict;
@@ -132,7 +151,7 @@ class TwoPhaseCommit {
     request
       .bytes(3, this.#mutations.key(0))
       .number(4, startTs)
-      .number(5, this.#mutations.count <= SMALL_KEYS ? SMALL_TTL_MS : LARGE_TTL_MS)
+      .number(5, this.#heartbeat.ttl)
       .number(8, this.#mutations.count)
       .number(10, startTs + 1n);
     const answer = await client.attempt(region, { method: "KvPrewrite", request, toTheEnd }, patience);
