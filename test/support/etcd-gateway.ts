@@ -4,7 +4,6 @@ import { request as requestSecure } from "node:https";
 import { join } from "node:path";
 import { text as readText } from "node:stream/consumers";
 
-/** One pair as a .etcd.jsonl fixture has it (test/fixtures/golden/README.md). */
 interface Pair {
   readonly key: Buffer;
   readonly value: Buffer;
@@ -78,11 +77,8 @@ export class EtcdGateway {
 
   /** The volume of a .etcd.jsonl file, under another prefix than the one it was made with. */
   async restore(file: string, prefix: string): Promise<void> {
-    const lines = readFileSync(file, "utf8").split("\n");
-    const parsed = lines.filter((line) => line !== "").map((line) => JSON.parse(line) as Record<string, string>);
-    await this.write(
-      parsed.map((line) => ({ key: withPrefix(bytes(line.key_b64!), prefix), value: bytes(line.value_b64!) })),
-    );
+    const start = volumePrefix(prefix);
+    await this.write(readPairs(file).map(({ key, value }) => ({ key: Buffer.concat([start, key]), value })));
   }
 
   /** A volume as lines of key and value in hex, without the prefix: equal lines are equal volumes. */
@@ -107,8 +103,14 @@ export function volumePrefix(path: string): Buffer {
   return Buffer.concat([Buffer.from(path), Buffer.of(0xfd)]);
 }
 
-function withPrefix(key: Buffer, prefix: string): Buffer {
-  return Buffer.concat([volumePrefix(prefix), key.subarray(key.indexOf(0xfd) + 1)]);
+/** The pairs of a .etcd.jsonl file (test/fixtures/golden/README.md), keys without the prefix of its volume. */
+export function readPairs(file: string): Pair[] {
+  const lines = readFileSync(file, "utf8").split("\n");
+  const parsed = lines.filter((line) => line !== "").map((line) => JSON.parse(line) as Record<string, string>);
+  return parsed.map((line) => {
+    const key = bytes(line.key_b64!);
+    return { key: key.subarray(key.indexOf(0xfd) + 1), value: bytes(line.value_b64!) };
+  });
 }
 
 function above(prefix: Buffer): Buffer {

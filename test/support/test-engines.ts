@@ -7,12 +7,16 @@ import { newSqliteTarget } from "./run-operations.ts";
 import { requireSqlServers } from "./sql-servers.ts";
 import { copySqliteFixture } from "./sqlite-fixture.ts";
 import { readTables } from "./sqlite-tables.ts";
+import { readTikvLines, restoreTikv } from "./tikv-keys.ts";
+import { requireTikvCluster } from "./tikv-server.ts";
 
 /** What tests of all engines need of one. Databases go by their META-URL. */
 export interface TestEngine {
   readonly name: string;
   /** How the names of its fixtures end: `golden/engines/golden-json.<ending>`. */
   readonly ending: string;
+  /** False where an extended attribute must have a value. */
+  readonly holdsEmptyValues: boolean;
   /** A new, empty database. */
   createDatabase(): Promise<string>;
   /** A new database with what a fixture below test/fixtures holds; `path` is its full name. */
@@ -23,8 +27,8 @@ export interface TestEngine {
 
 /** Every engine that can be had here: an engine that is added joins with one line. */
 export async function requireEngines(): Promise<TestEngine[]> {
-  const engines = [await redisEngine(), sqliteEngine(), ...(await sqlEngines()), await etcdEngine(), badgerEngine()];
-  return engines.filter((engine) => engine !== undefined);
+  const servers = [...(await sqlEngines()), await etcdEngine(), await tikvEngine()];
+  return [await redisEngine(), sqliteEngine(), ...servers, badgerEngine()].filter((engine) => engine !== undefined);
 }
 
 async function redisEngine(): Promise<TestEngine | undefined> {
@@ -39,6 +43,7 @@ async function redisEngine(): Promise<TestEngine | undefined> {
   return {
     name: "Redis",
     ending: "redis.jsonl",
+    holdsEmptyValues: true,
     createDatabase,
     async restore(path) {
       const url = await createDatabase();
@@ -55,6 +60,7 @@ function sqliteEngine(): TestEngine {
   return {
     name: "SQLite",
     ending: "sqlite.db",
+    holdsEmptyValues: true,
     createDatabase: async () => newSqliteTarget().url,
     restore: async (path) => copySqliteFixture(path).url,
     readContent: async (url) => readTables(url.slice("sqlite3://".length)),
@@ -67,6 +73,7 @@ async function sqlEngines(): Promise<(TestEngine | undefined)[]> {
       server && {
         name,
         ending: `${server.ending}.sql`,
+        holdsEmptyValues: true,
         createDatabase: server.createDatabase,
         restore: server.restore,
         readContent: server.readTables,
@@ -87,6 +94,7 @@ async function etcdEngine(): Promise<TestEngine | undefined> {
   return {
     name: "etcd",
     ending: "etcd.jsonl",
+    holdsEmptyValues: true,
     createDatabase,
     async restore(path) {
       const url = await createDatabase();
@@ -97,10 +105,34 @@ async function etcdEngine(): Promise<TestEngine | undefined> {
   };
 }
 
+async function tikvEngine(): Promise<TestEngine | undefined> {
+  const server = await requireTikvCluster({ stores: 2 });
+  if (server === undefined) return undefined;
+  let count = 0;
+  const createDatabase = async (): Promise<string> => {
+    const prefix = `engines-${count++}`;
+    for (const key of ["A\x80", "D"]) await server.split(Buffer.from(`${prefix}\xfd${key}`, "latin1"));
+    return server.url(prefix);
+  };
+  return {
+    name: "TiKV",
+    ending: "etcd.jsonl", // the keys are the same
+    holdsEmptyValues: false,
+    createDatabase,
+    async restore(path) {
+      const url = await createDatabase();
+      await restoreTikv(url, path);
+      return url;
+    },
+    readContent: async (url) => new Map([["keys", await readTikvLines(url)]]),
+  };
+}
+
 function badgerEngine(): TestEngine {
   return {
     name: "BadgerDB",
     ending: "badger.tar.gz",
+    holdsEmptyValues: true,
     createDatabase: async () => newBadgerTarget().url,
     restore: async (path) => BADGER + (await unpackBadger(path)),
     readContent: async (url) => new Map([["keys", await readBadgerLines(url.slice(BADGER.length))]]),

@@ -1,8 +1,9 @@
-import { createHash } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll } from "vitest";
 import { withFileLock } from "./file-lock.ts";
 import { endGuarded, freePort, spawnGuarded } from "./guarded-process.ts";
 import { findProgram } from "./install-package.ts";
@@ -10,6 +11,7 @@ import { TLS_DIRECTORY } from "./redis-server.ts";
 import { CACHE } from "./repository.ts";
 import { runCommand } from "./run-command.ts";
 import { reportSkip } from "./skip.ts";
+import { removeTikvKeys } from "./tikv-keys.ts";
 
 const SOURCE = join(import.meta.dirname, "mock-tikv");
 
@@ -41,8 +43,16 @@ export interface TikvState {
   readonly servicePoints: Readonly<Record<string, string>>;
 }
 
+/** What tests use of a cluster that need not be theirs alone. */
+export interface TikvCluster {
+  /** META-URL of a prefix, which is empty when no test of this file has used it. */
+  url(prefix: string): string;
+  /** A region begins at the key from then on, where the cluster is a private one. */
+  split(key: Uint8Array): Promise<void>;
+}
+
 /** A private placement driver with stores, in memory. It ends with the test process. */
-export interface TikvServer {
+export interface TikvServer extends TikvCluster {
   url(prefix: string, parameters?: string): string;
   /** `host:port` of the placement drivers and of the stores. */
   readonly drivers: readonly string[];
@@ -51,7 +61,6 @@ export interface TikvServer {
   /** Forgets faults and counts. */
   reset(): Promise<void>;
   state(): Promise<TikvState>;
-  split(key: Uint8Array): Promise<void>;
   /** The region of the key with the one behind it. */
   merge(key: Uint8Array): Promise<void>;
   moveLeader(key: Uint8Array, store: number): Promise<void>;
@@ -61,6 +70,30 @@ export interface TikvServer {
   /** `gc`: as a client of JuiceFS sets it. `worker`: as TiDB does. */
   setSafePoint(which: "gc" | "worker", point: bigint): Promise<void>;
   end(): Promise<void>;
+}
+
+/**
+ * A cluster that tests may write to, but neither stop nor configure: the one that `DECANT_TEST_TIKV_URL` names (its placement drivers,
+ * and parameters), else a private one. Whatever was written to a named one is removed at the end. Undefined when it had to be skipped,
+ * which was said and is a failure with `CI=true`.
+ */
+export async function requireTikvCluster(options: TikvOptions = {}): Promise<TikvCluster | undefined> {
+  const given = process.env.DECANT_TEST_TIKV_URL;
+  if (given === undefined || given === "") return requireTikv(options);
+  // other processes use the same cluster, and nothing may be left of one that was killed
+  const own = `decant-test-${randomUUID()}`;
+  const urls = new Set<string>();
+  afterAll(async () => {
+    for (const url of urls) await removeTikvKeys(url);
+  });
+  return {
+    url(prefix) {
+      const url = given.replace(/^([a-z]+:\/\/[^/?]*)(?:\/[^?]*)?/, `$1/${own}-${prefix}`);
+      urls.add(url);
+      return url;
+    },
+    split: async () => undefined,
+  };
 }
 
 /**
