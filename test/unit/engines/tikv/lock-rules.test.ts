@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { ProtobufReader, ProtobufWriter } from "../../../../src/base/protobuf.ts";
+import { encodeKey } from "../../../../src/engines/tikv/key-codec.ts";
 import {
   asyncCommitTs,
   isExpired,
@@ -57,6 +58,16 @@ describe("what a transaction has come to (docs/spec/kv-stores.md §2.5)", () => 
     expect(asyncCommitTs(primary, [of(2, [25n], 77n)])).toBe(77n);
     expect(asyncCommitTs(primary, [{ ...of(1, []), locks: [lock()] }])).toBeUndefined();
   });
+
+  test("keys without their locks that contradict each other are no decision", () => {
+    const missing = (commitTs: bigint): SecondaryAnswer & { keys: number } => ({
+      ...{ error: undefined, locks: [], commitTs, keys: 1 },
+    });
+    expect(asyncCommitTs(lock(), [missing(7n), missing(7n)])).toBe(7n);
+    expect(() => asyncCommitTs(lock(), [missing(7n), missing(0n)])).toThrow(
+      `Cannot settle transaction ${VERSION} of TiKV: it is committed at 7 and at 0`,
+    );
+  });
 });
 
 describe("what stores answer", () => {
@@ -104,6 +115,23 @@ describe("what stores answer", () => {
     expect(read(new ProtobufWriter(), readKeyError).kind).toBe("other");
   });
 
+  test("an error of a key is what it is, whatever newer servers add to it", () => {
+    const nothing = Buffer.alloc(0);
+    for (const added of [12, 100]) {
+      const conflict = new ProtobufWriter().element(4, nothing).text(added, "what happened in the store");
+      expect(read(conflict, readKeyError).kind).toBe("conflict");
+    }
+  });
+
+  test("a lock that several transactions share is no transaction that could be settled", () => {
+    const info = new ProtobufWriter().bytes(3, Buffer.of(1)).number(6, 7).element(12, Buffer.alloc(0));
+    expect(read(new ProtobufWriter().message(1, info), readKeyError)).toEqual({
+      kind: "other",
+      lock: undefined,
+      text: "key 01 has a lock of an unknown kind",
+    });
+  });
+
   test("errors of regions, with the new leader and the time to wait", () => {
     const leader = new ProtobufWriter().number(1, 8).number(2, 2n ** 40n);
     const notLeader = new ProtobufWriter().number(1, 3).message(2, leader);
@@ -112,11 +140,68 @@ describe("what stores answer", () => {
       message: "m",
       leader: { id: 8n, storeId: 2n ** 40n },
       pauseMs: 0,
+      regions: [],
+      isUncertain: false,
     });
     const busy = new ProtobufWriter().text(1, "reason").number(2, 500);
     expect(read(new ProtobufWriter().message(6, busy), readRegionError)).toMatchObject({ kind: "busy", pauseMs: 500 });
     expect(read(new ProtobufWriter().element(5, Buffer.alloc(0)), readRegionError).kind).toBe("stale-region");
     expect(read(new ProtobufWriter().element(77, Buffer.alloc(0)), readRegionError).kind).toBe("unknown");
+  });
+
+  test.each([
+    [3, "stale-region", true],
+    [4, "stale-region", false],
+    [6, "busy", false],
+    [7, "not-ready", true],
+    [8, "stale-store", false],
+    [9, "entry-too-large", false],
+    [10, "not-ready", false],
+    [11, "not-ready", false],
+    [12, "not-ready", false],
+    [13, "not-ready", false],
+    [14, "stale-region", false],
+    [15, "disk-full", false],
+    [16, "busy", false],
+    [17, "flashback", false],
+    [18, "flashback", false],
+    [19, "stale-region", false],
+    [20, "stale-region", false],
+    [21, "not-ready", false],
+    [22, "unknown", true],
+  ])(
+    "the region error of field %i is of the kind %s; that a write may be done all the same: %s",
+    (field, kind, isUncertain) => {
+      const error = new ProtobufWriter().text(1, "m").element(field, Buffer.alloc(0));
+      expect(read(error, readRegionError)).toMatchObject({ kind, isUncertain });
+    },
+  );
+
+  test("the regions that are now in the place of another one", () => {
+    const region = (id: number, start: string, end: string): ProtobufWriter => {
+      const peer = new ProtobufWriter().number(1, id + 100).number(2, 1);
+      const epoch = new ProtobufWriter().number(1, 4).number(2, 9);
+      const message = new ProtobufWriter()
+        .number(1, id)
+        .bytes(2, start === "" ? Buffer.alloc(0) : encodeKey(Buffer.from(start)));
+      message.bytes(3, end === "" ? Buffer.alloc(0) : encodeKey(Buffer.from(end)));
+      return message.message(4, epoch).message(5, peer);
+    };
+    const changed = new ProtobufWriter().message(1, region(5, "", "m")).message(1, region(6, "m", ""));
+    const { kind, regions } = read(new ProtobufWriter().message(5, changed), readRegionError);
+    expect([kind, regions.map(({ id, start, end }) => [id, start.toString(), end.toString()])]).toEqual([
+      "stale-region",
+      [
+        [5n, "", "m"],
+        [6n, "m", ""],
+      ],
+    ]);
+    expect(regions[0]).toMatchObject({
+      confVer: 4n,
+      version: 9n,
+      peers: [{ id: 105n, storeId: 1n }],
+      leader: undefined,
+    });
   });
 
   test("the state of a transaction", () => {
