@@ -24,6 +24,8 @@ export interface TikvOptions {
   readonly tls?: boolean;
   /** Keep locks of transactions with asynchronous commit as such. */
   readonly asyncCommit?: boolean;
+  /** Milliseconds that each request takes longer than it has to. */
+  readonly delayMs?: number;
 }
 
 /** What happens to the next calls of a method: see test/support/mock-tikv/faults.go. */
@@ -67,6 +69,15 @@ export interface TikvServer extends TikvCluster {
   /** `pd0`, `store0`: what is stored stays. */
   stop(server: string): Promise<void>;
   start(server: string): Promise<void>;
+  /** As SIGSTOP and SIGCONT do: connections are there, and nothing is answered. */
+  freeze(server: string): Promise<void>;
+  thaw(server: string): Promise<void>;
+  /** Another one of the placement drivers leads them, by number. */
+  elect(driver: number): Promise<void>;
+  /** Takes a store out of the cluster for good; others lead its regions. */
+  removeStore(store: number): Promise<void>;
+  /** The first two stores take each other's address. */
+  swapAddresses(): Promise<void>;
   /** `gc`: as a client of JuiceFS sets it. `worker`: as TiDB does. */
   setSafePoint(which: "gc" | "worker", point: bigint): Promise<void>;
   end(): Promise<void>;
@@ -130,7 +141,7 @@ async function build(): Promise<{ readonly program: string } | { readonly missin
 }
 
 async function start(program: string, options: TikvOptions): Promise<TikvServer> {
-  const { stores = 1, drivers = 1, tls = false, asyncCommit = false } = options;
+  const { stores = 1, drivers = 1, tls = false, asyncCommit = false, delayMs = 0 } = options;
   for (let attempt = 1; ; attempt++) {
     const ports: number[] = [];
     while (ports.length < drivers + stores + 1) {
@@ -143,6 +154,7 @@ async function start(program: string, options: TikvOptions): Promise<TikvServer>
     const child = spawnGuarded(program, [
       ...["-control", control, "-pd", pd.join(","), "-stores", kv.join(",")],
       ...(asyncCommit ? ["-async-commit"] : []),
+      ...(delayMs > 0 ? ["-delay", `${delayMs}ms`] : []),
       ...(tls ? ["-ca", file("ca.crt"), "-cert", file("server.crt"), "-key", file("server.key")] : []),
     ]);
     if (await isReady(control, () => child.exitCode === null)) {
@@ -197,6 +209,11 @@ function serverAt(
     moveLeader: (key, store) => command("leader", { key: hex(key), store }),
     stop: (server) => command("stop", { server }),
     start: (server) => command("start", { server }),
+    freeze: (server) => command("freeze", { server }),
+    thaw: (server) => command("thaw", { server }),
+    elect: (driver) => command("driver", { store: driver }),
+    removeStore: (store) => command("remove-store", { store }),
+    swapAddresses: () => command("readdress", {}),
     setSafePoint: (which, point) => command("safe-point", { which, point: String(point) }),
   };
 }
