@@ -99,7 +99,10 @@ export class ByteWriter {
   }
 }
 
-/** Buffers given back, by capacity: allocating and collecting a gigabyte of them costs as much as filling them. */
+/**
+ * Buffers given back, by capacity: allocating and collecting a gigabyte of them costs as much as filling them. Only capacities that
+ * somebody has taken before: others would be kept and never used.
+ */
 const SPARES: Map<number, Buffer[]> = new Map();
 const MAX_SPARES = 16;
 
@@ -113,19 +116,16 @@ export function recycle(bytes: Buffer): void {
 
 /** The same; false when there are enough already: the bytes are then left to the collector. */
 export function tryRecycle(bytes: Buffer): boolean {
-  const capacity = bytes.buffer.byteLength;
-  let spares = SPARES.get(capacity);
-  if (spares === undefined) {
-    spares = [];
-    SPARES.set(capacity, spares);
-  }
-  if (bytes.byteOffset !== 0 || spares.length >= MAX_SPARES) return false;
+  const spares = SPARES.get(bytes.buffer.byteLength);
+  if (spares === undefined || bytes.byteOffset !== 0 || spares.length >= MAX_SPARES) return false;
   spares.push(Buffer.from(bytes.buffer as ArrayBuffer));
   return true;
 }
 
 function takeSpare(capacity: number): Buffer {
-  return SPARES.get(capacity)?.pop() ?? Buffer.allocUnsafeSlow(capacity);
+  const spares = SPARES.get(capacity);
+  if (spares === undefined) SPARES.set(capacity, []);
+  return spares?.pop() ?? Buffer.allocUnsafeSlow(capacity);
 }
 
 /** Order of two unsigned 64-bit big-endian numbers: negative, 0 or positive. A call into the runtime costs more than this. */

@@ -1,4 +1,5 @@
-import { crc32c } from "../../base/crc32c.ts";
+import { viewOf } from "../../base/bytes.ts";
+import { crc32cOf } from "../../base/crc32c.ts";
 import { readUvarint, uvarintSize } from "./uvarint.ts";
 import { xxHash64 } from "./xxhash64.ts";
 
@@ -15,17 +16,23 @@ interface Checksum {
 }
 
 /**
- * Whether `data` has the checksum that stands in `bytes[start..end)`, a protobuf message (docs/spec/kv-stores.md §3.5); undefined
- * when that is none, or one of an unknown algorithm.
+ * Whether `bytes[0..dataEnd)` has the checksum that stands in `bytes[start..end)`, a protobuf message (docs/spec/kv-stores.md §3.5);
+ * undefined when that is none, or one of an unknown algorithm. `view` is that of the same bytes.
  */
-export function checkSum(data: Uint8Array, bytes: Uint8Array, start: number, end: number): boolean | undefined {
+export function checkSum(
+  bytes: Uint8Array,
+  view: DataView,
+  dataEnd: number,
+  start: number,
+  end: number,
+): boolean | undefined {
   const size = uvarintSize(bytes, start + 1, end);
   // of CRC-32C, whose number is 0, there is only the sum
   if (bytes[start] === SUM_TAG && size > 0 && start + 1 + size === end) {
-    return crc32c(data) === readUvarint(bytes, start + 1, size);
+    return crc32cOf(view, 0, dataEnd) === readUvarint(bytes, start + 1, size);
   }
   const checksum = decodeChecksum(bytes, start, end);
-  return checksum && matchesChecksum(data, checksum);
+  return checksum && matchesChecksum(bytes.subarray(0, dataEnd), checksum);
 }
 
 /** Reads `bytes[start..end)`; undefined when that is no checksum, or one of an unknown algorithm. */
@@ -53,5 +60,7 @@ function decodeChecksum(bytes: Uint8Array, start: number, end: number): Checksum
 
 /** Whether `bytes` have that checksum. */
 function matchesChecksum(bytes: Uint8Array, { algorithm, sum }: Checksum): boolean {
-  return algorithm === XXHASH64 ? xxHash64(bytes) === BigInt.asUintN(64, sum) : BigInt(crc32c(bytes)) === sum;
+  return algorithm === XXHASH64
+    ? xxHash64(bytes) === BigInt.asUintN(64, sum)
+    : BigInt(crc32cOf(viewOf(bytes), 0, bytes.length)) === sum;
 }

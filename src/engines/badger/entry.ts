@@ -44,6 +44,27 @@ export function compareWholeKeys(a: Uint8Array, b: Uint8Array): number {
   return compareKeys(a, 0, a.length, b, 0, b.length);
 }
 
+/** `compareKeys` by words of four bytes, for hot code. */
+export function compareKeyViews(
+  a: DataView,
+  aStart: number,
+  aSize: number,
+  b: DataView,
+  bStart: number,
+  bSize: number,
+): number {
+  const common = Math.min(aSize, bSize);
+  let i = 0;
+  for (const last = common - 4; i <= last; i += 4) {
+    if (a.getInt32(aStart + i) !== b.getInt32(bStart + i)) return a.getUint32(aStart + i) - b.getUint32(bStart + i);
+  }
+  for (; i < common; i++) {
+    const difference = a.getUint8(aStart + i) - b.getUint8(bStart + i);
+    if (difference !== 0) return difference;
+  }
+  return aSize - bSize;
+}
+
 /**
  * A walk through entries, ascending by user key, of equal keys the newest version first. What the fields show stays until the
  * next call.
@@ -51,6 +72,8 @@ export function compareWholeKeys(a: Uint8Array, b: Uint8Array): number {
 export abstract class EntryCursor {
   /** The user key is `key[keyStart..keyStart + keySize)`; its version stands behind it. */
   key: Buffer = EMPTY;
+  /** `key` for numbers. */
+  keyView: DataView = viewOf(EMPTY);
   keyStart = 0;
   keySize = 0;
   meta = 0;

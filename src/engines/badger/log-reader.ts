@@ -1,5 +1,6 @@
 import { closeSync, fstatSync, openSync } from "node:fs";
-import { crc32c } from "../../base/crc32c.ts";
+import { viewOf } from "../../base/bytes.ts";
+import { crc32cOf } from "../../base/crc32c.ts";
 import { DataError } from "../../base/errors.ts";
 import { fileError } from "../../base/file-error.ts";
 import { unsupportedFile } from "./badger-errors.ts";
@@ -59,6 +60,7 @@ export class LogReader {
   readonly #fileSize: number;
   readonly #allocatedBytes: number;
   #window: Buffer;
+  #view: DataView;
   #windowOffset = 0;
   #filled = 0;
 
@@ -69,6 +71,7 @@ export class LogReader {
     this.#fileSize = size;
     this.#allocatedBytes = blocks * 512;
     this.#window = Buffer.allocUnsafeSlow(Math.max(LOG_HEADER_BYTES, Math.min(WINDOW_BYTES, this.#fileSize)));
+    this.#view = viewOf(this.#window);
   }
 
   /** Throws `FileError`, and `DataError` for an encrypted log. */
@@ -116,7 +119,7 @@ export class LogReader {
     bytes = this.#window;
     const start = this.offset - this.#windowOffset;
     const end = start + size;
-    if (crc32c(bytes.subarray(start, end - 4)) !== bytes.readUInt32BE(end - 4)) return false;
+    if (crc32cOf(this.#view, start, end - 4) !== this.#view.getUint32(end - 4)) return false;
     const { record } = this;
     record.bytes = bytes;
     record.meta = bytes[start]!;
@@ -166,6 +169,7 @@ export class LogReader {
     const window = this.#window.length >= size ? this.#window : Buffer.allocUnsafeSlow(length);
     const kept = Math.max(0, held);
     if (kept > 0) this.#window.copy(window, 0, offset - this.#windowOffset, this.#filled);
+    if (window !== this.#window) this.#view = viewOf(window);
     this.#window = window;
     this.#windowOffset = offset;
     this.#filled = kept + readUpTo(this.#descriptor, this.path, offset + kept, window, kept, window.length);

@@ -179,6 +179,7 @@ export class MemoryCursor extends EntryCursor {
     }
     this.#run.read(this.#piece++, this.source);
     this.key = this.source;
+    this.keyView = this.sourceView;
     this.#at = 0;
     this.#end = size;
     return true;

@@ -2,6 +2,7 @@ import { type ByteWriter, copyBytes, viewOf } from "../../base/bytes.ts";
 import { damagedFile, unsupportedFile } from "./badger-errors.ts";
 import {
   compareKeys,
+  compareKeyViews,
   type EntryCursor,
   INTERNAL_PREFIX,
   META_DELETED,
@@ -19,16 +20,16 @@ export class MergedEntries {
   readonly #heap: EntryCursor[];
   readonly #all: readonly EntryCursor[];
   readonly #valueLog: ValueLog;
-  readonly #end: Uint8Array;
+  readonly #end: DataView;
   readonly #now: number;
-  #last: Buffer = Buffer.allocUnsafe(256);
+  #last: DataView = viewOf(Buffer.allocUnsafe(256));
   #lastSize = -1;
 
   /** Keys from `end` on do not count (empty: all do); `now` in Unix seconds. Takes the cursors over. */
   constructor(cursors: readonly EntryCursor[], valueLog: ValueLog, end: Uint8Array, now: number) {
     this.#all = cursors;
     this.#valueLog = valueLog;
-    this.#end = end;
+    this.#end = viewOf(end);
     this.#now = now;
     this.#heap = cursors.filter((cursor) => cursor.next());
     for (let i = (this.#heap.length >> 1) - 1; i >= 0; i--) this.#sink(i);
@@ -57,24 +58,24 @@ export class MergedEntries {
     for (const cursor of this.#all) cursor.close();
   }
 
-  #isBehind({ key, keyStart, keySize }: EntryCursor): boolean {
-    return this.#end.length > 0 && compareKeys(key, keyStart, keySize, this.#end, 0, this.#end.length) >= 0;
+  #isBehind({ keyView, keyStart, keySize }: EntryCursor): boolean {
+    const end = this.#end;
+    return end.byteLength > 0 && compareKeyViews(keyView, keyStart, keySize, end, 0, end.byteLength) >= 0;
   }
 
   /** False for an older version of the key before. */
   #isNewKey(entry: EntryCursor): boolean {
-    const { key, keyStart, keySize } = entry;
+    const { keyView, keyStart, keySize } = entry;
     if (this.#lastSize >= 0) {
-      const order = compareKeys(key, keyStart, keySize, this.#last, 0, this.#lastSize);
+      const order = compareKeyViews(keyView, keyStart, keySize, this.#last, 0, this.#lastSize);
       if (order === 0) return false;
       if (order < 0) {
         const { path, offset } = entry.place();
         throw damagedFile(path, offset, "its keys are not in order");
       }
     }
-    if (keySize > this.#last.length) this.#last = Buffer.allocUnsafe(keySize * 2);
-    const last = this.#last;
-    for (let i = 0; i < keySize; i++) last[i] = key[keyStart + i]!;
+    if (keySize > this.#last.byteLength) this.#last = viewOf(Buffer.allocUnsafe(keySize * 2));
+    copyBytes(keyView, keyStart, keyStart + keySize, this.#last, 0);
     this.#lastSize = keySize;
     return true;
   }
@@ -88,7 +89,7 @@ export class MergedEntries {
   }
 
   #write(writer: ByteWriter, entry: EntryCursor): void {
-    const { key, keyStart, keySize, meta } = entry;
+    const { keyView, keyStart, keySize, meta } = entry;
     let { sourceView: source, valueStart, valueEnd } = entry;
     if ((meta & (META_VALUE_POINTER | META_MERGE)) !== 0) {
       if ((meta & META_MERGE) !== 0) throw unsupportedFile(entry.place().path, "it has merge entries");
@@ -98,11 +99,11 @@ export class MergedEntries {
     }
     const valueSize = valueEnd - valueStart;
     const at = writer.reserve(8 + keySize + valueSize);
-    const { buffer, view } = writer;
+    const { view } = writer;
     view.setUint32(at, keySize);
     view.setUint32(at + 4, valueSize);
     const keyAt = at + 8;
-    for (let i = 0; i < keySize; i++) buffer[keyAt + i] = key[keyStart + i]!;
+    copyBytes(keyView, keyStart, keyStart + keySize, view, keyAt);
     const valueAt = keyAt + keySize;
     copyBytes(source, valueStart, valueEnd, view, valueAt);
     writer.length = valueAt + valueSize;
@@ -135,8 +136,8 @@ export class MergedEntries {
 
 /** Order of the heap: by key, the newest version first. */
 function isBefore(a: EntryCursor, b: EntryCursor): boolean {
-  const order = compareKeys(a.key, a.keyStart, a.keySize, b.key, b.keyStart, b.keySize);
+  const order = compareKeyViews(a.keyView, a.keyStart, a.keySize, b.keyView, b.keyStart, b.keySize);
   if (order !== 0) return order < 0;
   const [aVersion, bVersion] = [a.keyStart + a.keySize, b.keyStart + b.keySize];
-  return compareKeys(a.key, aVersion, VERSION_BYTES, b.key, bVersion, VERSION_BYTES) < 0;
+  return compareKeyViews(a.keyView, aVersion, VERSION_BYTES, b.keyView, bVersion, VERSION_BYTES) < 0;
 }

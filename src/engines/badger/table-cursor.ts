@@ -1,3 +1,4 @@
+import { viewOf } from "../../base/bytes.ts";
 import { damagedFile } from "./badger-errors.ts";
 import { BlockDecoder } from "./block-decoder.ts";
 import { compareKeys, compareWholeKeys, EMPTY, EntryCursor, VERSION_BYTES } from "./entry.ts";
@@ -7,6 +8,8 @@ import { readUvarint, uvarintSize } from "./uvarint.ts";
 
 /** Blocks that stand next to each other are read together, one first and then more and more, up to so many bytes. */
 const MAX_READ_BYTES = 256 * 1024;
+/** Keys are copied in words of eight bytes, also beyond their ends. */
+const KEY_ROOM = 8;
 
 /**
  * Entries of tables that do not overlap, in the order of their keys: all those of one level, or a single one. One of them is open
@@ -43,7 +46,7 @@ export class TableCursor extends EntryCursor {
     this.#tables = tables;
     this.#start = start;
     this.#end = end;
-    this.key = Buffer.allocUnsafe(256);
+    this.#takeKey(Buffer.allocUnsafe(256));
     this.#next = Math.max(0, lastBefore(tables, start));
   }
 
@@ -131,24 +134,26 @@ export class TableCursor extends EntryCursor {
 
   /** Entry: overlap u16 LE, size u16 LE, rest of the key, meta, userMeta, expiresAt, value (docs/spec/kv-stores.md §3.5). */
   #readEntry(decoder: BlockDecoder): void {
-    const { bytes, entriesEnd } = decoder;
+    const { bytes, view, entriesEnd } = decoder;
     const start = this.#entryStart;
     const index = ++this.#entry;
-    const end = index === decoder.entryCount ? entriesEnd : readUint32LE(bytes, entriesEnd + index * 4);
+    const end = index === decoder.entryCount ? entriesEnd : view.getUint32(entriesEnd + index * 4, true);
     if (end > entriesEnd || end < start + 4) throw this.#damaged("an entry has no room for its head");
-    const overlap = bytes[start]! | (bytes[start + 1]! << 8);
-    const rest = bytes[start + 2]! | (bytes[start + 3]! << 8);
+    const overlap = view.getUint16(start, true);
+    const rest = view.getUint16(start + 2, true);
     const size = overlap + rest;
     let at = start + 4 + rest;
     if (index === 1) this.#baseSize = size;
     if (at + 3 > end || size <= VERSION_BYTES || overlap > (index === 1 ? 0 : this.#baseSize)) {
       throw this.#damaged("the sizes of a key do not fit its entry");
     }
-    if (size > this.key.length) this.#growKey(size);
-    const { key } = this;
+    if (size + KEY_ROOM > this.key.length) this.#growKey(size + KEY_ROOM);
+    const { key, keyView } = this;
     // keys are cut against the first one of the block, which begins behind the first head
     for (let i = this.#overlap; i < overlap; i++) key[i] = bytes[4 + i]!;
-    for (let i = overlap, from = start + 4 - overlap; i < size; i++) key[i] = bytes[from + i]!;
+    // whole words, also beyond the end of the key: there are at least eleven more bytes in the block, and room in the target
+    const from = start + 4 - overlap;
+    for (let i = overlap; i < size; i += 8) keyView.setBigInt64(i, view.getBigInt64(from + i));
     this.#overlap = overlap;
     this.keySize = size - VERSION_BYTES;
     this.meta = bytes[at]!;
@@ -169,16 +174,17 @@ export class TableCursor extends EntryCursor {
   #growKey(size: number): void {
     const key = Buffer.allocUnsafe(size * 2);
     this.key.copy(key);
+    this.#takeKey(key);
+  }
+
+  #takeKey(key: Buffer): void {
     this.key = key;
+    this.keyView = viewOf(key);
   }
 
   #damaged(problem: string): Error {
     return damagedFile(this.#open!.path, this.#blockOffset, `in the block there, ${problem}`);
   }
-}
-
-function readUint32LE(bytes: Buffer, at: number): number {
-  return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
 }
 
 /** The last table that begins before `key`; -1 when there is none. */

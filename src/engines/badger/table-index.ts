@@ -1,3 +1,4 @@
+import { viewOf } from "../../base/bytes.ts";
 import { damagedFile } from "./badger-errors.ts";
 import { checkSum } from "./checksum.ts";
 import { compareKeys, VERSION_BYTES } from "./entry.ts";
@@ -115,7 +116,7 @@ function readIndexBytes(descriptor: number, path: string, fileSize: number): { s
   const all = Buffer.allocUnsafeSlow(size + 4 + checksumSize);
   readExactly(descriptor, path, start, all, 0, all.length);
   const bytes = all.subarray(0, size);
-  const checked = checkSum(bytes, all, size + 4, all.length);
+  const checked = checkSum(all, viewOf(all), size, size + 4, all.length);
   if (checked === undefined) throw damagedFile(path, checksumAt, "the checksum of its index has an unknown form");
   if (!checked) throw damagedFile(path, start, "the checksum of its index is wrong");
   return { start, bytes };

@@ -1,6 +1,7 @@
 import { closeSync, fsync, openSync, writeSync } from "node:fs";
 import { promisify } from "node:util";
-import { crc32c } from "../../base/crc32c.ts";
+import { viewOf } from "../../base/bytes.ts";
+import { crc32c, crc32cOf } from "../../base/crc32c.ts";
 import { fileError } from "../../base/file-error.ts";
 import { bloomHash, buildBloomFilter } from "./bloom-filter.ts";
 import { VERSION_BYTES, versionOf } from "./entry.ts";
@@ -31,6 +32,7 @@ export class TableWriter {
   #keyCount = 0;
   /** What is not in the file yet; the block at hand begins at `#block`. */
   #buffer: Buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
+  #view: DataView = viewOf(this.#buffer);
   #used = 0;
   #block = 0;
   #fileBytes = 0;
@@ -139,7 +141,7 @@ export class TableWriter {
       at += 4;
     }
     at = buffer.writeUInt32BE(this.#offsets.length, at);
-    at = writeChecksum(buffer, at, crc32c(buffer.subarray(start, at)));
+    at = writeChecksum(buffer, at, crc32cOf(this.#view, start, at));
     const keySize = buffer.readUInt16LE(start + 2);
     this.#index.addBlock(buffer, start + 4, start + 4 + keySize, this.#fileBytes + start, at - start);
     this.#used = at;
@@ -152,7 +154,10 @@ export class TableWriter {
     const held = this.#used - this.#block;
     const buffer = this.#buffer;
     this.#write(buffer, this.#block);
-    if (held + size > buffer.length) this.#buffer = Buffer.allocUnsafeSlow(held + size);
+    if (held + size > buffer.length) {
+      this.#buffer = Buffer.allocUnsafeSlow(held + size);
+      this.#view = viewOf(this.#buffer);
+    }
     buffer.copy(this.#buffer, 0, this.#block, this.#used);
     this.#used = held;
     this.#block = 0;

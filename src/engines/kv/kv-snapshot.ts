@@ -1,3 +1,4 @@
+import { recycle } from "../../base/bytes.ts";
 import { NotFoundError } from "../../base/errors.ts";
 import type { RecordBatch, RecordKind, RecordStream } from "../../volume/records.ts";
 import { parseSetting } from "../../volume/setting.ts";
@@ -33,7 +34,18 @@ export class KvVolumeSnapshot implements Snapshot {
     this.#notes = new Notes(options.logger);
     this.setting = setting;
     this.estimates = estimates;
-    this.consistency = { pointInTime: snapshot.pointInTime, method: snapshot.method, asOf: snapshot.asOf };
+    // Asked for when it is looked at: some stores know only when all is read.
+    this.consistency = {
+      get pointInTime() {
+        return snapshot.pointInTime;
+      },
+      get method() {
+        return snapshot.method;
+      },
+      get asOf() {
+        return snapshot.asOf;
+      },
+    };
   }
 
   /** Throws `NotFoundError` when there is no volume. */
@@ -90,6 +102,7 @@ export class KvVolumeSnapshot implements Snapshot {
   async *#readAll(mapper: RecordMapper): AsyncGenerator<RecordBatch> {
     for await (const page of this.#snapshot.scan(prefixRange("A"))) {
       mapper.map(page);
+      recycle(page.bytes);
       yield* mapper.takeFull();
     }
   }

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { ByteWriter, copyBytes, viewOf } from "../../../src/base/bytes.ts";
+import { ByteWriter, copyBytes, tryRecycle, viewOf } from "../../../src/base/bytes.ts";
 
 describe("copying in words", () => {
   test("moves exactly the bytes named, whatever they are", () => {
@@ -43,5 +43,17 @@ describe("a byte writer", () => {
     writer.length = 1;
     expect(writer.written()).toEqual(Buffer.of(77));
     expect(first[0]).toBe(0);
+  });
+
+  test("writes again what was given back, and nothing is kept of a size that no writer takes", () => {
+    const writer = new ByteWriter(12_345);
+    writer.writeU8(1);
+    const first = writer.take();
+    expect(tryRecycle(first)).toBe(true);
+    writer.writeU8(2);
+    writer.take();
+    writer.writeU8(3);
+    expect(first[0]).toBe(3);
+    expect(tryRecycle(Buffer.allocUnsafeSlow(12_346))).toBe(false);
   });
 });
