@@ -198,6 +198,25 @@ describe.skipIf(other === undefined)("TiKV: garbage collection", () => {
     expect(await held()).toEqual([]);
   });
 
+  test("is held on to when the placement driver does not hear of it for a while, and a loss is found at the end", async () => {
+    const timing = { callMs: 1000, patienceMs: 20 };
+    const impatient = await TikvStore.open(parseTikvAddress(url), { signal: never, env: {}, renewMs: 10, timing });
+    const warnings: string[] = [];
+    const logger = { ...silentLogger, warn: (text: string) => void warnings.push(text) };
+    const snapshot = await impatient.openSnapshot({ signal: never, logger });
+    await other!.fault({ method: "UpdateServiceGCSafePoint", kind: "unavailable", times: 100_000 });
+    for (let i = 0; i < 1000 && warnings.length === 0; i++) await sleep(10);
+    expect(warnings[0]).toMatch(
+      /^The service safe point could not be renewed, which is tried again: TiKV does not answer/,
+    );
+    expect(await snapshot.get([Buffer.from("a")])).toEqual([Buffer.from("1")]);
+    await other!.setSafePoint("gc", future(0));
+    expect((await failure(snapshot.get([Buffer.from("a")]))).code).toBe("DECANT_E_TIKV_GC");
+    await other!.reset();
+    await snapshot.close();
+    await impatient.close();
+  });
+
   test("that comes in between is found before anything is taken for complete", async () => {
     const snapshot = await store.openSnapshot({ signal: never, logger: silentLogger });
     expect(await snapshot.get([Buffer.from("a")])).toEqual([Buffer.from("1")]);

@@ -28,6 +28,11 @@ const REGION_ERRORS = [
   "read_index_not_ready",
   "proposal_in_merging_mode",
   "region_not_initialized",
+  "data_is_not_ready",
+  "recovery_in_progress",
+  "is_witness",
+  "mismatch_peer_id",
+  "bucket_version_not_match",
   "unknown_region_error",
 ];
 
@@ -122,6 +127,7 @@ describe.skipIf(server === undefined)("TiKV", () => {
   test.each([
     ["disk_full", "DECANT_E_TIKV_FULL"],
     ["raft_entry_too_large", "DECANT_E_TIKV_TOO_LARGE"],
+    ["flashback_in_progress", "DECANT_E_TIKV_UNAVAILABLE"],
   ])("does not ask again after %s, and leaves no lock", async (kind, code) => {
     const store = await open();
     await store.transact({ conditions: [], changes: [pair("a", "1"), pair("key 11500", "1")] }, never);
@@ -161,7 +167,7 @@ describe.skipIf(server === undefined)("TiKV", () => {
     await store.close();
   });
 
-  test.each(["lost_answer", "stalled_answer", "unavailable", "stall"])(
+  test.each(["lost_answer", "stalled_answer", "stale_command_answer", "unavailable", "stall"])(
     "counts once when the call of a commit ends in %s",
     async (kind) => {
       const store = await open({ callMs: 400, patienceMs: 10_000 });

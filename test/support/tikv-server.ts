@@ -74,7 +74,7 @@ export interface TikvServer extends TikvCluster {
   thaw(server: string): Promise<void>;
   /** Another one of the placement drivers leads them, by number. */
   elect(driver: number): Promise<void>;
-  /** Takes a store out of the cluster for good; others lead its regions. */
+  /** Takes a store out of the cluster for good; leaders of its regions have to be moved. */
   removeStore(store: number): Promise<void>;
   /** The first two stores take each other's address. */
   swapAddresses(): Promise<void>;

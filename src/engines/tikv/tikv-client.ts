@@ -177,7 +177,8 @@ export class TikvClient {
     if (error.kind === "stale-store") this.#addresses.delete(region.leader!.storeId);
     if (error.regions.length > 0) this.regions.replace(region, error.regions);
     else if (error.kind !== "busy" && error.kind !== "not-ready") this.regions.forget(region);
-    await patience.pause(error.kind === "busy" ? "busy" : "region", problem, error.pauseMs);
+    const busy = error.pauseMs > 0 ? "told" : "busy";
+    await patience.pause(error.kind === "busy" ? busy : "region", problem, error.pauseMs);
     return true;
   }
 

@@ -20,6 +20,8 @@ const PAUSES = {
   region: [2, 500],
   call: [50, 2000],
   busy: [200, 3000],
+  /** The server says how long. */
+  told: [10, 1000],
   lock: [10, 1000],
   conflict: [5, 500],
 } as const;

@@ -176,7 +176,7 @@ const REGION_ERRORS: Readonly<Record<number, RegionError["kind"]>> = {
   13: "not-ready",
   14: "stale-region",
   15: "disk-full",
-  16: "busy",
+  16: "not-ready",
   17: "flashback",
   18: "flashback",
   19: "stale-region",

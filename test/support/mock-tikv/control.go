@@ -144,25 +144,9 @@ func (c *cluster) moveLeader(q controlRequest) error {
 	return nil
 }
 
-// removeStore takes a store out of the cluster for good: other stores lead its regions then, and nobody knows its address.
+// removeStore lets nobody know a store any more. What it leads has no leader that answers, until another one is named.
 func (c *cluster) removeStore(q controlRequest) error {
-	gone := c.storeIDs[q.Store]
-	for _, r := range c.regions.GetAllRegions() {
-		id := r.Meta.Id
-		region, leader := c.regions.GetRegion(id)
-		for _, peer := range region.Peers {
-			if peer.StoreId != gone {
-				continue
-			}
-			for _, other := range region.Peers {
-				if peer.Id == leader && other.StoreId != gone {
-					c.regions.ChangeLeader(id, other.Id)
-				}
-			}
-			c.regions.RemovePeer(id, gone)
-		}
-	}
-	c.regions.RemoveStore(gone)
+	c.regions.RemoveStore(c.storeIDs[q.Store])
 	return nil
 }
 

@@ -13,7 +13,7 @@ import (
 type fault struct {
 	Method string `json:"method"`
 	// A region error (store.go), or `unavailable`, `stall` (no answer, nothing done), `lost_answer` (done, then unavailable),
-	// `stalled_answer` (done, then no answer).
+	// `stalled_answer` (done, then no answer), or a region error with `_answer` behind it (done, then that).
 	Kind string `json:"kind"`
 	// Calls that pass before, and calls that it happens to.
 	Skip  int `json:"skip"`

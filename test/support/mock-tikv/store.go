@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"strings"
 	"sync"
 	"time"
 
@@ -111,18 +112,23 @@ func (s *storeServer) run(ctx context.Context, c command, request any) (response
 	defer s.c.faults.end()
 	fault := s.c.faults.take(c.name)
 	if fault != nil && fault.runsBefore() {
-		if regionError := s.regionError(fault.Kind, contextOf(request)); regionError != nil {
-			r := reflect.New(c.response)
-			r.Elem().FieldByName("RegionError").Set(reflect.ValueOf(regionError))
-			return r.Interface(), nil
-		}
-		return nil, fault.fail(ctx)
+		return s.refuse(ctx, c, request, fault)
 	}
 	response, err = s.send(ctx, c, request)
 	if fault != nil && err == nil {
-		return nil, fault.fail(ctx)
+		return s.refuse(ctx, c, request, fault)
 	}
 	return response, err
+}
+
+func (s *storeServer) refuse(ctx context.Context, c command, request any, fault *fault) (any, error) {
+	kind := strings.TrimSuffix(fault.Kind, "_answer")
+	if regionError := s.regionError(kind, contextOf(request)); regionError != nil {
+		r := reflect.New(c.response)
+		r.Elem().FieldByName("RegionError").Set(reflect.ValueOf(regionError))
+		return r.Interface(), nil
+	}
+	return nil, fault.fail(ctx)
 }
 
 func (s *storeServer) send(ctx context.Context, c command, request any) (any, error) {

@@ -162,7 +162,7 @@ describe("what stores answer", () => {
     [13, "not-ready", false],
     [14, "stale-region", false],
     [15, "disk-full", false],
-    [16, "busy", false],
+    [16, "not-ready", false],
     [17, "flashback", false],
     [18, "flashback", false],
     [19, "stale-region", false],
