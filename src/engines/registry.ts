@@ -13,6 +13,7 @@ const ENGINES: Readonly<Record<string, () => Promise<Engine>>> = {
   etcd: async () => (await import("./etcd/etcd-engine.ts")).etcdEngine,
   tikv: async () => (await import("./tikv/tikv-engine.ts")).tikvEngine,
   badger: async () => (await import("./badger/badger-engine.ts")).badgerEngine,
+  fdb: async () => (await import("./foundationdb/foundationdb-engine.ts")).foundationdbEngine,
   sqlite3: async () => (await import("./sqlite/sqlite-engine.ts")).sqliteEngine,
 };
 

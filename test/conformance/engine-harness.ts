@@ -28,6 +28,8 @@ export interface EngineHarness {
   changeLog(address: string): Promise<string[]>;
   /** An engine that creates a database with the first write has none to be read before. */
   readonly createsDatabase: boolean;
+  /** False where there is a server whose clock cannot be asked for. */
+  readonly tellsTime?: boolean;
   /** Whether a snapshot is one instant. */
   readonly pointInTime: boolean;
   /** Kinds that are stored, but not returned where the rest of what they belong to is missing. */

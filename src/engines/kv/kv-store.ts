@@ -84,7 +84,7 @@ export interface KvSnapshotOptions {
 }
 
 export interface KvSnapshot {
-  /** How it was made, as `Consistency` in engines/engine.ts, and the instant as well as it is known. */
+  /** How it was made, as `Consistency` in engines/engine.ts, and the instant as well as it is known; final when all is read. */
   readonly pointInTime: boolean;
   readonly method: string;
   readonly asOf: Date;
