@@ -30,15 +30,17 @@ export function bloomHash(key: Uint8Array, start: number, size: number): number 
 export function buildBloomFilter(hashes: Uint32Array): Buffer {
   const bytes = Math.ceil(Math.max(MIN_BITS, hashes.length * BITS_PER_KEY) / 8);
   const filter = Buffer.alloc(bytes + 1);
-  const bits = bytes * 8;
-  for (let hash of hashes) {
-    const delta = ((hash >>> 17) | (hash << 15)) >>> 0;
-    for (let i = 0; i < PROBES; i++) {
-      const bit = hash % bits;
-      filter[bit >>> 3]! |= 1 << (bit & 7);
-      hash = (hash + delta) >>> 0;
-    }
-  }
+  for (let i = 0; i < hashes.length; i++) setBits(filter, bytes * 8, hashes[i]!);
   filter[bytes] = PROBES;
   return filter;
+}
+
+function setBits(filter: Buffer, bits: number, first: number): void {
+  const delta = ((first >>> 17) | (first << 15)) >>> 0;
+  let hash = first;
+  for (let i = 0; i < PROBES; i++) {
+    const bit = hash % bits;
+    filter[bit >>> 3]! |= 1 << (bit & 7);
+    hash = (hash + delta) >>> 0;
+  }
 }

@@ -1,7 +1,7 @@
 import { RunMerger, RunWriter } from "../../tree/run-merger.ts";
 import { SpillFile } from "../../tree/spill-file.ts";
 import { compareKeys, EMPTY } from "./entry.ts";
-import { PairOrder } from "./pair-order.ts";
+import { PairOrder, readUint32 } from "./pair-order.ts";
 import { RunIndex } from "./run-index.ts";
 
 export interface PairSorterOptions {
@@ -144,8 +144,8 @@ export class PairSorter {
     const writer = new RunWriter(this.#spill);
     const index = new RunIndex(this.#spill.length);
     for (const at of this.#order.sort(piece)) {
-      const keySize = piece.readUInt32BE(at);
-      const end = at + 8 + keySize + piece.readUInt32BE(at + 4);
+      const keySize = readUint32(piece, at);
+      const end = at + 8 + keySize + readUint32(piece, at + 4);
       piece.writeUInt32BE(number, at + 4);
       index.add(piece, at + 8, keySize, 4 + end - at);
       writer.add(piece, at, end);
@@ -175,7 +175,7 @@ export class PairSorter {
   #openMerger(): RunMerger {
     const { rankBytes } = this.#options;
     const merger = new RunMerger(this.#spill, (a, aStart, b, bStart) => {
-      const [aSize, bSize] = [a.readUInt32BE(aStart + 4), b.readUInt32BE(bStart + 4)];
+      const [aSize, bSize] = [readUint32(a, aStart + 4), readUint32(b, bStart + 4)];
       const order = compareKeys(a, aStart + 12, aSize, b, bStart + 12, bSize);
       if (order !== 0) return order;
       if (rankBytes > 0) {
@@ -183,7 +183,7 @@ export class PairSorter {
         const ranks = compareKeys(a, aRank, rankBytes, b, bRank, rankBytes);
         if (ranks !== 0) return ranks;
       }
-      return a.readUInt32BE(aStart + 8) - b.readUInt32BE(bStart + 8);
+      return readUint32(a, aStart + 8) - readUint32(b, bStart + 8);
     });
     for (const { begin, end } of this.#runs) merger.addPlace({ begin, end });
     return merger;
@@ -203,8 +203,8 @@ export class PairSorter {
       if (!merger.next()) return false;
       this.bytes = merger.bytes;
       this.keyStart = merger.start + 12;
-      this.valueStart = this.keyStart + merger.bytes.readUInt32BE(merger.start + 4);
-      this.valueEnd = merger.start + merger.bytes.readUInt32BE(merger.start);
+      this.valueStart = this.keyStart + readUint32(merger.bytes, merger.start + 4);
+      this.valueEnd = merger.start + readUint32(merger.bytes, merger.start);
       return true;
     }
     const order = this.#order.sort(this.#piece.subarray(0, this.#used));
@@ -212,8 +212,8 @@ export class PairSorter {
     const at = order[this.#position++]!;
     this.bytes = this.#piece;
     this.keyStart = at + 8;
-    this.valueStart = this.keyStart + this.#piece.readUInt32BE(at);
-    this.valueEnd = this.valueStart + this.#piece.readUInt32BE(at + 4);
+    this.valueStart = this.keyStart + readUint32(this.#piece, at);
+    this.valueEnd = this.valueStart + readUint32(this.#piece, at + 4);
     return true;
   }
 }
