@@ -1,5 +1,6 @@
 import { type ServiceError, status } from "@grpc/grpc-js";
 import { EngineError, errorText } from "../../base/errors.ts";
+import { ProtobufError } from "../../base/protobuf.ts";
 
 /** What the reference's servers say, and what it means for whoever runs them (docs/spec/kv-stores.md §1). */
 interface Meaning {
@@ -67,7 +68,8 @@ const MEANINGS: readonly Meaning[] = [
 export function callError(error: unknown, where: string): EngineError {
   if (error instanceof EngineError) return error;
   if (!isServiceError(error)) {
-    return new EngineError("DECANT_E_ETCD", `The etcd server at ${where} cannot be used: ${errorText(error)}`, {
+    const what = error instanceof ProtobufError ? "its answer cannot be read: " : "";
+    return new EngineError("DECANT_E_ETCD", `The etcd server at ${where} cannot be used: ${what}${errorText(error)}`, {
       cause: error,
     });
   }

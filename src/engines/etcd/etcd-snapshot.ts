@@ -1,9 +1,8 @@
-import { ProtobufReader } from "../../base/protobuf.ts";
-import { PageBuilder } from "../kv/kv-page.ts";
+import { ProtobufError } from "../../base/protobuf.ts";
 import type { KvPage, KvRange, KvSnapshot } from "../kv/kv-store.ts";
 import type { EtcdClient } from "./etcd-client.ts";
-import { isTooLargeToReceive } from "./etcd-errors.ts";
-import { type EtcdKeys, keyAfter } from "./etcd-keys.ts";
+import { callError, isTooLargeToReceive } from "./etcd-errors.ts";
+import type { EtcdKeys } from "./etcd-keys.ts";
 import {
   MAX_TXN_OPERATIONS,
   RANGE,
@@ -14,11 +13,22 @@ import {
   TXN,
   txnRequest,
 } from "./etcd-messages.ts";
+import { type RangePart, RangeParts } from "./range-parts.ts";
+import { RangeResponseReader } from "./range-response.ts";
 
 /** Responses are asked for in about this size, by the pairs that were seen last: etcd takes only a number of pairs. */
 const RESPONSE_BYTES = 1024 * 1024;
 const FIRST_LIMIT = 1000;
-const MAX_LIMIT = 20_000;
+/** A server gathers a whole response in its memory, and none of these pairs need be as small as those before them. */
+const MAX_LIMIT = 4096;
+
+/** Parts of a scan that are asked for at one time. */
+const PARTS_AHEAD = 3;
+
+interface AskedPart {
+  readonly bytes: Promise<Buffer>;
+  readonly limit: number;
+}
 
 /** All keys at one revision, which etcd keeps until somebody compacts it away (docs/spec/kv-stores.md §1). */
 export class EtcdSnapshot implements KvSnapshot {
@@ -47,33 +57,35 @@ export class EtcdSnapshot implements KvSnapshot {
     const { start, end } = this.#keys.range(range);
     const stop = new AbortController();
     const signal = AbortSignal.any([this.#signal, stop.signal]);
-    const parser = new RangeParser(this.#keys.prefix.length);
+    const response = new RangeResponseReader(this.#keys.prefix.length);
+    const parts = new RangeParts<AskedPart>(start, end);
     let limit = FIRST_LIMIT;
-    let pending: Promise<Buffer> | undefined = this.#ask(start, end, limit, signal);
-    let from = start;
+    const ask = (part: RangePart<AskedPart>): AskedPart => {
+      const bytes = this.#ask(part.start, part.end, limit, signal);
+      bytes.catch(() => undefined); // heard when its turn comes, or not at all after another failure
+      return { bytes, limit };
+    };
     try {
-      while (pending !== undefined) {
-        let response: Buffer;
+      for (parts.ask(PARTS_AHEAD, ask); parts.first !== undefined; ) {
+        const asked = parts.first.asked!;
+        let bytes: Buffer;
         try {
-          response = await pending;
+          bytes = await asked.bytes;
         } catch (error) {
-          if (!isTooLargeToReceive((error as Error).cause) || limit === 1) throw error;
-          limit = Math.max(1, limit >> 4);
-          pending = this.#ask(from, end, limit, signal);
+          if (!isTooLargeToReceive((error as Error).cause) || asked.limit === 1) throw error;
+          limit = Math.max(1, Math.min(limit, asked.limit >> 4));
+          parts.first.asked = ask(parts.first);
           continue;
         }
-        parser.open(response);
-        const { lastKey } = parser;
-        pending = undefined;
-        if (parser.more && lastKey !== undefined) {
-          from = keyAfter(lastKey);
-          limit = nextLimit(limit, response.length, parser.count);
-          // the next response is on its way while this one is taken in
-          pending = this.#ask(from, end, limit, signal);
-          pending.catch(() => undefined);
-        }
-        yield* parser.pages();
+        response.open(bytes);
+        parts.received(response, asked.limit);
+        if (response.count > 0) limit = nextLimit(limit, bytes.length, response.count);
+        // the next responses are on their way while this one is taken in
+        parts.ask(PARTS_AHEAD, ask);
+        yield* response.pages();
       }
+    } catch (error) {
+      throw error instanceof ProtobufError ? callError(error, this.#client.address.printable) : error;
     } finally {
       stop.abort();
     }
@@ -123,66 +135,4 @@ export async function readKeys(
 function nextLimit(limit: number, bytes: number, count: number): number {
   const fitting = Math.floor(RESPONSE_BYTES / Math.max(1, bytes / Math.max(1, count)));
   return Math.max(1, Math.min(fitting, limit * 2, MAX_LIMIT));
-}
-
-/** Takes the pairs of a RangeResponse: header 1, kvs 2 (key 1, value 5), more 3, count 4. */
-class RangeParser {
-  more = false;
-  /** Pairs in the response, and the whole key of the last one. */
-  count = 0;
-  lastKey: Buffer | undefined;
-  readonly #prefixBytes: number;
-  readonly #pages = new PageBuilder();
-  #response: Buffer = Buffer.alloc(0);
-
-  constructor(prefixBytes: number) {
-    this.#prefixBytes = prefixBytes;
-  }
-
-  /** Finds out how it goes on, without looking into the pairs but the last one. */
-  open(response: Buffer): void {
-    this.#response = response;
-    this.more = false;
-    this.count = 0;
-    let [start, end] = [0, 0];
-    const reader = new ProtobufReader(response);
-    while (reader.next()) {
-      if (reader.field === 2) {
-        this.count++;
-        ({ start, end } = reader);
-      } else if (reader.field === 3) this.more = reader.bool();
-    }
-    this.lastKey = undefined;
-    const last = new ProtobufReader(response, start, end);
-    while (this.lastKey === undefined && last.next()) if (last.field === 1) this.lastKey = last.view();
-  }
-
-  *pages(): Generator<KvPage> {
-    const bytes = this.#response;
-    const pages = this.#pages;
-    const prefixBytes = this.#prefixBytes;
-    const reader = new ProtobufReader(bytes);
-    const pair = new ProtobufReader(bytes);
-    while (reader.next()) {
-      if (reader.field !== 2) continue;
-      pair.reopen(reader.start, reader.end);
-      let [key, keyEnd, value, valueEnd] = [0, 0, 0, 0];
-      while (pair.next()) {
-        if (pair.field === 1) {
-          key = pair.start + prefixBytes;
-          keyEnd = pair.end;
-        } else if (pair.field === 5) {
-          value = pair.start;
-          valueEnd = pair.end;
-        }
-      }
-      const to = pages.add(keyEnd - key, valueEnd - value);
-      const { buffer } = pages.writer;
-      bytes.copy(buffer, to, key, keyEnd);
-      bytes.copy(buffer, to + keyEnd - key, value, valueEnd);
-      if (pages.isFull) yield pages.take()!;
-    }
-    const rest = pages.take();
-    if (rest !== undefined) yield rest;
-  }
 }
