@@ -116,8 +116,11 @@ export function recycle(bytes: Buffer): void {
 
 /** The same; false when there are enough already: the bytes are then left to the collector. */
 export function tryRecycle(bytes: Buffer): boolean {
-  const spares = SPARES.get(bytes.buffer.byteLength);
-  if (spares === undefined || bytes.byteOffset !== 0 || spares.length >= MAX_SPARES) return false;
+  const capacity = bytes.buffer.byteLength;
+  // Node.js cuts small buffers out of a pool, whose other parts belong to others
+  if (capacity <= Buffer.poolSize || bytes.byteOffset !== 0) return false;
+  const spares = SPARES.get(capacity);
+  if (spares === undefined || spares.length >= MAX_SPARES) return false;
   spares.push(Buffer.from(bytes.buffer as ArrayBuffer));
   return true;
 }

@@ -46,7 +46,7 @@ describe("a byte writer", () => {
   });
 
   test("writes again what was given back, and nothing is kept of a size that no writer takes", () => {
-    const writer = new ByteWriter(12_345);
+    const writer = new ByteWriter(123_457);
     writer.writeU8(1);
     const first = writer.take();
     expect(tryRecycle(first)).toBe(true);
@@ -54,6 +54,20 @@ describe("a byte writer", () => {
     writer.take();
     writer.writeU8(3);
     expect(first[0]).toBe(3);
-    expect(tryRecycle(Buffer.allocUnsafeSlow(12_346))).toBe(false);
+    expect(tryRecycle(Buffer.allocUnsafeSlow(123_458))).toBe(false);
+  });
+
+  test("never writes into the pool that small buffers are cut from", () => {
+    const writer = new ByteWriter(Buffer.poolSize);
+    writer.writeU8(1);
+    writer.take();
+    // the first one of a new pool is among so many
+    const small = Array.from({ length: 200 }, () => Buffer.allocUnsafe(1000).fill(7));
+    expect(small.some(({ byteOffset }) => byteOffset === 0)).toBe(true);
+    for (const bytes of small) tryRecycle(bytes);
+    writer.writeBytes(Buffer.alloc(Buffer.poolSize, 9));
+    writer.take();
+    writer.writeBytes(Buffer.alloc(Buffer.poolSize, 9));
+    expect(small.every((bytes) => bytes.every((byte) => byte === 7))).toBe(true);
   });
 });
