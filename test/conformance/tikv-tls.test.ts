@@ -1,3 +1,6 @@
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import type { DecantError } from "../../src/base/errors.ts";
@@ -29,16 +32,36 @@ describe.skipIf(server === undefined)("TiKV with certificates", () => {
   });
 
   test.each([
-    ["without TLS", ""],
-    ["without a certificate of the client", `ca=${file("ca.crt")}`],
-    ["with another authority", `ca=${file("client.crt")}&${OWN}`],
-    ["with a name that the server does not have", `ca=${file("ca.crt")}&${OWN}&verify-cn=somebody`],
-  ])("is not reached %s, and that is said at once", async (_, parameters) => {
+    ["without TLS", "", /\S/],
+    [
+      "without a certificate of the client",
+      `ca=${file("ca.crt")}`,
+      /^TLS failed, .*: it wants a certificate of the client/,
+    ],
+    ["with another authority", `ca=${file("client.crt")}&${OWN}`, /: it is not of the authority that ca names$/],
+    [
+      "with a name that the server does not have",
+      `ca=${file("ca.crt")}&${OWN}&verify-cn=somebody`,
+      /^the certificate has the name server, not one of verify-cn$/,
+    ],
+  ])("is not reached %s, and that is said at once", async (_, parameters, reason) => {
     const error = await failure(server!.url("tls", parameters || "x=1"));
-    expect([error.code, error.message]).toEqual([
-      "DECANT_E_TIKV_CONNECT",
-      expect.stringMatching(/^Cannot reach the placement drivers of TiKV: 127\.0\.0\.1:\d+: \S+/),
+    const [, told] = /^Cannot reach the placement drivers of TiKV: 127\.0\.0\.1:\d+: (.*)$/s.exec(error.message) ?? [];
+    expect([error.code, told]).toEqual(["DECANT_E_TIKV_CONNECT", expect.stringMatching(reason)]);
+  });
+
+  test("a server that does not speak TLS, or not gRPC, is told apart", async () => {
+    const web = createServer((_, response) => response.end("hello")).listen(0, "127.0.0.1");
+    await once(web, "listening");
+    const host = `127.0.0.1:${(web.address() as AddressInfo).port}`;
+    const messages = [`tikv://${host}/x`, `tikv://${host}/x?ca=${file("ca.crt")}&${OWN}`].map(async (url) => {
+      return (await failure(url)).message.replace(/^.*?: [^ ]+: /, "");
+    });
+    expect(await Promise.all(messages)).toEqual([
+      "Protocol error: it does not speak gRPC",
+      "TLS failed, wrong version number: it does not speak TLS",
     ]);
+    web.close();
   });
 
   test("a file that is missing or no certificate is named", async () => {
@@ -49,5 +72,8 @@ describe.skipIf(server === undefined)("TiKV with certificates", () => {
     ]);
     const wrong = await failure(`tikv://h/x?ca=${file("ca.crt")}&cert=${file("README.md")}&key=${file("client.key")}`);
     expect(wrong.code).toBe("DECANT_E_TIKV_TLS");
+    expect((await failure(`tikv://h/x?ca=${file("README.md")}`)).message).toBe(
+      `There is no certificate in the file ${file("README.md")} (ca)`,
+    );
   });
 });

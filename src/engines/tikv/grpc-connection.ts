@@ -58,8 +58,26 @@ function callText(error: ServiceError, timeoutMs: number): string {
   if (error.code === status.DEADLINE_EXCEEDED) return `no answer within ${Math.round(timeoutMs / 100) / 10} s`;
   // the library puts its own sentence before the first real cause
   const cause = /Last error: (?:Error: )?(.*?)(?:\. Resolution note: .*)?$/s.exec(error.details)?.[1];
-  return cause || error.details || errorText(error);
+  return connectText(cause || error.details || errorText(error));
 }
+
+/** Without where in OpenSSL it happened, when, and advice for programs of one's own. */
+function connectText(text: string): string {
+  const short = text
+    .replace(/^[0-9A-F]+:error:[0-9A-F]+:SSL routines:[^:]*:([^:]*):.*$/m, "TLS failed, $1")
+    .replace(/\s*\(\d{4}-\d\d-\d\dT[\d:.]+Z\)$/, "")
+    .replace(/; if the root CA is installed locally.*$/s, "")
+    .trim();
+  for (const [pattern, meaning] of MEANINGS) if (pattern.test(short)) return `${short}: ${meaning}`;
+  return short;
+}
+
+const MEANINGS: readonly (readonly [RegExp, string])[] = [
+  [/wrong version number/, "it does not speak TLS"],
+  [/^Protocol error$/, "it does not speak gRPC"],
+  [/alert certificate required/, "it wants a certificate of the client, cert and key"],
+  [/^unable to verify|self-signed certificate|^unable to get/, "it is not of the authority that ca names"],
+];
 
 const CHANNEL = {
   "grpc.max_receive_message_length": -1,
@@ -135,6 +153,11 @@ export class GrpcConnections {
 export function connectorFor(tls: TikvTlsFiles | undefined): Connector {
   if (tls === undefined) return (address) => new GrpcConnection(address, ChannelCredentials.createInsecure());
   const ca = readFile("ca", tls.ca);
+  if (!ca.includes("-----BEGIN CERTIFICATE-----")) {
+    throw new UsageError("DECANT_E_TIKV_TLS", `There is no certificate in the file ${tls.ca} (ca)`, {
+      hint: "ca names a PEM file with the authority that has signed the servers' certificates",
+    });
+  }
   const key = tls.key === undefined ? null : readFile("key", tls.key);
   const cert = tls.cert === undefined ? null : readFile("cert", tls.cert);
   const credentialsFor = (host: string): ChannelCredentials =>

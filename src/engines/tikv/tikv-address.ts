@@ -69,19 +69,23 @@ function decodePath(path: string, url: string): Buffer {
   return Buffer.concat(parts);
 }
 
-/** The certificate authority is what switches TLS on in the reference too. */
+/** In the reference the certificate authority switches TLS on for stores, and the certificate for placement drivers. */
 function tlsFiles(parameters: URLSearchParams, url: string): TikvTlsFiles | undefined {
   const file = (name: string): string | undefined => parameters.get(name) || undefined;
   const [ca, cert, key] = [file("ca"), file("cert"), file("key")];
-  if (ca === undefined) return undefined;
+  const missing = (name: string, hint: string): UsageError =>
+    new UsageError("DECANT_E_META_URL", `Invalid address ${redactUrl(url)}: the parameter ${name} is missing`, {
+      hint,
+    });
   if ((cert === undefined) !== (key === undefined)) {
-    const missing = cert === undefined ? "cert" : "key";
-    throw new UsageError(
-      "DECANT_E_META_URL",
-      `Invalid address ${redactUrl(url)}: the parameter ${missing} is missing`,
-      {
-        hint: "cert and key belong together: the certificate that the client shows, and its private key",
-      },
+    const hint = "cert and key belong together: the certificate that the client shows, and its private key";
+    throw missing(cert === undefined ? "cert" : "key", hint);
+  }
+  if (ca === undefined) {
+    if (cert === undefined) return undefined;
+    throw missing(
+      "ca",
+      "It names the file with the authority that has signed the servers' certificates: nothing is encrypted without it",
     );
   }
   const commonNames = (parameters.get("verify-cn") ?? "").split(",").map((name) => name.trim());

@@ -23,7 +23,8 @@ describe("the address of TiKV", () => {
       commonNames: ["x", "y"],
     });
     expect(tls("ca=/a")).toEqual({ ca: "/a", cert: undefined, key: undefined, commonNames: [] });
-    expect(tls("cert=/c&key=/k")).toBeUndefined();
+    expect(tls("verify-cn=x")).toBeUndefined();
+    expect(() => tls("cert=/c&key=/k")).toThrow("the parameter ca is missing");
     expect(() => tls("ca=/a&cert=/c")).toThrow("the parameter key is missing");
     expect(() => tls("ca=/a&key=/c")).toThrow("the parameter cert is missing");
   });
