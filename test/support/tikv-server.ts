@@ -43,6 +43,8 @@ export interface TikvState {
   /** Boundaries in their encoded form, hex. */
   readonly regions: readonly { readonly start: string; readonly end: string }[];
   readonly servicePoints: Readonly<Record<string, string>>;
+  /** What the process of all servers has taken. */
+  readonly cpuSeconds: number;
 }
 
 /** What tests use of a cluster that need not be theirs alone. */

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"sort"
 	"strconv"
+	"syscall"
 
 	"github.com/pingcap/kvproto/pkg/metapb"
 )
@@ -169,10 +170,12 @@ type state struct {
 	MaxInFlight  int               `json:"maxInFlight"`
 	Regions      []regionState     `json:"regions"`
 	ServicePoint map[string]string `json:"servicePoints"`
+	// Of this process, which is all of the cluster.
+	CPUSeconds float64 `json:"cpuSeconds"`
 }
 
 func (c *cluster) state() state {
-	s := state{Calls: map[string]int{}, ServicePoint: map[string]string{}}
+	s := state{Calls: map[string]int{}, ServicePoint: map[string]string{}, CPUSeconds: cpuSeconds()}
 	c.faults.mu.Lock()
 	for method, n := range c.faults.calls {
 		s.Calls[method] = n
@@ -189,6 +192,12 @@ func (c *cluster) state() state {
 	}
 	sort.Slice(s.Regions, func(i, j int) bool { return s.Regions[i].Start < s.Regions[j].Start })
 	return s
+}
+
+func cpuSeconds() float64 {
+	var usage syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &usage)
+	return float64(usage.Utime.Nano()+usage.Stime.Nano()) / 1e9
 }
 
 // encodeKey is the order-preserving form in which regions have their keys.
