@@ -37,6 +37,8 @@ export interface EtcdCall {
   readonly signal: AbortSignal;
   /** Whether doing it twice is as good as once. Others fail when it cannot be known whether they were done. */
   readonly repeatable: boolean;
+  /** Called before it is done again although it may have been done, or may be done later still. */
+  readonly onRepeat?: () => void;
   readonly timeoutMs?: number;
 }
 
@@ -71,13 +73,16 @@ export class EtcdClient {
       if (round > 0) await sleep(ROUND_PAUSE_MS * round, undefined, { signal: call.signal });
       for (let i = 0; i < this.#clients.length; i++) {
         call.signal.throwIfAborted();
+        const used = this.#current;
         try {
           return await this.#authenticated(call);
         } catch (error) {
           call.signal.throwIfAborted();
           if (!isUnavailable(error) || !(call.repeatable || isNotSent(error))) throw this.#error(error);
+          if (!isNotSent(error)) call.onRepeat?.();
           failure = error;
-          this.#current = (this.#current + 1) % this.#clients.length;
+          // of several calls that fail at one time, only the first one changes the server
+          if (this.#current === used) this.#current = (used + 1) % this.#clients.length;
         }
       }
       // A name that does not exist, or a certificate that is refused, stays so.

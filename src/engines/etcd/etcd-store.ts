@@ -13,11 +13,12 @@ import type {
 import type { EtcdAddress } from "./etcd-address.ts";
 import { EtcdBulkWriter } from "./etcd-bulk-writer.ts";
 import { EtcdClient } from "./etcd-client.ts";
+import { deleteRange } from "./etcd-delete-range.ts";
 import { readServerTime } from "./etcd-http.ts";
 import { EtcdKeys } from "./etcd-keys.ts";
 import { MAX_TXN_OPERATIONS, RANGE, rangeRequest, readRevision } from "./etcd-messages.ts";
 import { EtcdSnapshot, readKeys } from "./etcd-snapshot.ts";
-import { deleteRange, transact } from "./etcd-transactions.ts";
+import { transact } from "./etcd-transactions.ts";
 
 /** What a request of 1.5 MiB has left for a value beside its key and the conditions. */
 const MAX_VALUE_BYTES = 1536 * 1024 - 4096;

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { EngineError } from "../../base/errors.ts";
 import type { ProtobufWriter } from "../../base/protobuf.ts";
 import { ProtobufReader } from "../../base/protobuf.ts";
@@ -41,6 +42,32 @@ export async function transact(
       `Cannot tell whether a change of ${client.address.printable} is stored: ${(error as Error).message}`,
       { cause: error, retryable: true, hint: "What is stored now can be read when the servers answer again" },
     );
+  }
+}
+
+/** Attempts at a transaction whose answers are lost; an election takes a second or two. */
+const SURE_ATTEMPTS = 6;
+const SURE_PAUSE_MS = 300;
+
+/**
+ * A transaction after which can be read whether it was done: when its answer is lost, it is tried again, and counts as done when its
+ * conditions fail then and `isDone` holds. False when they fail otherwise.
+ */
+export async function commitSurely(
+  client: EtcdClient,
+  request: Buffer,
+  signal: AbortSignal,
+  isDone: () => Promise<boolean>,
+): Promise<boolean> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      const response = await client.call({ method: TXN, request, signal, repeatable: false });
+      return readTxnResponse(response).succeeded || (attempt > 1 && (await isDone()));
+    } catch (error) {
+      const cause = (error as Error).cause;
+      if (!isUnavailable(cause) || isNotSent(cause) || attempt === SURE_ATTEMPTS) throw error;
+    }
+    await sleep(SURE_PAUSE_MS * attempt, undefined, { signal });
   }
 }
 
