@@ -1,18 +1,22 @@
 import { BADGER, newBadgerTarget, readBadgerLines, unpackBadger } from "./badger-directory.ts";
 import { volumePrefix } from "./etcd-gateway.ts";
 import { requireEtcd } from "./etcd-server.ts";
+import { requireMysql } from "./mysql-server.ts";
+import { requirePostgres } from "./postgres-server.ts";
 import { readRedisJsonl, restoreRedisJsonl } from "./redis-fixture.ts";
 import { requireServer } from "./require-server.ts";
 import { newSqliteTarget } from "./run-operations.ts";
-import { requireSqlServers } from "./sql-servers.ts";
+import { ofMysql, ofPostgres, type SqlServer } from "./sql-servers.ts";
 import { copySqliteFixture } from "./sqlite-fixture.ts";
 import { readTables } from "./sqlite-tables.ts";
 import { readTikvLines, restoreTikv } from "./tikv-keys.ts";
 import { requireTikvCluster } from "./tikv-server.ts";
 
+export type EngineName = "Redis" | "SQLite" | "PostgreSQL" | "MySQL" | "etcd" | "TiKV" | "BadgerDB";
+
 /** What tests of all engines need of one. Databases go by their META-URL. */
 export interface TestEngine {
-  readonly name: string;
+  readonly name: EngineName;
   /** How the names of its fixtures end: `golden/engines/golden-json.<ending>`. */
   readonly ending: string;
   /** False where an extended attribute must have a value. */
@@ -25,11 +29,27 @@ export interface TestEngine {
   readContent(url: string): Promise<ReadonlyMap<string, readonly string[]>>;
 }
 
-/** Every engine that can be had here: an engine that is added joins with one line. */
-export async function requireEngines(): Promise<TestEngine[]> {
-  const servers = [...(await sqlEngines()), await etcdEngine(), await tikvEngine()];
-  return [await redisEngine(), sqliteEngine(), ...servers, badgerEngine()].filter((engine) => engine !== undefined);
+/** Every engine that can be had here, or those of the names: an engine that is added joins with one line. */
+export async function requireEngines(names: readonly EngineName[] = ENGINE_NAMES): Promise<TestEngine[]> {
+  const engines: TestEngine[] = [];
+  for (const name of names) {
+    const engine = await ENGINES[name]();
+    if (engine !== undefined) engines.push(engine);
+  }
+  return engines;
 }
+
+const ENGINES: Readonly<Record<EngineName, () => Promise<TestEngine | undefined>>> = {
+  Redis: redisEngine,
+  SQLite: async () => sqliteEngine(),
+  PostgreSQL: async () => sqlEngine("PostgreSQL", ofPostgres, await requirePostgres()),
+  MySQL: async () => sqlEngine("MySQL", ofMysql, await requireMysql()),
+  etcd: etcdEngine,
+  TiKV: tikvEngine,
+  BadgerDB: async () => badgerEngine(),
+};
+
+const ENGINE_NAMES = Object.keys(ENGINES) as EngineName[];
 
 async function redisEngine(): Promise<TestEngine | undefined> {
   const server = await requireServer("redis");
@@ -67,18 +87,10 @@ function sqliteEngine(): TestEngine {
   };
 }
 
-async function sqlEngines(): Promise<(TestEngine | undefined)[]> {
-  return (await requireSqlServers()).map(
-    ([name, server]) =>
-      server && {
-        name,
-        ending: `${server.ending}.sql`,
-        holdsEmptyValues: true,
-        createDatabase: server.createDatabase,
-        restore: server.restore,
-        readContent: server.readTables,
-      },
-  );
+function sqlEngine<S>(name: EngineName, of: (server: S) => SqlServer, found: S | undefined): TestEngine | undefined {
+  if (found === undefined) return undefined;
+  const { ending, createDatabase, restore, readTables: readContent } = of(found);
+  return { name, ending: `${ending}.sql`, holdsEmptyValues: true, createDatabase, restore, readContent };
 }
 
 async function etcdEngine(): Promise<TestEngine | undefined> {
