@@ -239,6 +239,7 @@ export class StandInPackage implements FoundationdbPackage {
         return new StandInTransaction(cluster, new TransactionState(cluster.clock.now() + timeout), false);
       },
       close: () => {
+        if (!isOpen) throw new Error("Invalid arguments");
         isOpen = false;
       },
     };
@@ -403,6 +404,11 @@ class StandInTransaction implements FdbTransaction {
 
   rawCancel(): void {
     this.#state.isCancelled = true;
+  }
+
+  rawReset(): void {
+    this.#state.isCancelled = false;
+    this.#state.reset();
   }
 
   async #call<T>(call: Call, work: (version: bigint) => T): Promise<T> {

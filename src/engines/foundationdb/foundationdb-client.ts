@@ -38,6 +38,7 @@ export class FoundationdbClient {
   /** Masked. */
   readonly address: string;
   readonly #database: FdbDatabase;
+  #isClosed = false;
 
   /** Throws `EngineError` for a cluster file that cannot be used. Does not connect. */
   constructor(fdb: FoundationdbPackage, clusterFile: string | undefined, address: string) {
@@ -109,7 +110,9 @@ export class FoundationdbClient {
     try {
       for (;;) {
         try {
-          return await raceAbort(attempt(transaction), signal);
+          const result = await raceAbort(attempt(transaction), signal);
+          transaction.rawReset(); // only here is nothing of it under way any more
+          return result;
         } catch (error) {
           signal.throwIfAborted();
           if (!isFdbError(error) || isHopeless(error)) throw error;
@@ -127,6 +130,8 @@ export class FoundationdbClient {
 
   /** Never throws. */
   close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     this.#database.close();
   }
 }

@@ -54,6 +54,8 @@ export interface FdbTransaction {
   /** Waits as long as is wise and begins anew, or fails where trying again is of no use. */
   rawOnError(code: number): Promise<void>;
   rawCancel(): void;
+  /** Forgets everything, a cancellation too, and gives memory back, which a collected object does late. */
+  rawReset(): void;
 }
 
 /** That of the reference (docs/spec/kv.md §6). From 610 on a timeout is one for all attempts of a transaction. */

@@ -23,10 +23,13 @@ export const systemClock: FoundationdbClock = {
 };
 
 /**
- * When a version is checked and left. The cluster forgets it after five seconds, so this leaves one for the check; and the later, the
- * better, because a volume that is read within one version needs none.
+ * When a version is checked and left. The cluster forgets it after five seconds; the sooner it is checked, the more of them are left to
+ * come to the end in when something has changed.
  */
-export const RENEW_AFTER_MS = 4000;
+const RENEW_AFTER_MS = 2000;
+
+/** How long a check may take: after that it would be refused for its age. */
+const CHECK_MS = 2500;
 
 export interface ReadVersionsOptions {
   readonly signal: AbortSignal;
@@ -181,7 +184,7 @@ export class ReadVersions {
     const { logger, outside } = this.#options;
     const old = this.#version;
     try {
-      const transaction = this.#client.begin(RENEW_AFTER_MS);
+      const transaction = this.#client.begin(CHECK_MS);
       this.#proof = transaction;
       for (;;) {
         transaction.setReadVersion(old);
@@ -190,6 +193,7 @@ export class ReadVersions {
         try {
           await transaction.rawCommit();
           const version = transaction.getCommittedVersion();
+          transaction.rawReset();
           // -1 is that of a transaction that nobody has looked at
           return version.readBigInt64BE() > old.readBigInt64BE() ? version : undefined;
         } catch (error) {

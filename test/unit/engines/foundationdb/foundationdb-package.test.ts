@@ -1,33 +1,19 @@
 import { describe, expect, test } from "vitest";
 import { MissingDependencyError } from "../../../../src/base/errors.ts";
-import { silentLogger } from "../../../../src/base/logger.ts";
-import {
-  loadFoundationdb,
-  missing,
-  preparePackage,
-} from "../../../../src/engines/foundationdb/foundationdb-package.ts";
-import { openStore } from "../../../../src/engines/registry.ts";
+import { missing, preparePackage } from "../../../../src/engines/foundationdb/foundationdb-package.ts";
 
 const INSTALL = expect.stringMatching(/foundationdb-clients.*npm install foundationdb@2\.0\.1/);
 
 describe("the optional package of FoundationDB", () => {
-  test("is asked for when a volume is opened, with what to install", async () => {
-    const open = openStore("fdb:///x", { logger: silentLogger, signal: new AbortController().signal, env: {} });
-    const error: unknown = await open.catch((reason: unknown) => reason);
-    expect(error).toBeInstanceOf(MissingDependencyError);
-    expect(error).toMatchObject({
-      code: "DECANT_E_FOUNDATIONDB_MISSING",
-      message: "Cannot use FoundationDB: the package foundationdb is not installed",
-      hint: INSTALL,
-    });
-    await expect(loadFoundationdb()).rejects.toThrow("is not installed");
-  });
-
   // What the package 2.0.1 says on a Linux without the library, and on a system that it has no build for.
   test.each([
     [
       { code: "ERR_DLOPEN_FAILED", message: "libfdb_c.so: cannot open shared object file: No such file or directory" },
       "its client library cannot be loaded: libfdb_c.so: cannot open shared object file: No such file or directory",
+    ],
+    [
+      { code: "ERR_MODULE_NOT_FOUND", message: "Cannot find package 'foundationdb' imported from /x/y.js" },
+      "the package foundationdb is not installed",
     ],
     [
       { message: "No native build was found for platform=linux arch=arm64 runtime=node\n    loaded from: /x\n" },
@@ -39,6 +25,7 @@ describe("the optional package of FoundationDB", () => {
     ],
   ])("is told apart from its library: %s", (thrown, problem) => {
     const error = missing(Object.assign(new Error(thrown.message), thrown));
+    expect(error).toBeInstanceOf(MissingDependencyError);
     expect([error.message, error.hint]).toEqual([`Cannot use FoundationDB: ${problem}`, INSTALL]);
   });
 
