@@ -118,7 +118,21 @@ export type TargetState =
 export interface SnapshotOptions {
   readonly signal: AbortSignal;
   readonly logger: Logger;
+  /** Default `auto`. */
+  readonly method?: SnapshotMethod;
+  /** How long the writers of a server may be held where nothing else leads to one instant. 0: not at all. Default 500. */
+  readonly maxPauseMs?: number;
 }
+
+/**
+ * How an engine that has no view of one instant comes to it; the others do not look at this.
+ *
+ *   auto      the best that the server permits; where that is none, `Consistency` says so
+ *   tracking  read again what changes meanwhile, until it is proven; `EngineError` where that cannot be done
+ *   replica   as a replica gets it
+ *   none      key by key: no point in time, and that is wanted
+ */
+export type SnapshotMethod = "auto" | "replica" | "tracking" | "none";
 
 /** How far a snapshot can be trusted to be one instant. */
 export interface Consistency {
@@ -127,6 +141,10 @@ export interface Consistency {
   readonly method: string;
   /** The instant, as well as it is known. */
   readonly asOf: Date;
+  /** No point in time, but nothing else was asked for. */
+  readonly asked?: boolean;
+  /** Where changed values were read again: how many, in how many rounds, and how long writers were held, in milliseconds. */
+  readonly tracking?: { readonly rereadKeys: number; readonly rounds: number; readonly heldMs: number };
 }
 
 export interface RecordSelection {

@@ -194,7 +194,7 @@ describe.skipIf(!isAvailable)("a Redis snapshot", () => {
       pipeline.hset("d1", `file-${i}`, entry);
     }
     await pipeline.exec();
-    const snapshot = await (await open()).openSnapshot({ signal, logger: silentLogger });
+    const snapshot = await (await open()).openSnapshot({ signal, logger: silentLogger, method: "none" });
     const names: string[] = [];
     let isFirst = true;
     for await (const batch of snapshot.records({ kinds: new Set<RecordKind>(["edge"]) })) {

@@ -1,8 +1,8 @@
 import { ByteWriter } from "../../base/bytes.ts";
+import type { CommandTarget } from "./command-target.ts";
 import { KeyList } from "./key-list.ts";
 import type { DirectoryPage, RawValues } from "./raw-values.ts";
 import { FAMILY_DIRECTORY } from "./redis-keys.ts";
-import type { RespConnection } from "./resp-connection.ts";
 import { type ReplyBlock, TOKEN_INTEGER, TOKEN_STRIDE } from "./resp-parser.ts";
 import { SeenSet } from "./seen-set.ts";
 import { BLOCK_BYTES, HGETALL_HEAD, HLEN_HEAD, throwIfError, writePerKey } from "./value-commands.ts";
@@ -12,6 +12,9 @@ const WHOLE_ENTRIES = 5000;
 /** At most so many entries are on their way at once, so that neither side has to hold more. */
 const ENTRIES_IN_FLIGHT = 50_000;
 const PAGE_COUNT = "5000";
+
+/** Hears of every directory that is read in pages, with its number of entries. */
+export type OnLarge = (hi: number, lo: number, entries: number) => void;
 
 /** Tells whether an inode may stand in one directory under several names. */
 interface HardLinks {
@@ -23,8 +26,9 @@ interface HardLinks {
  * waiting is a queue of keys, never of entries.
  */
 export class DirectoryReader {
-  readonly #connection: RespConnection;
+  readonly #connection: CommandTarget;
   readonly #hardLinks: HardLinks;
+  readonly #onLarge: OnLarge | undefined;
   /** Small directories whose entries have not been asked for, with their sizes. */
   #waiting = new KeyList();
   #waitingSizes: number[] = [];
@@ -33,9 +37,10 @@ export class DirectoryReader {
   #asked = new KeyList();
   readonly #large = new KeyList();
 
-  constructor(connection: RespConnection, hardLinks: HardLinks) {
+  constructor(connection: CommandTarget, hardLinks: HardLinks, onLarge?: OnLarge) {
     this.#connection = connection;
     this.#hardLinks = hardLinks;
+    this.#onLarge = onLarge;
   }
 
   askSizes(keys: KeyList): void {
@@ -55,6 +60,7 @@ export class DirectoryReader {
     const target = size > WHOLE_ENTRIES ? this.#large : this.#waiting;
     target.addFrom(keys, at);
     if (target === this.#waiting) this.#waitingSizes.push(size);
+    else this.#onLarge?.(keys.hi[at]!, keys.lo[at]!, size);
   }
 
   /** Asks for the next group of small directories; false when none is waiting. */

@@ -1,8 +1,8 @@
 import { EngineError } from "../../base/errors.ts";
 import { type Notes, printableKey } from "../notes.ts";
+import type { CommandTarget } from "./command-target.ts";
 import { encodeCommand } from "./command-writer.ts";
 import { TYPE_NOTE } from "./record-mapper.ts";
-import type { RespConnection } from "./resp-connection.ts";
 import { type ReplyBlock, TOKEN_STRIDE } from "./resp-parser.ts";
 import { throwIfError } from "./value-commands.ts";
 
@@ -33,16 +33,16 @@ const SORTED_SET: PairCommands = {
 };
 
 /** Reads a hash in bounded pieces. Other commands may be sent on the connection while a page is in use, not before. */
-export function hashPages(connection: RespConnection, key: Buffer, notes: Notes): AsyncGenerator<PairPage> {
+export function hashPages(connection: CommandTarget, key: Buffer, notes: Notes): AsyncGenerator<PairPage> {
   return pairPages(connection, key, notes, HASH);
 }
 
-export function sortedSetPages(connection: RespConnection, key: Buffer, notes: Notes): AsyncGenerator<PairPage> {
+export function sortedSetPages(connection: CommandTarget, key: Buffer, notes: Notes): AsyncGenerator<PairPage> {
   return pairPages(connection, key, notes, SORTED_SET);
 }
 
 async function* pairPages(
-  connection: RespConnection,
+  connection: CommandTarget,
   key: Buffer,
   notes: Notes,
   commands: PairCommands,

@@ -1,9 +1,9 @@
 import type { Notes } from "../notes.ts";
+import type { CommandTarget } from "./command-target.ts";
 import { encodeCommand } from "./command-writer.ts";
-import { DirectoryReader } from "./directory-reader.ts";
+import { DirectoryReader, type OnLarge } from "./directory-reader.ts";
 import type { RawValues } from "./raw-values.ts";
 import { FAMILY_DIRECTORY } from "./redis-keys.ts";
-import type { RespConnection } from "./resp-connection.ts";
 import type { ReplyBlock } from "./resp-parser.ts";
 import { type InodeFilter, ScanHistory, ScanPage } from "./scan-page.ts";
 import type { SeenSet } from "./seen-set.ts";
@@ -17,6 +17,7 @@ export interface KeyspaceOptions {
   readonly only?: InodeFilter;
   /** Gets the sessions that have a set of open inodes. */
   readonly sessions?: Set<bigint>;
+  readonly onLarge?: OnLarge;
 }
 
 /**
@@ -24,15 +25,15 @@ export interface KeyspaceOptions {
  * are on their way the next page is asked for, so the server never waits for us.
  */
 export async function* readKeyspace(
-  connection: RespConnection,
+  connection: CommandTarget,
   prefix: Buffer,
   wanted: ReadonlySet<number>,
   notes: Notes,
   hardLinks: SeenSet,
-  { only, sessions = new Set() }: KeyspaceOptions = {},
+  { only, sessions = new Set(), onLarge }: KeyspaceOptions = {},
 ): AsyncGenerator<RawValues> {
   const history = new ScanHistory(hardLinks, sessions);
-  const directories = new DirectoryReader(connection, hardLinks);
+  const directories = new DirectoryReader(connection, hardLinks, onLarge);
   let page = new ScanPage();
   let next = new ScanPage();
   connection.send(scanCommand("0", prefix));
@@ -59,7 +60,7 @@ function scanCommand(cursor: string, prefix: Buffer): Buffer {
   return encodeCommand(["SCAN", cursor, ...match, "COUNT", SCAN_COUNT]);
 }
 
-async function readScan(connection: RespConnection): Promise<ReplyBlock> {
+async function readScan(connection: CommandTarget): Promise<ReplyBlock> {
   const block = await connection.read(1);
   throwIfError(block, connection, "SCAN");
   return block;

@@ -1,11 +1,11 @@
 import { packRecord, type RecordTypes } from "../../volume/records.ts";
 import type { Notes } from "../notes.ts";
+import type { CommandTarget } from "./command-target.ts";
 import type { RecordMapper } from "./record-mapper.ts";
-import type { RespConnection } from "./resp-connection.ts";
 
 /** What the readers of the kinds outside the inode families share. */
 export interface RareContext {
-  readonly connection: RespConnection;
+  readonly connection: CommandTarget;
   readonly prefix: Buffer;
   readonly notes: Notes;
   readonly mapper: RecordMapper;

@@ -1,3 +1,4 @@
+import { tmpdir } from "node:os";
 import type { Engine } from "../engine.ts";
 import { findServer } from "./redis-server.ts";
 import { RedisStore } from "./redis-store.ts";
@@ -9,6 +10,6 @@ export const redisEngine: Engine = {
 
   async open(address, options) {
     const parsed = parseRedisUrl(address, options.env, options.logger);
-    return new RedisStore(await findServer(parsed, options));
+    return new RedisStore(await findServer(parsed, options), options.tmpDir ?? tmpdir());
   },
 };

@@ -4,47 +4,34 @@ import { parseSetting } from "../../volume/setting.ts";
 import type { Consistency, RecordSelection, Snapshot, SnapshotNote, SnapshotOptions } from "../engine.ts";
 import { Notes } from "../notes.ts";
 import { signedOrZero } from "./decimal.ts";
-import { KeyList } from "./key-list.ts";
-import { readKeyspace } from "./keyspace-reader.ts";
-import type { RareContext } from "./rare-context.ts";
-import { rareRecords } from "./rare-records.ts";
-import { RecordMapper } from "./record-mapper.ts";
-import {
-  FAMILY_CHUNK,
-  FAMILY_DIRECTORY,
-  FAMILY_NODE,
-  FAMILY_PARENT,
-  FAMILY_SYMLINK,
-  FAMILY_XATTR,
-} from "./redis-keys.ts";
+import { familiesOf, PlainRead, type PlainReadOptions } from "./plain-read.ts";
 import type { RedisServer } from "./redis-server.ts";
 import { RespConnection } from "./resp-connection.ts";
-import { SeenSet } from "./seen-set.ts";
-import { SubtreeReader } from "./subtree-reader.ts";
-import { keepMissing, noteWrongTypes } from "./wrong-types.ts";
-
-const FAMILY_OF_KIND: ReadonlyMap<RecordKind, number> = new Map([
-  ["node", FAMILY_NODE],
-  ["edge", FAMILY_DIRECTORY],
-  ["chunk", FAMILY_CHUNK],
-  ["symlink", FAMILY_SYMLINK],
-  ["xattr", FAMILY_XATTR],
-  ["parent", FAMILY_PARENT],
-]);
+import { KeyFilter } from "./tracking/key-filter.ts";
+import { RepeatedNotes } from "./tracking/repeated-notes.ts";
+import { TrackedRead } from "./tracking/tracked-read.ts";
+import { notTracked, reasonNotTracked, StartAgain } from "./tracking/tracking-errors.ts";
 
 const DENTRY_BYTES = 9;
+const DEFAULT_MAX_PAUSE_MS = 500;
+/** Records that wait for the proof take so much memory, the others a temporary file. */
+const SPOOL_BYTES = 32 * 1024 * 1024;
+/** So often all is read anew when what was read is worth nothing any more. */
+const MAX_ATTEMPTS = 5;
+const REPLACED = "all keys or directories of the wanted part were replaced again and again while they were read";
 
-/** A volume in Redis, read key by key while it may change. */
+/** A volume in Redis, which may change while it is read. */
 export class RedisSnapshot implements Snapshot {
   readonly setting: Buffer;
-  readonly consistency: Consistency;
   readonly estimates: ReadonlyMap<RecordKind, number>;
   readonly unlimitedDirQuotas = "skip";
   readonly #server: RedisServer;
   readonly #options: SnapshotOptions;
   readonly #connection: RespConnection;
   readonly #points: RespConnection;
-  readonly #notes: Notes;
+  readonly #tmpDir: string;
+  #notes: Notes;
+  #consistency: Consistency;
 
   private constructor(
     server: RedisServer,
@@ -52,6 +39,7 @@ export class RedisSnapshot implements Snapshot {
     connections: { bulk: RespConnection; points: RespConnection },
     setting: Buffer,
     estimates: ReadonlyMap<RecordKind, number>,
+    tmpDir: string,
   ) {
     this.#server = server;
     this.#options = options;
@@ -60,23 +48,29 @@ export class RedisSnapshot implements Snapshot {
     this.#notes = new Notes(options.logger);
     this.setting = setting;
     this.estimates = estimates;
-    this.consistency = {
-      pointInTime: false,
-      method: "Redis keys were read one after the other, so changes made during the dump may be in it in part",
-      asOf: new Date(),
-    };
+    this.#tmpDir = tmpDir;
+    this.#consistency = notOneInstant(false, undefined);
   }
 
-  /** `setting` is what the store has found. */
-  static async open(server: RedisServer, setting: Buffer, options: SnapshotOptions): Promise<RedisSnapshot> {
+  /** `setting` is what the store has found; `tmpDir` gets what must be held back for a while. */
+  static async open(
+    server: RedisServer,
+    setting: Buffer,
+    options: SnapshotOptions,
+    tmpDir: string,
+  ): Promise<RedisSnapshot> {
     const bulk = await RespConnection.open(server.node, options.signal);
     try {
       const points = await RespConnection.open(server.node, options.signal);
-      return new RedisSnapshot(server, options, { bulk, points }, setting, await estimate(server, points));
+      return new RedisSnapshot(server, options, { bulk, points }, setting, await estimate(server, points), tmpDir);
     } catch (error) {
       bulk.close();
       throw error;
     }
+  }
+
+  get consistency(): Consistency {
+    return this.#consistency;
   }
 
   get notes(): readonly SnapshotNote[] {
@@ -84,62 +78,70 @@ export class RedisSnapshot implements Snapshot {
   }
 
   records(selection: RecordSelection): RecordStream {
-    return this.#read(selection);
+    return this.#options.method === "none" ? this.#readPlain(selection, true) : this.#readTracked(selection);
   }
 
-  async *#read(selection: RecordSelection): AsyncGenerator<RecordBatch> {
-    const hardLinks = new SeenSet();
-    const mapper = new RecordMapper(this.#notes, this.#server.printable, hardLinks);
-    const context: RareContext = {
-      connection: this.#connection,
-      prefix: this.#server.prefix,
-      notes: this.#notes,
-      mapper,
-      sessions: new Set(),
-    };
-    const families = [...FAMILY_OF_KIND].filter(([kind]) => selection.kinds.has(kind)).map(([, family]) => family);
-    if (selection.root !== undefined) {
-      if (families.length > 0) yield* this.#readTree(context, selection.root, selection.kinds, hardLinks);
-    } else if (families.length > 0 || selection.kinds.has("sustained")) {
-      yield* this.#readAll(context, new Set(families), hardLinks);
-    }
-    for await (const batch of rareRecords(context, selection.kinds, hasChangeLog(this.setting))) {
-      this.#options.signal.throwIfAborted();
-      yield batch;
-    }
-    yield* mapper.takeAll();
+  /** Key by key; `asked` when nothing better was wanted, else `reason` says why there is nothing better. */
+  #readPlain(selection: RecordSelection, asked: boolean, reason?: string): RecordStream {
+    this.#notes = new Notes(this.#options.logger);
+    this.#consistency = notOneInstant(asked, reason);
+    return new PlainRead({ ...this.#readOptions, notes: this.#notes }).records(selection);
   }
 
-  async *#readAll(
-    { connection, prefix, notes, mapper, sessions }: RareContext,
-    families: ReadonlySet<number>,
-    hardLinks: SeenSet,
-  ): AsyncGenerator<RecordBatch> {
-    const missing = new KeyList();
-    for await (const raw of readKeyspace(connection, prefix, families, notes, hardLinks, { sessions })) {
-      if (raw.family === FAMILY_NODE || raw.family === FAMILY_SYMLINK) keepMissing(raw, missing);
-      mapper.map(raw);
-      for (const batch of mapper.takeFull()) {
-        this.#options.signal.throwIfAborted();
-        yield batch;
+  get #readOptions(): Omit<PlainReadOptions, "notes"> {
+    const { signal } = this.#options;
+    const hasChangeLog = parseSetting(this.setting).changeLog;
+    return { server: this.#server, connection: this.#connection, hasChangeLog, signal };
+  }
+
+  async *#readTracked(selection: RecordSelection): AsyncGenerator<RecordBatch> {
+    for (let attempt = 1; ; attempt++) {
+      const notes = new RepeatedNotes(this.#options.logger);
+      this.#notes = notes;
+      const read = new PlainRead({ ...this.#readOptions, notes });
+      let tracked: TrackedRead | undefined;
+      try {
+        tracked = await this.#openTracked(selection, read, notes);
+        this.#consistency = await prove(tracked, read.records(selection, tracked), attempt === MAX_ATTEMPTS);
+        yield* tracked.records();
+        return;
+      } catch (error) {
+        const again = error instanceof StartAgain;
+        if (again && attempt < MAX_ATTEMPTS) continue;
+        const failure = again ? notTracked(this.#server.printable, REPLACED) : error;
+        const reason = reasonNotTracked(failure);
+        if (reason === undefined || this.#options.method === "tracking") throw failure;
+        if (again || tracked?.isWhole !== true) return yield* this.#readPlain(selection, false, reason);
+        this.#consistency = notOneInstant(false, reason);
+        yield* tracked.records();
+        return;
+      } finally {
+        tracked?.close();
       }
     }
-    await noteWrongTypes(connection, missing, notes);
   }
 
-  async *#readTree(
-    context: RareContext,
-    root: bigint,
-    kinds: ReadonlySet<RecordKind>,
-    hardLinks: SeenSet,
-  ): AsyncGenerator<RecordBatch> {
-    const values = await RespConnection.open(this.#server.node, this.#options.signal);
-    try {
-      const reader = new SubtreeReader(context, kinds, values, hardLinks);
-      yield* reader.read(Number(root >> 32n), Number(root & 0xffff_ffffn));
-    } finally {
-      values.close();
-    }
+  #openTracked(selection: RecordSelection, read: PlainRead, notes: RepeatedNotes): Promise<TrackedRead> {
+    const isTree = selection.root !== undefined;
+    const options = this.#readOptions;
+    const filter = new KeyFilter(
+      this.#server.prefix.length,
+      familiesOf(selection),
+      selection.kinds,
+      options.hasChangeLog,
+      isTree ? read.treeInodes : undefined,
+    );
+    return TrackedRead.open({
+      ...options,
+      filter,
+      setting: this.setting,
+      context: read.context,
+      hardLinks: read.hardLinks,
+      notes,
+      isTree,
+      maxPauseMs: this.#options.maxPauseMs ?? DEFAULT_MAX_PAUSE_MS,
+      spool: { maxBytes: SPOOL_BYTES, tmpDir: this.#tmpDir },
+    });
   }
 
   async lookup(parent: bigint, name: Buffer): Promise<{ inode: bigint; type: number } | undefined> {
@@ -163,8 +165,27 @@ export class RedisSnapshot implements Snapshot {
   }
 }
 
-function hasChangeLog(setting: Buffer): boolean {
-  return parseSetting(setting).changeLog;
+function notOneInstant(asked: boolean, reason: string | undefined): Consistency {
+  const why = reason === undefined ? "" : ` (${reason})`;
+  return {
+    pointInTime: false,
+    method: `Redis keys were read one after the other, so changes made during the dump may be in it in part${why}`,
+    asOf: new Date(),
+    ...(asked ? { asked } : {}),
+  };
+}
+
+/** In the last attempt with writers held, where that is permitted. */
+async function prove(tracked: TrackedRead, all: AsyncIterable<RecordBatch>, isLast: boolean): Promise<Consistency> {
+  const proof = (isLast ? await tracked.proveHeld(all) : undefined) ?? (await tracked.prove(all));
+  const { asOf, rereadKeys, rounds, heldMs } = proof;
+  const held = heldMs === 0 ? "writers were not held" : `writers were held for ${heldMs.toFixed(1)} ms`;
+  return {
+    pointInTime: true,
+    method: `changes were tracked: keys read again ${rereadKeys}, in ${rounds} rounds, the last in one transaction; ${held}`,
+    asOf,
+    tracking: { rereadKeys, rounds, heldMs },
+  };
 }
 
 /** Cheap guesses for progress: the counter of inodes, and in a database of its own the number of keys. */

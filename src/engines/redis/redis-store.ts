@@ -34,9 +34,12 @@ export class RedisStore implements MetadataStore {
   readonly engineName = "Redis";
   readonly address: string;
   readonly #server: RedisServer;
+  readonly #tmpDir: string;
 
-  constructor(server: RedisServer) {
+  /** `tmpDir` gets what does not fit into memory while the volume is read. */
+  constructor(server: RedisServer, tmpDir: string) {
     this.#server = server;
+    this.#tmpDir = tmpDir;
     this.address = server.printable;
   }
 
@@ -98,7 +101,7 @@ export class RedisStore implements MetadataStore {
         hint: "Check the database number; a load that was cut off is none either",
       });
     }
-    return RedisSnapshot.open(this.#server, setting, options);
+    return RedisSnapshot.open(this.#server, setting, options, this.#tmpDir);
   }
 
   valueLimits(): undefined {

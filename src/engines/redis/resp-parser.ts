@@ -4,7 +4,7 @@ import { EngineError } from "../../base/errors.ts";
 /**
  * Replies of a Redis server (RESP2), cut into tokens without copying. A token is three numbers:
  *
- *   0 kind    the reply's first byte: `+ - : $ *`
+ *   0 kind    the reply's first byte: `+ - : $ *`, and `>` for a message that RESP3 brings unasked
  *   1 start   offset of the payload in `bytes`
  *   2 size    bytes of the payload, for `*` the number of elements (whose tokens follow); -1 for nil
  *
@@ -26,6 +26,10 @@ export const TOKEN_ERROR = 0x2d;
 export const TOKEN_INTEGER = 0x3a;
 export const TOKEN_BULK = 0x24;
 export const TOKEN_ARRAY = 0x2a;
+/** A message of RESP3 (`>`): like an array, its elements follow. */
+export const TOKEN_PUSH = 0x3e;
+const MAP = 0x25;
+const NULL = 0x5f;
 /** Numbers per token. */
 export const TOKEN_STRIDE = 3;
 
@@ -179,15 +183,31 @@ export class RespParser {
   }
 
   #line(kind: number, head: number, end: number): boolean {
-    if (kind !== TOKEN_INTEGER && kind !== TOKEN_SIMPLE && kind !== TOKEN_ERROR) throw this.#malformed();
+    const isThird = kind === TOKEN_PUSH || kind === MAP || kind === NULL;
+    if (!isThird && kind !== TOKEN_INTEGER && kind !== TOKEN_SIMPLE && kind !== TOKEN_ERROR) throw this.#malformed();
     const bytes = this.#buffer;
     let at = head + 1;
     while (at < end && bytes[at] !== 0x0d) at++;
     if (at + 2 > end) return false;
-    this.#put(kind, head + 1, at - head - 1);
+    if (isThird) this.#third(kind, bytes.toString("latin1", head + 1, at), head + 1);
+    else {
+      this.#put(kind, head + 1, at - head - 1);
+      this.#count(0);
+    }
     this.#at = at + 2;
-    this.#count(0);
     return true;
+  }
+
+  /** What RESP3 has besides, as RESP2 would have it: a map as an array of fields and values, nil as a string of size -1. */
+  #third(kind: number, text: string, start: number): void {
+    if (kind === NULL) {
+      this.#put(TOKEN_BULK, start, -1);
+      return this.#count(0);
+    }
+    if (!/^[0-9]{1,9}$/.test(text)) throw this.#malformed();
+    const elements = kind === MAP ? Number(text) * 2 : Number(text);
+    this.#put(kind === MAP ? TOKEN_ARRAY : kind, start, elements);
+    this.#count(elements);
   }
 
   #count(elements: number): void {

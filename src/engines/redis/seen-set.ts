@@ -8,14 +8,52 @@ const TABLE_PAGES = 131_072;
  */
 export class SeenSet {
   /** Page + 1 by its number, 0 = none. */
-  #table = new Uint32Array(1024);
+  #table: Uint32Array<ArrayBuffer>;
   /** The same by hash, 0 = free. */
-  #slots = new Int32Array(1024);
+  #slots: Int32Array<ArrayBuffer>;
   /** Three words of page key per page. */
-  #keys = new Uint32Array(3 * 512);
-  #bits = new Uint32Array(16 * 512);
+  #keys: Uint32Array<ArrayBuffer>;
+  #bits: Uint32Array<ArrayBuffer>;
   #pages = 0;
   #hashed = 0;
+
+  /** `pages`: room to begin with, a power of two. */
+  constructor(pages: number = 512) {
+    this.#table = new Uint32Array(2 * pages);
+    this.#slots = new Int32Array(2 * pages);
+    this.#keys = new Uint32Array(3 * pages);
+    this.#bits = new Uint32Array(16 * pages);
+  }
+
+  /** Number of pages, for `visitPage` and `visitChunkPage`. */
+  get pages(): number {
+    return this.#pages;
+  }
+
+  /** Bytes that it takes. */
+  get bytes(): number {
+    return (this.#table.length + this.#slots.length + this.#keys.length + this.#bits.length) * 4;
+  }
+
+  /** Calls `visit` with each inode of a page, of a set that was filled by `add`. */
+  visitPage(page: number, visit: (hi: number, lo: number) => void): void {
+    const [a, b] = [this.#keys[page * 3]!, this.#keys[page * 3 + 1]!];
+    this.#visitBits(page, (bit) => visit(a, ((b << 9) | bit) >>> 0));
+  }
+
+  /** The same for a set that was filled by `addChunk`. */
+  visitChunkPage(page: number, visit: (hi: number, lo: number, index: number) => void): void {
+    const [a, b, c] = [this.#keys[page * 3]!, this.#keys[page * 3 + 1]!, this.#keys[page * 3 + 2]!];
+    this.#visitBits(page, (bit) => visit(a, ((b << 4) | (bit >>> 5)) >>> 0, ((c << 5) | (bit & 31)) >>> 0));
+  }
+
+  #visitBits(page: number, visit: (bit: number) => void): void {
+    for (let word = 0; word < 16; word++) {
+      for (let rest = this.#bits[page * 16 + word]!; rest !== 0; rest &= rest - 1) {
+        visit(word * 32 + 31 - Math.clz32(rest & -rest));
+      }
+    }
+  }
 
   /** Adds an inode; false when it was there. */
   add(hi: number, lo: number): boolean {
@@ -25,6 +63,12 @@ export class SeenSet {
   has(hi: number, lo: number): boolean {
     const page = this.#find(hi, lo >>> 9, 0);
     return page >= 0 && (this.#bits[page * 16 + ((lo & 511) >>> 5)]! & (1 << (lo & 31))) !== 0;
+  }
+
+  hasChunk(hi: number, lo: number, index: number): boolean {
+    const page = this.#find(hi, lo >>> 4, index >>> 5);
+    const bit = ((lo & 15) << 5) | (index & 31);
+    return page >= 0 && (this.#bits[page * 16 + (bit >>> 5)]! & (1 << (bit & 31))) !== 0;
   }
 
   /**

@@ -4,6 +4,7 @@ import { FileType } from "../../volume/file-type.ts";
 import { CHUNK_BYTES } from "../../volume/inode.ts";
 import type { RecordBatch, RecordKind } from "../../volume/records.ts";
 import { Notes } from "../notes.ts";
+import type { CommandTarget } from "./command-target.ts";
 import { writeNumberArgument, writePairArgument } from "./decimal.ts";
 import { DirectoryReader } from "./directory-reader.ts";
 import { KeyList } from "./key-list.ts";
@@ -20,7 +21,6 @@ import {
   FAMILY_SYMLINK,
   FAMILY_XATTR,
 } from "./redis-keys.ts";
-import type { RespConnection } from "./resp-connection.ts";
 import { TOKEN_ARRAY, TOKEN_STRIDE } from "./resp-parser.ts";
 import { FAMILIES } from "./scan-page.ts";
 import { SeenSet } from "./seen-set.ts";
@@ -42,9 +42,9 @@ const MAX_ASKED_CHUNKS = 10_000;
 export class SubtreeReader {
   readonly #context: RareContext;
   readonly #kinds: ReadonlySet<RecordKind>;
-  readonly #values: RespConnection;
+  readonly #values: CommandTarget;
   readonly #hardLinks: SeenSet;
-  readonly #seen = new SeenSet();
+  readonly #seen: SeenSet;
   readonly #directories = new PendingInodes();
   readonly #children = new PendingInodes();
   readonly #hugeFiles = new SeenSet();
@@ -53,8 +53,15 @@ export class SubtreeReader {
   readonly #missing = new KeyList();
   readonly #prefixes: { [family: number]: Buffer } = {};
 
-  /** `hardLinks` is that of the mapper; `values` a second connection. */
-  constructor(context: RareContext, kinds: ReadonlySet<RecordKind>, values: RespConnection, hardLinks: SeenSet) {
+  /** `hardLinks` is that of the mapper; `values` a second connection. An inode is in `seen` before anything of it is read. */
+  constructor(
+    context: RareContext,
+    kinds: ReadonlySet<RecordKind>,
+    values: CommandTarget,
+    hardLinks: SeenSet,
+    seen: SeenSet = new SeenSet(),
+  ) {
+    this.#seen = seen;
     this.#context = context;
     this.#kinds = kinds;
     this.#values = values;

@@ -1,10 +1,10 @@
 import { type ByteWriter, copyBytes, viewOf } from "../../base/bytes.ts";
+import type { CommandTarget } from "./command-target.ts";
 import { commandName, writeCommandHead } from "./command-writer.ts";
 import type { KeyList } from "./key-list.ts";
 import type { RawValues } from "./raw-values.ts";
 import { replyError } from "./redis-errors.ts";
 import { FAMILY_CHUNK, FAMILY_NODE, FAMILY_PARENT, FAMILY_SYMLINK, FAMILY_XATTR } from "./redis-keys.ts";
-import type { RespConnection } from "./resp-connection.ts";
 import { type ReplyBlock, TOKEN_ERROR } from "./resp-parser.ts";
 
 /** A block of lists or hashes is handed on at about this size. */
@@ -40,13 +40,18 @@ export function writeReads(writer: ByteWriter, family: number, keys: KeyList): v
   writePerKey(writer, keys, head, tail);
 }
 
-export function readValues(connection: RespConnection, family: number, keys: KeyList): AsyncGenerator<RawValues> {
+/** How many keys one reply to the commands of `writeReads` answers at the most; undefined where each key has its own. */
+export function keysPerReply(family: number): number | undefined {
+  return KEYS_PER_MGET.get(family);
+}
+
+export function readValues(connection: CommandTarget, family: number, keys: KeyList): AsyncGenerator<RawValues> {
   const perCall = KEYS_PER_MGET.get(family);
   return perCall === undefined ? readPerKey(connection, family, keys) : readMget(connection, family, keys, perCall);
 }
 
 /** For blocks that begin with the reply of a command that cannot fail for a single key. */
-export function throwIfError(block: ReplyBlock, connection: RespConnection, command: string): void {
+export function throwIfError(block: ReplyBlock, connection: CommandTarget, command: string): void {
   if (block.tokens[0] !== TOKEN_ERROR) return;
   const start = block.tokens[1]!;
   throw replyError(block.bytes.toString("latin1", start, start + block.tokens[2]!), connection.printable, command);
@@ -79,7 +84,7 @@ export function writePerKey(writer: ByteWriter, keys: KeyList, head: Buffer, tai
 }
 
 async function* readMget(
-  connection: RespConnection,
+  connection: CommandTarget,
   family: number,
   keys: KeyList,
   perCall: number,
@@ -91,7 +96,7 @@ async function* readMget(
   }
 }
 
-async function* readPerKey(connection: RespConnection, family: number, keys: KeyList): AsyncGenerator<RawValues> {
+async function* readPerKey(connection: CommandTarget, family: number, keys: KeyList): AsyncGenerator<RawValues> {
   for (let first = 0; first < keys.count; ) {
     const block = await connection.read(keys.count - first, BLOCK_BYTES);
     yield { family, keys, first, count: block.replies, block };

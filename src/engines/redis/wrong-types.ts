@@ -1,9 +1,9 @@
 import { ByteWriter } from "../../base/bytes.ts";
 import { type Notes, printableKey } from "../notes.ts";
+import type { CommandTarget } from "./command-target.ts";
 import type { KeyList } from "./key-list.ts";
 import type { RawValues } from "./raw-values.ts";
 import { missingStrings, TYPE_NOTE } from "./record-mapper.ts";
-import type { RespConnection } from "./resp-connection.ts";
 import { TOKEN_STRIDE } from "./resp-parser.ts";
 import { writePerKey } from "./value-commands.ts";
 
@@ -16,7 +16,7 @@ export function keepMissing(raw: RawValues, missing: KeyList): void {
 }
 
 /** Notes those of the keys that exist with another type. */
-export async function noteWrongTypes(connection: RespConnection, keys: KeyList, notes: Notes): Promise<void> {
+export async function noteWrongTypes(connection: CommandTarget, keys: KeyList, notes: Notes): Promise<void> {
   const writer = new ByteWriter(4096);
   if (keys.count === 0) return;
   writePerKey(writer, keys, TYPE_HEAD);
