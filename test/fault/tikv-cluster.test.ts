@@ -1,11 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
-import type { DecantError } from "../../src/base/errors.ts";
+import { type DecantError, isAbortError } from "../../src/base/errors.ts";
 import { silentLogger } from "../../src/base/logger.ts";
 import { PageBuilder, pairsOf } from "../../src/engines/kv/kv-page.ts";
 import type { KvPage, KvPair, KvStore } from "../../src/engines/kv/kv-store.ts";
+import { parseTikvAddress } from "../../src/engines/tikv/tikv-address.ts";
 import type { TikvTiming } from "../../src/engines/tikv/tikv-errors.ts";
-import type { TikvStore } from "../../src/engines/tikv/tikv-store.ts";
+import { TikvStore } from "../../src/engines/tikv/tikv-store.ts";
 import { tikvStoreAt } from "../support/tikv-keys.ts";
 import { requireTikv } from "../support/tikv-server.ts";
 
@@ -224,6 +225,37 @@ describe.skipIf(server === undefined)("TiKV: a cluster in trouble", () => {
     expect(await scan(store)).toEqual([]);
     expect(await calls("KvCheckTxnStatus")).toBe(0); // no lock was left
     await store.close();
+  });
+
+  test("one scan has as many pages on their way as there are workers", async () => {
+    await fill(await open());
+    for (const workers of [1, 3]) {
+      const env = { DECANT_TIKV_WORKERS: String(workers) };
+      const store = await TikvStore.open(parseTikvAddress(server!.url(prefix)), { signal: never, env });
+      await server!.reset();
+      await server!.fault({ method: "KvScan", kind: "stall", skip: 1, times: 1000 });
+      const controller = new AbortController();
+      const snapshot = await store.openSnapshot({ signal: controller.signal, logger: silentLogger });
+      const pages = snapshot.scan(ALL)[Symbol.asyncIterator]();
+      expect((await pages.next()).done).toBe(false);
+      const second = failure(pages.next());
+      while ((await calls("KvScan")) < 1 + workers) await sleep(5);
+      controller.abort();
+      expect(await second).toSatisfy(isAbortError);
+      expect(await calls("KvScan")).toBe(1 + workers);
+      await server!.reset();
+      await snapshot.close();
+      await store.close();
+    }
+  });
+
+  test.each(["0", "17", "2.5", "many"])("%s workers are refused", async (workers) => {
+    const env = { DECANT_TIKV_WORKERS: workers };
+    const error = await failure(TikvStore.open(parseTikvAddress(server!.url(prefix)), { signal: never, env }));
+    expect([error.code, error.message]).toEqual([
+      "DECANT_E_OPTION_VALUE",
+      `DECANT_TIKV_WORKERS must be a whole number from 1 to 16, not "${workers}"`,
+    ]);
   });
 
   test("a load that ends early removes what is in its ranges, and nothing else", async () => {

@@ -4,6 +4,7 @@ import { ProtobufReader, ProtobufWriter } from "../../base/protobuf.ts";
 import type { KvPage } from "../kv/kv-store.ts";
 import { keyAfter, lowerEnd } from "./key-codec.ts";
 import type { LockResolver } from "./lock-resolver.ts";
+import { type PartResult, ScanParts } from "./scan-parts.ts";
 import type { TikvClient } from "./tikv-client.ts";
 import type { Patience } from "./tikv-errors.ts";
 import { type KeyError, type Lock, readKeyError } from "./tikv-messages.ts";
@@ -21,7 +22,7 @@ export interface ReaderOptions {
   readonly resolver: LockResolver;
   readonly timestamp: bigint;
   readonly prefixSize: number;
-  /** Regions of one scan that are read side by side. */
+  /** Pages of one scan that are read side by side. */
   readonly workers: number;
 }
 
@@ -68,71 +69,79 @@ export class TikvReader {
     return values;
   }
 
-  /** Pages of `[start, end)`, some regions ahead of the one that is taken from. */
+  /** Pages of `[start, end)`, of which some are asked for side by side. */
   async *scan(start: Buffer, end: Buffer, signal: AbortSignal): AsyncGenerator<KvPage> {
     const stop = new AbortController();
     const both = AbortSignal.any([signal, stop.signal]);
-    const running: PagesAhead[] = [];
-    let next: Buffer | undefined = start;
+    const parts = new ScanParts<Promise<ScannedPart>>(start, end);
+    const ask = (): void =>
+      parts.ask(this.#workers, (part) => {
+        const answer = this.#scanPart(part, end, both);
+        answer.catch(() => undefined); // it is heard of when its turn comes
+        return answer;
+      });
     try {
-      for (;;) {
-        if (running.length === 0 && next === undefined) return;
-        if (next !== undefined && running.length < this.#workers) {
-          const patience = this.#client.patience(both);
-          const [region] = await this.#client.regions.locateRange(next, end, patience);
-          const partEnd = lowerEnd(region!.end, end);
-          running.push(new PagesAhead(this.#scanPart(next, partEnd, both)));
-          next = partEnd.equals(end) ? undefined : partEnd;
-          continue;
-        }
-        const page = await running[0]!.next();
-        if (page === undefined) running.shift();
-        else yield page;
+      ask();
+      for (let part = parts.first; part !== undefined; part = parts.first) {
+        const { pages, limit, ...result } = await part.answer!;
+        parts.received(result, limit);
+        ask();
+        yield* pages;
       }
     } finally {
       stop.abort();
-      for (const part of running) await part.end();
+      await Promise.allSettled(parts.asked);
     }
   }
 
-  /** One after the other, by regions as they are when it comes to them. */
-  async *#scanPart(start: Buffer, end: Buffer, signal: AbortSignal): AsyncGenerator<KvPage> {
+  /** About a page, by regions as they are when it comes to them; those up to `rangeEnd` will be needed too. */
+  async #scanPart(
+    { start, end }: { start: Buffer; end: Buffer },
+    rangeEnd: Buffer,
+    signal: AbortSignal,
+  ): Promise<ScannedPart> {
+    const pages: KvPage[] = [];
+    const limit = this.#limit;
+    let [count, bytes] = [0, 0];
+    let [firstKey, lastKey]: (Buffer | undefined)[] = [];
     let at = start;
     let patience = this.#client.patience(signal);
-    for (;;) {
-      const region = await this.#client.regions.locate(at, patience);
-      const regionEnd = lowerEnd(region.end, end);
-      const limit = this.#limit;
-      const request = new ProtobufWriter().bytes(2, at).number(3, limit).number(4, this.#timestamp).bytes(7, regionEnd);
-      const shrink = (): boolean => this.#shrinkLimit(limit);
+    while (count < limit && bytes < PAGE_BYTES) {
+      const [region] = await this.#client.regions.locateRange(at, rangeEnd, patience);
+      const regionEnd = lowerEnd(region!.end, end);
+      const most = Math.min(limit - count, this.#limit);
+      const request = new ProtobufWriter().bytes(2, at).number(3, most).number(4, this.#timestamp).bytes(7, regionEnd);
+      const shrink = (): boolean => this.#shrinkLimit(most);
       const call = { method: "KvScan", request, isBulkRead: true, resolvedLocks: this.#pushed, shrink };
-      const answer = await this.#client.attempt(region, call, patience);
+      const answer = await this.#client.attempt(region!, call, patience);
       if (answer === undefined) continue;
       const pairs = this.#client.read(answer, (reader) => readScan(reader, this.#prefixSize));
       if (pairs.count > 0) {
-        this.#adapt(limit, pairs.count, pairs.bytes.length);
-        yield { count: pairs.count, bytes: pairs.bytes };
+        pages.push({ count: pairs.count, bytes: pairs.bytes });
+        count += pairs.count;
+        bytes += pairs.bytes.length;
+        firstKey ??= pairs.firstKey;
+        lastKey = pairs.lastKey;
+        this.#adapt(pairs.count, pairs.bytes.length);
       }
       if (pairs.errors.length > 0) {
-        at = pairs.resumeAt ?? (pairs.lastKey === undefined ? at : keyAfter(pairs.lastKey));
+        at = pairs.resumeAt ?? (pairs.count === 0 ? at : keyAfter(lastKey!));
         if (pairs.count > 0) patience = this.#client.patience(signal);
         await this.#settle(pairs.errors, patience);
         continue;
       }
       patience = this.#client.patience(signal);
-      if (pairs.count >= limit) {
-        at = keyAfter(pairs.lastKey!);
-        continue;
-      }
-      if (regionEnd.equals(end)) return;
-      at = regionEnd;
+      if (pairs.count >= most) at = keyAfter(lastKey!);
+      else if (regionEnd.equals(end)) return { pages, limit, count, firstKey, lastKey, resumeAt: undefined };
+      else at = regionEnd;
     }
+    return { pages, limit, count, firstKey, lastKey, resumeAt: at };
   }
 
   /** Asks for as many keys as make a page, growing slowly: large values may follow small ones. */
-  #adapt(limit: number, count: number, bytes: number): void {
+  #adapt(count: number, bytes: number): void {
     const fitting = Math.floor(PAGE_BYTES / Math.max(1, bytes / count));
-    this.#limit = Math.max(1, Math.min(MAX_LIMIT, fitting, limit * 2));
+    this.#limit = Math.max(1, Math.min(MAX_LIMIT, fitting, this.#limit * 2));
   }
 
   #shrinkLimit(limit: number): boolean {
@@ -155,34 +164,10 @@ export class TikvReader {
   }
 }
 
-/** Runs a scan one page ahead of who takes them. */
-class PagesAhead {
-  readonly #pages: AsyncGenerator<KvPage>;
-  #next: Promise<IteratorResult<KvPage>>;
-
-  constructor(pages: AsyncGenerator<KvPage>) {
-    this.#pages = pages;
-    this.#next = this.#begin();
-  }
-
-  async next(): Promise<KvPage | undefined> {
-    const result = await this.#next;
-    if (result.done === true) return undefined;
-    this.#next = this.#begin();
-    return result.value;
-  }
-
-  /** Waits for what is under way, which was told to stop. */
-  async end(): Promise<void> {
-    await this.#next.catch(() => undefined);
-    await this.#pages.return(undefined);
-  }
-
-  #begin(): Promise<IteratorResult<KvPage>> {
-    const next = this.#pages.next();
-    next.catch(() => undefined); // it is heard of when its turn comes
-    return next;
-  }
+interface ScannedPart extends PartResult {
+  readonly pages: readonly KvPage[];
+  /** Pairs that were asked for. */
+  readonly limit: number;
 }
 
 interface FoundPairs {
@@ -215,6 +200,7 @@ interface ScannedPairs {
   /** A page of what comes before the first error. */
   readonly count: number;
   readonly bytes: Buffer;
+  readonly firstKey: Buffer | undefined;
   readonly lastKey: Buffer | undefined;
   readonly errors: readonly KeyError[];
   /** The key with the first error, where one is told. */
@@ -228,7 +214,7 @@ function readScan(reader: ProtobufReader, prefixSize: number): ScannedPairs {
   const pair = new ProtobufReader(bytes);
   const errors: KeyError[] = [];
   let count = 0;
-  let [lastStart, lastEnd] = [0, 0];
+  let [firstStart, firstEnd, lastStart, lastEnd] = [0, 0, 0, 0];
   let resumeAt: Buffer | undefined;
   while (reader.next()) {
     if (reader.field === 3) errors.push(readKeyError(reader.message()));
@@ -249,10 +235,13 @@ function readScan(reader: ProtobufReader, prefixSize: number): ScannedPairs {
       out.writeU32(valueEnd - valueStart);
       out.writeSlice(bytes, keyStart + prefixSize, keyEnd);
       out.writeSlice(bytes, valueStart, valueEnd);
+      if (count === 0) [firstStart, firstEnd] = [keyStart, keyEnd];
       [lastStart, lastEnd] = [keyStart, keyEnd];
       count++;
     }
   }
-  const lastKey = count === 0 ? undefined : Buffer.from(bytes.subarray(lastStart, lastEnd));
-  return { count, bytes: out.written(), lastKey, errors, resumeAt };
+  const copy = (from: number, to: number): Buffer | undefined =>
+    count === 0 ? undefined : Buffer.from(bytes.subarray(from, to));
+  const [firstKey, lastKey] = [copy(firstStart, firstEnd), copy(lastStart, lastEnd)];
+  return { count, bytes: out.written(), firstKey, lastKey, errors, resumeAt };
 }

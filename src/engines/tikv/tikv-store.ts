@@ -107,7 +107,7 @@ function logShards(env: TikvStoreOptions["env"]): number {
   return Number.isInteger(shards) && shards >= 1 && shards <= 256 ? shards : LOG_SHARDS;
 }
 
-/** Regions that are read, and transactions that are written, side by side. */
+/** Pages that are read, and transactions that are written, side by side. */
 function workersOf({ DECANT_TIKV_WORKERS: given = "" }: TikvStoreOptions["env"]): number {
   const workers = Number(given);
   if (given === "") return WORKERS;
