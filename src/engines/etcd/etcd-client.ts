@@ -6,23 +6,44 @@ import {
   type ChannelCredentials,
   type ChannelOptions,
   Client,
+  connectivityState,
   credentials,
   Metadata,
   type VerifyOptions,
 } from "@grpc/grpc-js";
+import { raceAbort } from "../../base/abortable.ts";
 import { errorText, UsageError } from "../../base/errors.ts";
 import { ProtobufReader, ProtobufWriter } from "../../base/protobuf.ts";
 import { hostOf, tlsNameOptions, unaryCall } from "../grpc-call.ts";
 import { trustedAuthorities } from "../trusted-authorities.ts";
 import type { EtcdAddress, EtcdTlsFiles } from "./etcd-address.ts";
-import { callError, isNotSent, isServiceError, isTokenRefused, isUnavailable } from "./etcd-errors.ts";
+import {
+  callError,
+  isNotSent,
+  isServiceError,
+  isTokenRefused,
+  isUnavailable,
+  isWithoutLeader,
+  noConnection,
+} from "./etcd-errors.ts";
 
 /** A server that takes requests and does not answer is given up after this time. */
 const CALL_TIMEOUT_MS = 30_000;
 
-/** Rounds through all servers before a call that may be repeated fails: an election takes a second or two. */
+/** One that does not even answer pings is cut off, or stands still: it is given up sooner. Servers take a ping every 5 seconds. */
+const PING_INTERVAL_MS = 10_000;
+const PING_TIMEOUT_MS = 6_000;
+
+/** The same while a connection is begun. */
+const CONNECT_TIMEOUT_MS = 5_000;
+
+/** Rounds through all servers before a call that may be repeated fails; an election takes a second or two, or longer between sites. */
 const ROUNDS = 6;
+const ROUNDS_WITHOUT_LEADER = 8;
 const ROUND_PAUSE_MS = 300;
+
+/** What may be on its way before it is taken: with windows of 64 KiB, as HTTP/2 begins, a far server would wait most of the time. */
+const RECEIVE_WINDOW_BYTES = 4 * 1024 * 1024;
 
 /** Responses are asked for in pages that stay far below this; a larger one comes from huge values, and is asked for in parts. */
 const MAX_RECEIVE_BYTES = 16 * 1024 * 1024;
@@ -59,6 +80,9 @@ export class EtcdClient {
       return new Client(endpoint, channel, {
         "grpc.max_receive_message_length": MAX_RECEIVE_BYTES,
         "grpc.max_send_message_length": MAX_SEND_BYTES,
+        "grpc-node.flow_control_window": RECEIVE_WINDOW_BYTES,
+        "grpc.keepalive_time_ms": PING_INTERVAL_MS,
+        "grpc.keepalive_timeout_ms": PING_TIMEOUT_MS,
         "grpc.initial_reconnect_backoff_ms": 100,
         "grpc.max_reconnect_backoff_ms": 1000,
         ...options,
@@ -69,7 +93,8 @@ export class EtcdClient {
   /** Throws `EngineError`; a failure of gRPC is its cause. */
   async call(call: EtcdCall): Promise<Buffer> {
     let failure: unknown;
-    for (let round = 0; round < ROUNDS; round++) {
+    let rounds = ROUNDS;
+    for (let round = 0; round < rounds; round++) {
       if (round > 0) await sleep(ROUND_PAUSE_MS * round, undefined, { signal: call.signal });
       for (let i = 0; i < this.#clients.length; i++) {
         call.signal.throwIfAborted();
@@ -80,11 +105,13 @@ export class EtcdClient {
           call.signal.throwIfAborted();
           if (!isUnavailable(error) || !(call.repeatable || isNotSent(error))) throw this.#error(error);
           if (!isNotSent(error)) call.onRepeat?.();
-          failure = error;
+          // what a server says tells more than that another one cannot be reached
+          if (failure === undefined || !isWithoutLeader(failure) || isWithoutLeader(error)) failure = error;
           // of several calls that fail at one time, only the first one changes the server
           if (this.#current === used) this.#current = (used + 1) % this.#clients.length;
         }
       }
+      if (isWithoutLeader(failure)) rounds = ROUNDS_WITHOUT_LEADER;
       // A name that does not exist, or a certificate that is refused, stays so.
       if (isNotSent(failure) && /ENOTFOUND|certificate|SSL|TLS/i.test(String(failure))) break;
     }
@@ -132,17 +159,35 @@ export class EtcdClient {
     }
   }
 
-  #unary(
+  async #unary(
     { method, request, signal, timeoutMs = CALL_TIMEOUT_MS }: EtcdCall,
     token: string | undefined,
   ): Promise<Buffer> {
+    const client = this.#clients[this.#current]!;
+    await connected(client, signal);
     const metadata = new Metadata();
+    // else a server without a leader lets requests wait for one until they time out
+    metadata.set("hasleader", "true");
     if (token !== undefined) metadata.set("token", token);
-    return unaryCall(this.#clients[this.#current]!, { method, request, signal, timeoutMs, metadata });
+    return unaryCall(client, { method, request, signal, timeoutMs, metadata });
   }
 
   close(): void {
     for (const client of this.#clients) client.close();
+  }
+}
+
+/** Waits while a connection is begun. One that fails fails the call, which says why. */
+async function connected(client: Client, signal: AbortSignal): Promise<void> {
+  const channel = client.getChannel();
+  const deadline = Date.now() + CONNECT_TIMEOUT_MS;
+  for (;;) {
+    const state = channel.getConnectivityState(true);
+    if (state !== connectivityState.IDLE && state !== connectivityState.CONNECTING) return;
+    const changed = new Promise<Error | undefined>((resolve) =>
+      channel.watchConnectivityState(state, deadline, resolve),
+    );
+    if ((await raceAbort(changed, signal)) !== undefined) throw noConnection();
   }
 }
 

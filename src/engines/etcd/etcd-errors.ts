@@ -14,6 +14,20 @@ interface Meaning {
 
 const MEANINGS: readonly Meaning[] = [
   {
+    text: /etcdserver: no leader/,
+    code: "DECANT_E_ETCD_UNAVAILABLE",
+    says: "has no leader: an election goes on, or most members of its cluster cannot be reached",
+    hint: "See etcdctl endpoint status --cluster; without most of its members a cluster neither reads nor writes",
+    retryable: true,
+  },
+  {
+    text: /not supported for learner/,
+    code: "DECANT_E_ETCD_UNAVAILABLE",
+    says: "is a learner, which takes no requests until it is promoted",
+    hint: "Name voting members of the cluster in the address, or see etcdctl member promote",
+    retryable: true,
+  },
+  {
     text: /required revision has been compacted/,
     code: "DECANT_E_ETCD_COMPACTED",
     says: "has compacted away the revision that was being read",
@@ -114,8 +128,21 @@ export function isNotSent(error: unknown): boolean {
   return (
     isServiceError(error) &&
     error.code === status.UNAVAILABLE &&
-    /No connection established|Name resolution failed|etcdserver: no leader/.test(error.details)
+    /No connection established|Name resolution failed|etcdserver: no leader|not supported for learner/.test(
+      error.details,
+    )
   );
+}
+
+/** The server answers, but the cluster has no leader at the moment. */
+export function isWithoutLeader(error: unknown): boolean {
+  return isServiceError(error) && /etcdserver: no leader/.test(error.details);
+}
+
+/** A server that has taken the connection and says nothing. */
+export function noConnection(): Error {
+  const details = "No connection established: it takes connections and does not answer";
+  return Object.assign(new Error(details), { code: status.UNAVAILABLE, details });
 }
 
 /** The token has expired, or users were changed. */

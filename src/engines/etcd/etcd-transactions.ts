@@ -1,24 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { EngineError } from "../../base/errors.ts";
 import type { ProtobufWriter } from "../../base/protobuf.ts";
-import { ProtobufReader } from "../../base/protobuf.ts";
-import type { KvDeleteOptions, KvGuard, KvPair, KvRange, KvTransaction } from "../kv/kv-store.ts";
+import type { KvGuard, KvPair, KvTransaction } from "../kv/kv-store.ts";
 import type { EtcdClient } from "./etcd-client.ts";
 import { isNotSent, isUnavailable } from "./etcd-errors.ts";
-import { type EtcdKeys, keyAfter } from "./etcd-keys.ts";
-import {
-  compare,
-  deleteOperation,
-  putOperation,
-  RANGE,
-  rangeRequest,
-  readTxnResponse,
-  TXN,
-  txnRequest,
-} from "./etcd-messages.ts";
-
-/** Removing many keys at once takes a server its time. */
-const DELETE_TIMEOUT_MS = 120_000;
+import type { EtcdKeys } from "./etcd-keys.ts";
+import { compare, deleteOperation, putOperation, readTxnResponse, TXN, txnRequest } from "./etcd-messages.ts";
 
 /** A transaction as `KvStore.transact`. */
 export async function transact(
@@ -78,55 +65,4 @@ function operation(keys: EtcdKeys, { key, value }: KvPair): ProtobufWriter {
 /** That the guard holds, as conditions. */
 export function guardCompares(keys: EtcdKeys, guard: KvGuard): ProtobufWriter[] {
   return [compare(keys.key(guard.key), guard.value), compare(keys.key(guard.absent), undefined)];
-}
-
-/** Removes a range in parts of which none keeps a server busy for long: keys of inodes by the next two bytes. */
-export async function deleteRange(
-  client: EtcdClient,
-  keys: EtcdKeys,
-  range: KvRange,
-  { signal, guard }: KvDeleteOptions,
-): Promise<void> {
-  const { start, end } = keys.range(range);
-  const kept = guard === undefined ? undefined : keys.key(guard.key);
-  const compares = guard === undefined ? [] : guardCompares(keys, guard);
-  for (let from = start; ; ) {
-    const first = await firstKey(client, from, end, signal);
-    if (first === undefined) return;
-    if (kept?.equals(first)) {
-      from = keyAfter(first);
-      continue;
-    }
-    const to = endOfPart(keys, first, [end, ...(kept !== undefined && kept.compare(first) > 0 ? [kept] : [])]);
-    const request = txnRequest(compares, [deleteOperation(first, to)]);
-    const call = { method: TXN, request, signal, repeatable: true, timeoutMs: DELETE_TIMEOUT_MS };
-    if (!readTxnResponse(await client.call(call)).succeeded) throw guard!.lost();
-    from = to;
-  }
-}
-
-async function firstKey(
-  client: EtcdClient,
-  key: Buffer,
-  end: Buffer,
-  signal: AbortSignal,
-): Promise<Buffer | undefined> {
-  if (key.compare(end) >= 0) return undefined;
-  const request = rangeRequest({ key, end, limit: 1, keysOnly: true }).written();
-  const reader = new ProtobufReader(await client.call({ method: RANGE, request, signal, repeatable: true }));
-  while (reader.next()) {
-    if (reader.field !== 2) continue;
-    const pair = reader.message();
-    while (pair.next()) if (pair.field === 1) return Buffer.from(pair.view());
-  }
-  return undefined;
-}
-
-/** Where the part that begins with `first` ends: behind all keys that share its first three bytes, or before. */
-function endOfPart(keys: EtcdKeys, first: Buffer, limits: readonly Buffer[]): Buffer {
-  const next = Buffer.from(first.subarray(0, keys.prefix.length + 3));
-  let last = next.length - 1;
-  while (last > keys.prefix.length && next[last] === 0xff) last--;
-  next[last]!++;
-  return limits.reduce((a, b) => (b.compare(a) < 0 ? b : a), next.subarray(0, last + 1));
 }
