@@ -63,6 +63,7 @@ export class LogReader {
   #view: DataView;
   #windowOffset = 0;
   #filled = 0;
+  #at = 0;
 
   private constructor(path: string, descriptor: number) {
     this.path = path;
@@ -99,24 +100,17 @@ export class LogReader {
   next(): boolean {
     const headBytes = Math.min(MAX_HEAD_BYTES, this.#fileSize - this.offset);
     if (headBytes < 6 || !this.#fill(this.offset, headBytes)) return false;
-    let bytes = this.#window;
-    let at = this.offset - this.#windowOffset;
-    const last = at + headBytes;
-    const head = at;
-    at += 2;
-    const sizes = [0, 0, 0];
-    for (let i = 0; i < 3; i++) {
-      const digits = uvarintSize(bytes, at, last);
-      if (digits === 0) return false;
-      sizes[i] = readUvarint(bytes, at, digits);
-      at += digits;
-    }
-    const [storedKey, valueSize, expiresAt] = sizes as [number, number, number];
+    const head = this.offset - this.#windowOffset;
+    this.#at = head + 2;
+    const storedKey = this.#readNumber(head + headBytes);
     if (storedKey <= VERSION_BYTES || storedKey > MAX_KEY_BYTES) return false;
-    const headSize = at - head;
+    const valueSize = this.#readNumber(head + headBytes);
+    const expiresAt = this.#readNumber(head + headBytes);
+    if (valueSize < 0 || expiresAt < 0) return false;
+    const headSize = this.#at - head;
     const size = headSize + storedKey + valueSize + 4;
     if (size > this.#fileSize - this.offset || !this.#fill(this.offset, size)) return false;
-    bytes = this.#window;
+    const bytes = this.#window;
     const start = this.offset - this.#windowOffset;
     const end = start + size;
     if (crc32cOf(this.#view, start, end - 4) !== this.#view.getUint32(end - 4)) return false;
@@ -132,10 +126,18 @@ export class LogReader {
     return true;
   }
 
-  /** The version behind the key of the record. */
-  version(): bigint {
-    const { bytes, keyStart, keySize } = this.record;
-    return bytes.readBigUInt64BE(keyStart + keySize);
+  /** The version behind the key of the record: upper and lower half. */
+  get versionHigh(): number {
+    return this.#view.getUint32(this.record.keyStart + this.record.keySize);
+  }
+
+  get versionLow(): number {
+    return this.#view.getUint32(this.record.keyStart + this.record.keySize + 4);
+  }
+
+  /** The window as numbers. */
+  get view(): DataView {
+    return this.#view;
   }
 
   /** What `look` gives for the bytes from `offset` to the end of the file, in pieces; stops with the first that is not undefined. */
@@ -159,6 +161,15 @@ export class LogReader {
 
   close(): void {
     closeSync(this.#descriptor);
+  }
+
+  /** The number at `#at`, which goes behind it; -1 when it does not end before `end`. */
+  #readNumber(end: number): number {
+    const digits = uvarintSize(this.#window, this.#at, end);
+    if (digits === 0) return -1;
+    const number = readUvarint(this.#window, this.#at, digits);
+    this.#at += digits;
+    return number;
   }
 
   /** Makes `size` bytes from `offset` on stand in the window; false when the file ends before. */
@@ -187,24 +198,29 @@ export function measureLog(path: string): LogExtent {
   try {
     const { record } = reader;
     let end = reader.offset;
-    let maxVersion = 0n;
-    let open: bigint | undefined;
+    let newest = versionOf(0n);
+    // the transaction that has begun and not ended
+    let isOpen = false;
+    let openHigh = 0;
+    let openLow = 0;
     while (reader.next()) {
-      const version = reader.version();
+      const { versionHigh, versionLow } = reader;
       if (record.meta & META_TRANSACTION) {
-        open ??= version;
-        if (open !== version) break;
+        if (isOpen && (versionHigh !== openHigh || versionLow !== openLow)) break;
+        isOpen = true;
+        openHigh = versionHigh;
+        openLow = versionLow;
         continue;
       }
-      if (record.meta & META_TRANSACTION_END) {
-        if (open === undefined || !endsTransaction(record, open)) break;
-        open = undefined;
-      } else if (open !== undefined) break;
+      const isEnd = (record.meta & META_TRANSACTION_END) !== 0;
+      if (isOpen !== isEnd) break;
+      const version = (BigInt(versionHigh) << 32n) | BigInt(versionLow);
+      if (isEnd && !endsTransaction(record, (BigInt(openHigh) << 32n) | BigInt(openLow))) break;
+      isOpen = false;
       end = reader.offset;
-      const ts = versionOf(version);
-      if (ts > maxVersion) maxVersion = ts;
+      if (version < newest) newest = version; // versions count down
     }
-    return { end, maxVersion, isClean: isUnused(reader, end) };
+    return { end, maxVersion: versionOf(newest), isClean: isUnused(reader, end) };
   } finally {
     reader.close();
   }

@@ -1,4 +1,4 @@
-import { ByteWriter, viewOf } from "../../base/bytes.ts";
+import { ByteWriter, copyBytes, viewOf } from "../../base/bytes.ts";
 import { BlockStore } from "../../tree/block-store.ts";
 import { MemoryBudget } from "../../tree/memory-budget.ts";
 import { SpillFile } from "../../tree/spill-file.ts";
@@ -30,6 +30,7 @@ export class MemoryRun {
   readonly #keys = new ByteWriter(1024);
   /** Per piece: where its first key begins in `#keys`, the size of that key, where the piece stands in the store. */
   readonly #marks: number[] = [];
+  readonly #sizes: Buffer = Buffer.alloc(8);
 
   private constructor(tmpDir: string) {
     this.#spill = new SpillFile(tmpDir);
@@ -94,10 +95,9 @@ export class MemoryRun {
       this.#marks.push(this.#keys.length, valueStart - keyStart, this.#store.length);
       this.#keys.writeSlice(bytes, keyStart, valueStart);
     }
-    const sizes = Buffer.allocUnsafe(8);
-    sizes.writeUInt32BE(valueStart - keyStart, 0);
-    sizes.writeUInt32BE(valueEnd - valueStart, 4);
-    this.#store.append(sizes, 0, 8);
+    this.#sizes.writeUInt32BE(valueStart - keyStart, 0);
+    this.#sizes.writeUInt32BE(valueEnd - valueStart, 4);
+    this.#store.append(this.#sizes, 0, 8);
     this.#store.append(bytes, keyStart, valueEnd);
   }
 }
@@ -108,14 +108,15 @@ function addLog(sorter: PairSorter, { path, end }: MeasuredLog): void {
     const { record } = reader;
     while (reader.offset < end && reader.next()) {
       if (record.meta & META_TRANSACTION_END) continue;
-      const { bytes, keyStart, keySize, valueStart, valueEnd } = record;
+      const { keyStart, keySize, valueStart, valueEnd } = record;
       const key = sorter.reserve(keySize, HEAD_BYTES + valueEnd - valueStart);
-      const target = sorter.buffer;
-      bytes.copy(target, key, keyStart, valueStart); // the version stands behind the key, here as there
+      const { view } = reader;
+      const target = sorter.view;
+      copyBytes(view, keyStart, valueStart, target, key); // the version stands behind the key, here as there
       const meta = key + keySize + VERSION_BYTES;
-      target[meta] = record.meta;
-      target.writeDoubleBE(record.expiresAt, meta + 1);
-      bytes.copy(target, meta + 9, valueStart, valueEnd);
+      target.setUint8(meta, record.meta);
+      target.setFloat64(meta + 1, record.expiresAt);
+      copyBytes(view, valueStart, valueEnd, target, meta + 9);
     }
   } finally {
     reader.close();
@@ -157,13 +158,13 @@ export class MemoryCursor extends EntryCursor {
 
   #advance(): boolean {
     if (this.#at === this.#end && !this.#readPiece()) return false;
-    const bytes = this.source;
-    this.keySize = bytes.readUInt32BE(this.#at);
+    const view = this.sourceView;
+    this.keySize = view.getUint32(this.#at);
     this.keyStart = this.#at + 8;
     const value = this.keyStart + this.keySize;
-    const end = value + bytes.readUInt32BE(this.#at + 4);
-    this.meta = bytes[value + VERSION_BYTES]!;
-    this.expiresAt = bytes.readDoubleBE(value + VERSION_BYTES + 1);
+    const end = value + view.getUint32(this.#at + 4);
+    this.meta = view.getUint8(value + VERSION_BYTES);
+    this.expiresAt = view.getFloat64(value + VERSION_BYTES + 1);
     this.valueStart = value + HEAD_BYTES;
     this.valueEnd = end;
     this.#at = end;

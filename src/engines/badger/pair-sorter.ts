@@ -1,3 +1,4 @@
+import { viewOf } from "../../base/bytes.ts";
 import { RunMerger, RunWriter } from "../../tree/run-merger.ts";
 import { SpillFile } from "../../tree/spill-file.ts";
 import { compareKeys, EMPTY } from "./entry.ts";
@@ -31,6 +32,8 @@ export class PairSorter {
   keyStart = 0;
   valueStart = 0;
   valueEnd = 0;
+  /** `buffer` for numbers. */
+  view: DataView = viewOf(EMPTY);
   readonly #options: PairSorterOptions;
   readonly #pieceBytes: number;
   readonly #spill: SpillFile;
@@ -66,8 +69,8 @@ export class PairSorter {
   /** Room for one pair in `buffer`, whose sizes are written there; returns where its key begins. */
   reserve(keySize: number, valueSize: number): number {
     const at = this.#reserve(8 + keySize + valueSize);
-    this.#piece.writeUInt32BE(keySize, at);
-    this.#piece.writeUInt32BE(valueSize, at + 4);
+    this.view.setUint32(at, keySize);
+    this.view.setUint32(at + 4, valueSize);
     return at + 8;
   }
 
@@ -107,9 +110,14 @@ export class PairSorter {
 
   /** Gives memory and the temporary file back. */
   close(): void {
-    this.#piece = EMPTY;
+    this.#dropPiece();
     this.#used = 0;
     this.#spill.close();
+  }
+
+  #dropPiece(): void {
+    this.#piece = EMPTY;
+    this.view = viewOf(EMPTY);
   }
 
   #addOneByOne(pairs: Buffer): void {
@@ -131,11 +139,16 @@ export class PairSorter {
   #makeRoom(size: number): void {
     if (this.#piece.length === 0) {
       // memory that is never written to costs nothing, so there is no need to grow
-      this.#piece = Buffer.allocUnsafeSlow(Math.max(this.#pieceBytes, size));
+      this.#takePiece(Math.max(this.#pieceBytes, size));
       return;
     }
     this.#writeRun();
-    if (size > this.#piece.length) this.#piece = Buffer.allocUnsafeSlow(size);
+    if (size > this.#piece.length) this.#takePiece(size);
+  }
+
+  #takePiece(size: number): void {
+    this.#piece = Buffer.allocUnsafeSlow(size);
+    this.view = viewOf(this.#piece);
   }
 
   #writeRun(): void {
@@ -193,7 +206,7 @@ export class PairSorter {
     this.#isReading = true;
     if (this.#runs.length === 0) return;
     if (this.#used > 0) this.#writeRun();
-    this.#piece = EMPTY;
+    this.#dropPiece();
     this.#merger = this.#openMerger();
   }
 
