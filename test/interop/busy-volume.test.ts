@@ -2,20 +2,26 @@ import { spawn } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { requireEtcd } from "../support/etcd-server.ts";
 import { mountingClient, whileMounted } from "../support/mount.ts";
 import { requireMysql } from "../support/mysql-server.ts";
 import { requirePostgres } from "../support/postgres-server.ts";
 import { mustRun } from "../support/run-command.ts";
 import { dumpVolume } from "../support/run-operations.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { requireTikvCluster } from "../support/tikv-server.ts";
+import { loadText } from "../support/volume-files.ts";
+import { wideVolumeText } from "../support/wide-volume.ts";
 
 const client = await mountingClient();
 const mysql = client === undefined ? undefined : await requireMysql();
 const postgres = client === undefined ? undefined : await requirePostgres();
+const etcd = client === undefined ? undefined : await requireEtcd();
+const tikv = client === undefined ? undefined : await requireTikvCluster({ stores: 2 });
 
-const DUMPS = 50;
 const REFERENCE_DUMPS = 10;
 const MOVED_FILES = 60;
+const RESTING_FILES = 2000;
 const WRITERS = 3;
 
 /** Moves, links, unlinks, writes and truncates as fast as it can, until a file named `stop` is there; prints how many moves. */
@@ -81,42 +87,68 @@ function contradictions(text: string): string[] {
   return found;
 }
 
-interface Database {
+interface Volume {
   readonly url: string;
-  run(sql: string): Promise<unknown>;
+  /** How every dump of it was made. */
+  readonly method: RegExp;
+  readonly dumps: number;
 }
 
-async function newMysqlDatabase(): Promise<Database> {
-  const database = await mysql!.createDatabase();
-  return { url: mysql!.url(database), run: (sql) => mysql!.query(sql, database) };
+/** Formatted, and with as many inodes, by the counter, as let several connections read. */
+async function formatted(url: string, run: (sql: string) => Promise<unknown>): Promise<Volume> {
+  const options = ["--storage", "file", "--bucket", `${temporaryDirectory()}/`, "--trash-days", "0"];
+  await mustRun(client!, ["format", ...options, url, "busy"]);
+  await run("UPDATE jfs_counter SET value = value + 1000000 WHERE name = 'totalInodes'");
+  return { url, method: /^4 .*trans/, dumps: 50 };
 }
 
-async function newPostgresDatabase(): Promise<Database> {
-  const database = await postgres!.createDatabase();
-  return { url: postgres!.url(database), run: (sql) => postgres!.psql(database, sql) };
+/** Loaded with so many files that they are read with several requests, between whose keys those of the writers are. */
+async function loaded(url: string, method: RegExp): Promise<Volume> {
+  const text = (await wideVolumeText(RESTING_FILES)).toString("latin1");
+  const bucket = `"Bucket": "${temporaryDirectory()}/"`;
+  const changed = text.replace(/"Bucket": "[^"]*"/, bucket).replace('"TrashDays": 1', '"TrashDays": 0');
+  await loadText(url, Buffer.from(changed, "latin1"));
+  return { url, method, dumps: 20 };
 }
 
-const SERVERS: readonly (readonly [name: string, skipped: boolean, open: () => Promise<Database>])[] = [
-  ["MySQL", mysql === undefined, newMysqlDatabase],
-  ["PostgreSQL", postgres === undefined, newPostgresDatabase],
+async function newTikvVolume(): Promise<Volume> {
+  for (const inode of ["\x40", "\x80", "\xc0"]) await tikv!.split(Buffer.from(`busy\xfdA${inode}`, "latin1"));
+  return loaded(tikv!.url("busy"), /^one snapshot of TiKV/);
+}
+
+const ENGINES: readonly (readonly [name: string, server: object | undefined, newVolume: () => Promise<Volume>])[] = [
+  [
+    "MySQL",
+    mysql,
+    async () => {
+      const database = await mysql!.createDatabase();
+      return formatted(mysql!.url(database), (sql) => mysql!.query(sql, database));
+    },
+  ],
+  [
+    "PostgreSQL",
+    postgres,
+    async () => {
+      const database = await postgres!.createDatabase();
+      return formatted(postgres!.url(database), (sql) => postgres!.psql(database, sql));
+    },
+  ],
+  ["etcd", etcd, () => loaded(etcd!.url(`/busy-${process.pid}-${Date.now()}`), /^all keys were read at revision/)],
+  ["TiKV", tikv, newTikvVolume],
 ];
 
-describe.each(SERVERS)("a volume in %s that a mounted client changes as fast as it can", (name, skipped, open) => {
-  test.skipIf(skipped)("is dumped as it was at one instant, every time", async () => {
-    const { url, run } = await open();
-    const options = ["--storage", "file", "--bucket", `${temporaryDirectory()}/`, "--trash-days", "0"];
-    await mustRun(client!, ["format", ...options, url, "busy"]);
+describe.each(ENGINES)("a volume in %s that a mounted client changes as fast as it can", (name, server, newVolume) => {
+  test.skipIf(server === undefined)("is dumped as it was at one instant, every time", async () => {
+    const { url, method, dumps } = await newVolume();
     const report = { decant: 0, reference: 0, moves: 0 };
     await whileMounted(client!, url, async (directory) => {
       const prepare = `cd "$0" && mkdir a b links && for i in $(seq 0 ${MOVED_FILES - 1}); do echo $i > a/m$i; done`;
       await mustRun("/bin/sh", ["-c", prepare, directory]);
-      // As many inodes as let several connections read.
-      await run("UPDATE jfs_counter SET value = value + 1000000 WHERE name = 'totalInodes'");
       const writers = Array.from({ length: WRITERS }, (_, i) => startWriter(directory, i));
       try {
-        for (let i = 0; i < DUMPS; i++) {
+        for (let i = 0; i < dumps; i++) {
           const { bytes, report: dumped } = await dumpVolume(url);
-          expect(dumped.consistency).toMatchObject({ pointInTime: true, method: expect.stringMatching(/^4 .*trans/) });
+          expect(dumped.consistency).toMatchObject({ pointInTime: true, method: expect.stringMatching(method) });
           expect([i, contradictions(bytes.toString())]).toEqual([i, []]);
           report.decant++;
         }
@@ -131,10 +163,10 @@ describe.each(SERVERS)("a volume in %s that a mounted client changes as fast as 
       }
     });
     console.log(
-      `Dumps of one instant, ${name}: decant ${report.decant} of ${DUMPS}, reference ${report.reference} of ${REFERENCE_DUMPS}; ` +
+      `Dumps of one instant, ${name}: decant ${report.decant} of ${dumps}, reference ${report.reference} of ${REFERENCE_DUMPS}; ` +
         `${report.moves} moves meanwhile`,
     );
-    expect(report.moves).toBeGreaterThan(DUMPS);
+    expect(report.moves).toBeGreaterThan(dumps);
   });
 });
 
