@@ -80,11 +80,14 @@ export class Invalidations {
       const runId = await readRunId(connection, server);
       const prefix = server.prefix.length === 0 ? [] : ["PREFIX", server.prefix];
       const setting = Buffer.concat([server.prefix, Buffer.from("setting")]);
+      // Messages come from the last one on, and would be taken for answers before there is a listener.
       for (const command of [
         ["HELLO", "3"],
-        ["CLIENT", "TRACKING", "ON", "BCAST", ...prefix],
+        ["MULTI"],
+        ["EXEC"],
         ["WATCH", setting],
         ["PING"],
+        ["CLIENT", "TRACKING", "ON", "BCAST", ...prefix],
       ]) {
         await permitted(connection, server, command);
       }

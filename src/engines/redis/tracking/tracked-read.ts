@@ -36,6 +36,8 @@ const MAX_ATTEMPTS = 2000;
 /** The same where they must not be held. */
 const LAST_PATIENCE_MS = 30_000;
 const MAX_PAUSES = 3;
+/** Rounds for keys of so many members that no transaction may read them: when they still change then, they always will. */
+const MAX_HEAVY_ROUNDS = 20;
 /** Sizes of hashes outside the inode families are asked for every so many attempts. */
 const ATTEMPTS_PER_SIZES = 10;
 
@@ -276,7 +278,7 @@ export class TrackedRead {
   /** In one transaction, until nothing else was changed meanwhile; with writers held when there is no end to it. */
   async #readLast(): Promise<void> {
     const from = performance.now();
-    for (let attempt = 0, pauses = 0; ; attempt++) {
+    for (let attempt = 0, pauses = 0, heavyRounds = 0; ; attempt++) {
       this.#options.signal.throwIfAborted();
       if (attempt % ATTEMPTS_PER_SIZES === 0) await this.#askSizes();
       await this.#invalidations.fence();
@@ -288,11 +290,12 @@ export class TrackedRead {
         if (await this.#pause.during(() => this.#tryLast())) return;
         continue;
       }
-      if (weight > MAX_WEIGHT) await this.#readRound(this.#begin());
-      else if (await this.#tryLast()) return;
-      if (spent > LAST_PATIENCE_MS || attempt >= MAX_ATTEMPTS || (hopeless && pauses >= MAX_PAUSES)) {
-        throw this.#gaveUp(spent);
-      }
+      if (weight > MAX_WEIGHT) {
+        await this.#readRound(this.#begin());
+        heavyRounds++;
+      } else if (await this.#tryLast()) return;
+      const isOver = spent > LAST_PATIENCE_MS || attempt >= MAX_ATTEMPTS || heavyRounds >= MAX_HEAVY_ROUNDS;
+      if (isOver || (hopeless && pauses >= MAX_PAUSES)) throw this.#gaveUp(spent);
     }
   }
 
