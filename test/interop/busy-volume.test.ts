@@ -1,11 +1,13 @@
 import { spawn } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { requireEtcd } from "../support/etcd-server.ts";
 import { mountingClient, whileMounted } from "../support/mount.ts";
 import { requireMysql } from "../support/mysql-server.ts";
 import { requirePostgres } from "../support/postgres-server.ts";
+import { startRedis } from "../support/redis-server.ts";
+import { requireRedisServer } from "../support/require-server.ts";
 import { mustRun } from "../support/run-command.ts";
 import { dumpVolume } from "../support/run-operations.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
@@ -17,6 +19,7 @@ const client = await mountingClient();
 const mysql = client === undefined ? undefined : await requireMysql();
 const postgres = client === undefined ? undefined : await requirePostgres();
 const etcd = client === undefined ? undefined : await requireEtcd();
+const redis = client === undefined || !(await requireRedisServer()) ? undefined : await startRedis();
 const tikv = client === undefined ? undefined : await requireTikvCluster({ stores: 2 });
 
 const REFERENCE_DUMPS = 10;
@@ -135,7 +138,10 @@ const ENGINES: readonly (readonly [name: string, server: object | undefined, new
   ],
   ["etcd", etcd, () => loaded(etcd!.url(`/busy-${process.pid}-${Date.now()}`), /^all keys were read at revision/)],
   ["TiKV", tikv, newTikvVolume],
+  ["Redis", redis, () => loaded(redis!.url(), /^changes were tracked/)],
 ];
+
+afterAll(() => redis?.stop());
 
 describe.each(ENGINES)("a volume in %s that a mounted client changes as fast as it can", (name, server, newVolume) => {
   test.skipIf(server === undefined)("is dumped as it was at one instant, every time", async () => {
