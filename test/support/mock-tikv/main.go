@@ -170,6 +170,7 @@ func (c *cluster) options(ca, cert, key string) []grpc.ServerOption {
 	return append(options, grpc.Creds(credentials.NewTLS(config)))
 }
 
+// delayed is for the placement driver; stores wait by themselves, also for each part of a batch.
 func (c *cluster) delayed(ctx context.Context, q any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	time.Sleep(c.delay)
 	return next(ctx, q)

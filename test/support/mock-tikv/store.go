@@ -110,6 +110,7 @@ func (s *storeServer) run(ctx context.Context, c command, request any) (response
 	}()
 	s.c.faults.begin()
 	defer s.c.faults.end()
+	time.Sleep(s.c.delay)
 	fault := s.c.faults.take(c.name)
 	if fault != nil && fault.runsBefore() {
 		return s.refuse(ctx, c, request, fault)
