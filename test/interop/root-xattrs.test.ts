@@ -9,6 +9,8 @@ import type { MetadataStore } from "../../src/engines/engine.ts";
 import { openStore } from "../../src/engines/registry.ts";
 import { BACKUP_LEASE_XATTR, LAST_BACKUP_XATTR } from "../../src/volume/backup-xattrs.ts";
 import { databaseOf } from "../support/database-of.ts";
+import { volumePrefix } from "../support/etcd-gateway.ts";
+import { requireEtcd } from "../support/etcd-server.ts";
 import { mountingClient, whileMounted } from "../support/mount.ts";
 import { requireMysql } from "../support/mysql-server.ts";
 import { requirePostgres } from "../support/postgres-server.ts";
@@ -16,10 +18,13 @@ import { requireServer } from "../support/require-server.ts";
 import { mustRun } from "../support/run-command.ts";
 import { query } from "../support/sqlite-tables.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { readTikvLines } from "../support/tikv-keys.ts";
+import { requireTikvCluster } from "../support/tikv-server.ts";
 
 const client = await mountingClient();
 const [redis, mysql, postgres] =
   client === undefined ? [] : [await requireServer("redis"), await requireMysql(), await requirePostgres()];
+const [etcd, tikv] = client === undefined ? [] : [await requireEtcd(), await requireTikvCluster()];
 const never = new AbortController().signal;
 
 /** A database that tests can look into behind everybody's back. */
@@ -28,6 +33,7 @@ interface Engine {
   newUrl(): Promise<string>;
   /** The attributes of the root as they are stored, with the numbers of their rows. */
   attributes(url: string): Promise<string[]>;
+  /** Entries of the change log in their order, or, where there is none, what they would be. */
   changeLog(url: string): Promise<string[]>;
 }
 
@@ -42,6 +48,57 @@ async function withRedis<T>(url: string, work: (control: Redis) => Promise<T>): 
     control.disconnect();
   }
 }
+
+/** Keys of attributes of the root are this, and the name. */
+const XATTR_KEY = Buffer.from("A\x01\0\0\0\0\0\0\0X", "latin1");
+const XATTR_END = Buffer.from("A\x01\0\0\0\0\0\0\0Y", "latin1");
+const LOG_KEYS = { start: Buffer.from("XLOG"), end: Buffer.from("XLOH") };
+/** In hex: `XLOG` and the number of the shard. */
+const BEFORE_LOG_NUMBER = 10;
+
+interface EtcdRange {
+  readonly header: { readonly revision: string };
+  readonly kvs?: readonly { readonly key: string; readonly value: string; readonly mod_revision: string }[];
+}
+
+/** The attributes of the root at a revision of etcd, 0 for the last one: names with values, and the revisions that set them. */
+async function attributesAt(path: string, revision: number): Promise<{ last: number; found: Map<string, EtcdValue> }> {
+  const start = Buffer.concat([volumePrefix(path), XATTR_KEY]);
+  const end = Buffer.concat([volumePrefix(path), XATTR_END]);
+  const request = { key: start.toString("base64"), range_end: end.toString("base64"), revision };
+  const { header, kvs = [] } = (await etcd!.gateway.call("/v3/kv/range", request)) as EtcdRange;
+  const found = kvs.map(({ key, value, mod_revision }): [string, EtcdValue] => {
+    const name = Buffer.from(key, "base64").subarray(start.length).toString();
+    return [name, { value: Buffer.from(value, "base64"), revision: Number(mod_revision) }];
+  });
+  return { last: Number(header.revision), found: new Map(found) };
+}
+
+interface EtcdValue {
+  readonly value: Buffer;
+  readonly revision: number;
+}
+
+/** The change log that etcd does not have, from what it keeps of all its revisions: set before removed within one of them. */
+async function historyOf(path: string): Promise<string[]> {
+  const log: string[] = [];
+  const { last } = await attributesAt(path, 0);
+  let before = new Map<string, EtcdValue>();
+  for (let revision = firstRevisions.get(path)!; revision <= last; revision++) {
+    const { found } = await attributesAt(path, revision);
+    for (const [name, { value, revision: at }] of found) {
+      if (at !== revision) continue;
+      const text = /^\w*$/.test(value.toString("latin1")) ? value.toString() : value.toString("hex");
+      log.push(`|SETXATTR(1,${name},${text},0)|`);
+    }
+    for (const name of before.keys()) if (!found.has(name)) log.push(`|REMOVEXATTR(1,${name})|`);
+    before = found;
+  }
+  return log;
+}
+
+/** The revisions at which the volumes were begun, by their paths. */
+const firstRevisions = new Map<string, number>();
 
 let databases = 8;
 const ENGINES: readonly (Engine | undefined)[] = [
@@ -81,6 +138,30 @@ const ENGINES: readonly (Engine | undefined)[] = [
     attributes: async (url) =>
       (await mysql.query(`SELECT id, name, HEX(value) ${ROWS}`, databaseOf(url))).map((row) => row.join(" ")),
     changeLog: async (url) => (await mysql.query(LOG, databaseOf(url))).map(([entry]) => String(entry)),
+  },
+  etcd && {
+    name: "etcd",
+    async newUrl() {
+      const path = `/root-xattrs-${process.pid}-${databases++}`;
+      await etcd.gateway.remove(volumePrefix(path));
+      firstRevisions.set(path, (await attributesAt(path, 0)).last);
+      return etcd.url(path);
+    },
+    async attributes(url) {
+      const { found } = await attributesAt(url.slice(etcd.url().length), 0);
+      return [...found].map(([name, { value }]) => `${name}=${value.toString("hex")}`);
+    },
+    changeLog: (url) => historyOf(url.slice(etcd.url().length)),
+  },
+  tikv && {
+    name: "TiKV",
+    newUrl: async () => tikv.url(`root-xattrs-${databases++}`),
+    attributes: (url) => readTikvLines(url, { start: XATTR_KEY, end: XATTR_END }),
+    async changeLog(url) {
+      const lines = await readTikvLines(url, LOG_KEYS);
+      const byNumber = lines.map((line) => line.slice(BEFORE_LOG_NUMBER)).sort();
+      return byNumber.map((line) => Buffer.from(line.split(" ")[1]!, "hex").toString());
+    },
   },
 ];
 
