@@ -10,7 +10,7 @@ describeEngine(
   "redis",
   server && {
     createsDatabase: false,
-    pointInTime: false,
+    pointInTime: true,
     emptyAddress: async () => {
       await withClient(server.url(DATABASE), (client) => client.flushdb());
       return server.url(DATABASE);

@@ -138,7 +138,7 @@ const ENGINES: readonly (readonly [name: string, server: object | undefined, new
   ],
   ["etcd", etcd, () => loaded(etcd!.url(`/busy-${process.pid}-${Date.now()}`), /^all keys were read at revision/)],
   ["TiKV", tikv, newTikvVolume],
-  ["Redis", redis, () => loaded(redis!.url(), /^changes were tracked/)],
+  ["Redis", redis, () => loaded(redis!.url(), /^Changes were tracked/)],
 ];
 
 afterAll(() => redis?.stop());

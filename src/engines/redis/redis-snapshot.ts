@@ -103,7 +103,7 @@ export class RedisSnapshot implements Snapshot {
       try {
         tracked = await this.#openTracked(selection, read, notes);
         this.#consistency = await prove(tracked, read.records(selection, tracked), attempt === MAX_ATTEMPTS);
-        yield* tracked.records();
+        yield* this.#deliver(tracked);
         return;
       } catch (error) {
         const again = error instanceof StartAgain;
@@ -113,11 +113,18 @@ export class RedisSnapshot implements Snapshot {
         if (reason === undefined || this.#options.method === "tracking") throw failure;
         if (again || tracked?.isWhole !== true) return yield* this.#readPlain(selection, false, reason);
         this.#consistency = notOneInstant(false, reason);
-        yield* tracked.records();
+        yield* this.#deliver(tracked);
         return;
       } finally {
         tracked?.close();
       }
+    }
+  }
+
+  *#deliver(tracked: TrackedRead): Generator<RecordBatch> {
+    for (const batch of tracked.records()) {
+      this.#options.signal.throwIfAborted();
+      yield batch;
     }
   }
 
@@ -175,6 +182,10 @@ function notOneInstant(asked: boolean, reason: string | undefined): Consistency 
   };
 }
 
+function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
 /** In the last attempt with writers held, where that is permitted. */
 async function prove(tracked: TrackedRead, all: AsyncIterable<RecordBatch>, isLast: boolean): Promise<Consistency> {
   const proof = (isLast ? await tracked.proveHeld(all) : undefined) ?? (await tracked.prove(all));
@@ -182,7 +193,7 @@ async function prove(tracked: TrackedRead, all: AsyncIterable<RecordBatch>, isLa
   const held = heldMs === 0 ? "writers were not held" : `writers were held for ${heldMs.toFixed(1)} ms`;
   return {
     pointInTime: true,
-    method: `changes were tracked: keys read again ${rereadKeys}, in ${rounds} rounds, the last in one transaction; ${held}`,
+    method: `Changes were tracked: ${counted(rereadKeys, "key")} read again in ${counted(rounds, "round")}, the last one a transaction; ${held}`,
     asOf,
     tracking: { rereadKeys, rounds, heldMs },
   };
