@@ -150,7 +150,10 @@ export interface Consistency {
 export interface RecordSelection {
   /** Only these kinds; what is not asked for is not read where that saves work. Never contains `tree` or `setting`. */
   readonly kinds: ReadonlySet<RecordKind>;
-  /** Only what belongs to the inodes of this directory's tree, itself included; other kinds than those of inodes come whole. */
+  /**
+   * Only what belongs to the inodes of this directory's tree, itself included; other kinds than those of inodes come whole. A source
+   * without an index gives the inodes of the whole volume: whoever asks takes the tree out of them.
+   */
   readonly root?: bigint;
 }
 

@@ -6,6 +6,7 @@ import type { Engine, MetadataStore, OpenOptions } from "./engine.ts";
 const ENGINES: Readonly<Record<string, () => Promise<Engine>>> = {
   redis: async () => (await import("./redis/redis-engine.ts")).redisEngine,
   rediss: async () => (await import("./redis/redis-engine.ts")).redisEngine,
+  rdb: async () => (await import("./redis/rdb/rdb-engine.ts")).rdbEngine,
   unix: async () => (await import("./redis/redis-engine.ts")).redisEngine,
   postgres: async () => (await import("./postgres/postgres-engine.ts")).postgresEngine,
   postgresql: async () => (await import("./postgres/postgres-engine.ts")).postgresEngine,

@@ -18,7 +18,7 @@ export const QUOTA_KINDS: readonly QuotaKind[] = [
   { kind: "groupQuota", key: "groupQuota" },
 ];
 
-const LIMIT_BYTES = 16;
+export const LIMIT_BYTES: number = 16;
 const UNLIMITED = -1n;
 
 export const QUOTA_NOTE = "Quotas whose key is no number were left out";

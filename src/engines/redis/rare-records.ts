@@ -103,9 +103,7 @@ async function* delFiles(context: RareContext): AsyncGenerator<void> {
   const length: U64 = { hi: 0, lo: 0 };
   for await (const page of sortedSetPages(connection, keyOf(context, "delfiles"), notes)) {
     for (const [member, score] of copyPairs(page)) {
-      const colon = member.indexOf(0x3a);
-      const good = parseUnsigned(member, 0, colon, inode) && parseUnsigned(member, colon + 1, member.length, length);
-      if (!good) {
+      if (!parseDelFile(member, inode, length)) {
         notes.loss(DELFILE_NOTE, printableKey(member));
         continue;
       }
@@ -120,9 +118,30 @@ async function* delFiles(context: RareContext): AsyncGenerator<void> {
   }
 }
 
+/** A member of `delfiles`: false in an old or damaged form. */
+export function parseDelFile(member: Buffer, inode: U64, length: U64): boolean {
+  const colon = member.indexOf(0x3a);
+  return parseUnsigned(member, 0, colon, inode) && parseUnsigned(member, colon + 1, member.length, length);
+}
+
+/** A field of `sliceRef`: false when it is damaged. */
+export function parseSliceRef(field: Buffer, id: U64, size: U64): boolean {
+  const separator = field.indexOf(0x5f);
+  return (
+    field[0] === 0x6b &&
+    parseUnsigned(field, 1, separator, id) &&
+    parseUnsigned(field, separator + 1, field.length, size) &&
+    size.hi === 0
+  );
+}
+
 /** A score is a double in text, perhaps with an exponent. */
 export function wholeSeconds(score: Buffer): bigint {
-  const seconds = Math.trunc(Number(score.toString("latin1")));
+  return wholeSecondsOf(Number(score.toString("latin1")));
+}
+
+export function wholeSecondsOf(score: number): bigint {
+  const seconds = Math.trunc(score);
   return Number.isFinite(seconds) ? BigInt(seconds) : 0n;
 }
 
@@ -135,13 +154,7 @@ async function* sliceRefs(context: RareContext): AsyncGenerator<void> {
   const size: U64 = { hi: 0, lo: 0 };
   for await (const page of hashPages(connection, keyOf(context, "sliceRef"), notes)) {
     for (const [field, value] of copyPairs(page)) {
-      const separator = field.indexOf(0x5f);
-      const good =
-        field[0] === 0x6b &&
-        parseUnsigned(field, 1, separator, id) &&
-        parseUnsigned(field, separator + 1, field.length, size) &&
-        size.hi === 0;
-      if (!good) {
+      if (!parseSliceRef(field, id, size)) {
         notes.loss(SLICE_REF_NOTE, printableKey(field));
         continue;
       }

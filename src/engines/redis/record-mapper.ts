@@ -53,6 +53,11 @@ export class RecordMapper {
     this.#hardLinks = hardLinks;
   }
 
+  /** Whether there are any to take. */
+  get hasFull(): boolean {
+    return this.#full.length > 0;
+  }
+
   /** Batches that are full. */
   takeFull(): RecordBatch[] {
     return this.#full.splice(0);

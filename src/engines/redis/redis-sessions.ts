@@ -1,7 +1,11 @@
 import type { SessionDetail, SessionSummary } from "../engine.ts";
 import { parseUnsigned, toBigInt, type U64 } from "./decimal.ts";
 import { wholeSeconds } from "./rare-records.ts";
-import type { RespConnection } from "./resp-connection.ts";
+
+/** Who answers the few commands that are needed: a server, or what was found in a file. */
+export interface SessionSource {
+  call(command: readonly (string | Buffer)[]): Promise<unknown>;
+}
 
 /** The lists of versions before 1.0-beta3 hold the last heartbeat instead (docs/spec/redis.md §9.1); never prefixed. */
 const LEGACY_KEY = Buffer.from("sessions");
@@ -12,7 +16,7 @@ const LOCK_OWNER = /^([0-9]+)_([0-9A-Fa-f]{1,16})$/;
 const LOCK_KEY = /^lock([fp])([0-9]+)$/;
 
 /** Registered sessions, ascending by number. */
-export async function readSessions(connection: RespConnection, prefix: Buffer): Promise<SessionSummary[]> {
+export async function readSessions(connection: SessionSource, prefix: Buffer): Promise<SessionSummary[]> {
   const sessions = new Map<bigint, bigint>();
   // In a cluster the unprefixed key is on another node, if there is one at all.
   for (const [member, score] of prefix.length > 0 ? [] : await readScores(connection, LEGACY_KEY)) {
@@ -31,7 +35,7 @@ export async function readSessions(connection: RespConnection, prefix: Buffer): 
   return sids.map((sid, i) => ({ sid, expire: sessions.get(sid)!, info: infos[i]?.toString() }));
 }
 
-async function readScores(connection: RespConnection, key: Buffer): Promise<[Buffer, Buffer][]> {
+async function readScores(connection: SessionSource, key: Buffer): Promise<[Buffer, Buffer][]> {
   const items = (await connection.call(["ZRANGE", key, "0", "-1", "WITHSCORES"])) as Buffer[];
   return Array.from({ length: items.length / 2 }, (_, i) => [items[i * 2]!, items[i * 2 + 1]!]);
 }
@@ -48,7 +52,7 @@ function parseNumber(text: Buffer): bigint[] {
 
 /** One session and what it holds. */
 export async function findSession(
-  connection: RespConnection,
+  connection: SessionSource,
   prefix: Buffer,
   sid: bigint,
 ): Promise<SessionDetail | undefined> {
@@ -60,7 +64,7 @@ export async function findSession(
 }
 
 async function readLocks(
-  connection: RespConnection,
+  connection: SessionSource,
   prefix: Buffer,
   sid: bigint,
 ): Promise<Pick<SessionDetail, "flocks" | "plocks">> {

@@ -63,10 +63,10 @@ async function deletedFiles(connection: RespConnection, key: KeyOf): Promise<Tal
   const total = { count: 0n, bytes: 0n };
   for await (const page of sortedSetPages(connection, key("delfiles"), new Notes(silentLogger))) {
     for (const [member] of copyPairs(page)) {
-      const length = /^[0-9]+:([0-9]+)$/.exec(member.toString("latin1"));
-      if (length === null) continue;
+      const length = deletedFileLength(member);
+      if (length === undefined) continue;
       total.count++;
-      total.bytes += BigInt(length[1]!);
+      total.bytes += length;
     }
   }
   return total;
@@ -77,12 +77,9 @@ async function delayedSlices(connection: RespConnection, key: KeyOf): Promise<Ta
   const total = { count: 0n, bytes: 0n };
   for await (const page of hashPages(connection, key("delSlices"), new Notes(silentLogger))) {
     for (const [, slices] of copyPairs(page)) {
-      // A damaged list is left out as a whole, as the reference does it.
-      if (slices.length % DELAYED_SLICE_BYTES !== 0) continue;
-      for (let at = 0; at < slices.length; at += DELAYED_SLICE_BYTES) {
-        total.count++;
-        total.bytes += BigInt(slices.readUInt32BE(at + 8));
-      }
+      const { count, bytes } = delayedSliceTally(slices);
+      total.count += count;
+      total.bytes += bytes;
     }
   }
   return total;
@@ -93,11 +90,34 @@ async function releasedSlices(connection: RespConnection, key: KeyOf): Promise<T
   const total = { count: 0n, bytes: 0n };
   for await (const page of hashPages(connection, key("sliceRef"), new Notes(silentLogger))) {
     for (const [field, value] of copyPairs(page)) {
-      const size = /^k[0-9]+_([0-9]+)$/.exec(field.toString("latin1"));
-      if (size === null || signedOrZero(value) >= 0n) continue;
+      const size = releasedSliceSize(field, value);
+      if (size === undefined) continue;
       total.count++;
-      total.bytes += BigInt(size[1]!);
+      total.bytes += size;
     }
   }
   return total;
+}
+
+/** Length of the file that a member of `delfiles` stands for, undefined in an old or damaged form. */
+export function deletedFileLength(member: Buffer): bigint | undefined {
+  const length = /^[0-9]+:([0-9]+)$/.exec(member.toString("latin1"));
+  return length === null ? undefined : BigInt(length[1]!);
+}
+
+/** The slices of a value of `delSlices`. A damaged list is left out as a whole, as the reference does it. */
+export function delayedSliceTally(slices: Buffer): Tally {
+  let [count, bytes] = [0n, 0n];
+  if (slices.length % DELAYED_SLICE_BYTES !== 0) return { count, bytes };
+  for (let at = 0; at < slices.length; at += DELAYED_SLICE_BYTES) {
+    count++;
+    bytes += BigInt(slices.readUInt32BE(at + 8));
+  }
+  return { count, bytes };
+}
+
+/** Size of a slice of `sliceRef` without any reference left, undefined for all others. */
+export function releasedSliceSize(field: Buffer, value: Buffer): bigint | undefined {
+  const size = /^k[0-9]+_([0-9]+)$/.exec(field.toString("latin1"));
+  return size === null || signedOrZero(value) >= 0n ? undefined : BigInt(size[1]!);
 }
