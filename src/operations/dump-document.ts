@@ -49,7 +49,8 @@ function jsonDump(snapshot: Snapshot, options: DumpDocumentOptions, context: Ope
   const { root, withTrash, setting, findings } = options;
   const result: EncodeResult = { entries: 0, directories: 0, bytes: 0 };
   const phase = { begun: undefined as ReturnType<typeof context.progress.begin> | undefined };
-  const tree = snapshotTree(snapshot, context, { ...(root === undefined ? {} : { root }), withTrash, findings });
+  const part = root === undefined ? {} : { root };
+  const tree = snapshotTree(snapshot, context, { ...part, withTrash, withChangeLog: true, findings });
   const document = encodeJsonDump(
     tree,
     {

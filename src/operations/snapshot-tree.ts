@@ -29,6 +29,8 @@ export interface SnapshotTreeOptions {
   /** Directory that becomes the root; undefined = the whole volume. */
   readonly root?: bigint;
   readonly withTrash: boolean;
+  /** With the end of the change log, where the engine's dumps have it. */
+  readonly withChangeLog?: boolean;
   readonly findings: FindingList;
 }
 
@@ -38,9 +40,9 @@ export async function* snapshotTree(
   context: OperationContext,
   options: SnapshotTreeOptions,
 ): RecordStream {
-  const { root, findings } = options;
+  const { root, findings, withChangeLog = false } = options;
   const records = snapshot.records({
-    kinds: new Set(TREE_KINDS),
+    kinds: new Set<RecordKind>([...TREE_KINDS, ...(withChangeLog ? ["changeLog" as const] : [])]),
     ...(root === undefined ? {} : { root }),
   });
   const reading = new KindProgress(context.progress, "Reading", snapshot.estimates);

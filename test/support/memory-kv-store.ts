@@ -24,7 +24,7 @@ export class MemoryKvStore implements KvStore {
   readonly name = "memory";
   readonly address: string;
   readonly limits: KvLimits;
-  readonly changeLog: KvChangeLog = { sharded: false };
+  readonly changeLog: KvChangeLog = { sharded: false, rewind: 1000n };
   /** Changed by nobody: every change makes another map. */
   pairs: Pairs = new Map();
   #lines = 0n;

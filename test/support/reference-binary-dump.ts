@@ -107,6 +107,7 @@ const ITEMS: Record<number, (m: Message) => [FlatKind, RecordTypes[FlatKind][]]>
   11: (m) => ["quota", [quota(m)]],
   12: (m) => ["acl", [{ id: m.int(1), rule: m.bytes(2) }]],
   13: (m) => ["counter", [{ name: m.bytes(1).toString(), value: m.s64(2) }]],
+  14: (m) => ["changeLog", [{ version: m.s64(1), entry: m.bytes(2) }]],
   15: (m) => ["userQuota", [quota(m)]],
   16: (m) => ["groupQuota", [quota(m)]],
 };

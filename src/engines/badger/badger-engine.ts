@@ -3,8 +3,9 @@ import { tmpdir } from "node:os";
 import { EngineError, NotFoundError, UsageError } from "../../base/errors.ts";
 import { redactUrl } from "../../base/redact-url.ts";
 import type { Engine } from "../engine.ts";
+import { changeLogRewind } from "../kv/change-log.ts";
 import { KvMetadataStore } from "../kv/kv-metadata-store.ts";
-import { BadgerStore } from "./badger-store.ts";
+import { BadgerStore, LOG_REWIND } from "./badger-store.ts";
 
 const SCHEME = "badger://";
 
@@ -23,7 +24,8 @@ export const badgerEngine: Engine = {
         hint: "badger:// takes the directory in which BadgerDB keeps its files",
       });
     }
-    return new KvMetadataStore(new BadgerStore(redactUrl(address), directory, options.tmpDir ?? tmpdir()));
+    const rewind = changeLogRewind(options.env, LOG_REWIND);
+    return new KvMetadataStore(new BadgerStore(redactUrl(address), directory, options.tmpDir ?? tmpdir(), rewind));
   },
 };
 

@@ -25,6 +25,7 @@ const DELETE_BYTES = 1024 * 1024;
 
 /** The reference numbers the lines of one read version (docs/spec/kv.md §5.13). */
 const LINES_PER_VERSION = 100n;
+export const LOG_REWIND = 100_000n;
 
 /**
  * A BadgerDB v4 in a directory (docs/spec/kv-stores.md §3). Every call locks the directory for as long as it takes and reads what
@@ -39,14 +40,15 @@ export class BadgerStore implements KvStore {
     emptyValues: true,
     maxTransactionPairs: undefined,
   };
-  readonly changeLog: KvChangeLog = { sharded: false };
+  readonly changeLog: KvChangeLog;
   readonly #directory: string;
   readonly #tmpDir: string;
   #logLines = 0n;
 
   /** `tmpDir`: for what is sorted and does not fit into memory. */
-  constructor(address: string, directory: string, tmpDir: string) {
+  constructor(address: string, directory: string, tmpDir: string, rewind: bigint = LOG_REWIND) {
     this.address = address;
+    this.changeLog = { sharded: false, rewind };
     this.#directory = directory;
     this.#tmpDir = tmpDir;
   }

@@ -30,7 +30,7 @@ const CONNECT_MS = 20_000;
 export class FoundationdbStore implements KvStore {
   readonly name = "FoundationDB";
   readonly address: string;
-  readonly changeLog: KvChangeLog = { sharded: false };
+  readonly changeLog: KvChangeLog = { sharded: false, rewind: 1_000_000n };
   readonly limits: KvLimits = {
     maxValueBytes: MAX_VALUE_BYTES,
     maxKeyBytes: MAX_KEY_BYTES,

@@ -1,9 +1,10 @@
 import { recycle } from "../../base/bytes.ts";
 import { NotFoundError } from "../../base/errors.ts";
-import type { RecordBatch, RecordKind, RecordStream } from "../../volume/records.ts";
+import { packBatch, type RecordBatch, type RecordKind, type RecordStream } from "../../volume/records.ts";
 import { parseSetting } from "../../volume/setting.ts";
 import type { Consistency, RecordSelection, Snapshot, SnapshotNote, SnapshotOptions } from "../engine.ts";
 import { Notes } from "../notes.ts";
+import { type ChangeLogEnd, readChangeLogEnd } from "./change-log.ts";
 import { counterKey, decodeCounter, inodeKey, prefixRange, SETTING_KEY, TAG_EDGE, TAG_NODE } from "./kv-keys.ts";
 import type { KvSnapshot, KvStore } from "./kv-store.ts";
 import { rareRecords, writeCounters } from "./rare-records.ts";
@@ -93,10 +94,17 @@ export class KvVolumeSnapshot implements Snapshot {
       else yield* readSubtree(this.#snapshot, mapper, root);
     }
     yield* rareRecords(this.#snapshot, kinds, mapper, this.#notes);
-    if (kinds.has("counter")) {
-      const changeLog = parseSetting(this.setting).changeLog ? this.#store.changeLog : undefined;
-      await writeCounters(this.#snapshot, mapper, this.#notes, changeLog);
-    }
+    const log = await this.#changeLogEnd(kinds);
+    if (kinds.has("counter")) await writeCounters(this.#snapshot, mapper, this.#notes, log.last);
+    if (log.lines.length > 0) yield packBatch("changeLog", log.lines);
+  }
+
+  async #changeLogEnd(kinds: ReadonlySet<RecordKind>): Promise<ChangeLogEnd> {
+    const withLines = kinds.has("changeLog");
+    const { changeLog } = this.#store;
+    const isWanted = (withLines || kinds.has("counter")) && parseSetting(this.setting).changeLog;
+    if (changeLog === undefined || !isWanted) return { last: 0n, lines: [] };
+    return readChangeLogEnd(this.#snapshot, changeLog, withLines);
   }
 
   async *#readAll(mapper: RecordMapper): AsyncGenerator<RecordBatch> {

@@ -66,6 +66,8 @@ export interface KvGuard {
 /** `XLOG` | shard | id where the log is sharded, else `XLOG` | id (docs/spec/kv.md §5.13). */
 export interface KvChangeLog {
   readonly sharded: boolean;
+  /** A dump has the lines whose numbers are at most this much below the last one. */
+  readonly rewind: bigint;
 }
 
 export interface KvLimits {

@@ -8,7 +8,7 @@ import {
 import { type Notes, printableKey } from "../notes.ts";
 import { COUNTERS, counterKey, decodeCounter, prefixRange } from "./kv-keys.ts";
 import { scanPairs } from "./kv-page.ts";
-import type { KvChangeLog, KvSnapshot } from "./kv-store.ts";
+import type { KvSnapshot } from "./kv-store.ts";
 import type { RecordMapper } from "./record-mapper.ts";
 
 const DAMAGED_NOTE = "Keys that are damaged were left out";
@@ -132,12 +132,12 @@ export async function* rareRecords(
   }
 }
 
-/** The counters of the volume, those that do not exist yet as 0, and the last number of the change log where there is one. */
+/** The counters of the volume, those that do not exist yet as 0, and the last number of the change log, 0 where there is none. */
 export async function writeCounters(
   snapshot: KvSnapshot,
   mapper: RecordMapper,
   notes: Notes,
-  changeLog: KvChangeLog | undefined,
+  lastChange: bigint,
 ): Promise<void> {
   const builder = mapper.builder("counter");
   const write = (name: string, value: bigint): void => {
@@ -150,18 +150,5 @@ export async function writeCounters(
     if (value !== undefined && value.length !== 8) notes.loss(COUNTER_NOTE, `${name} has ${value.length} bytes`);
     write(name, decodeCounter(value));
   });
-  const last = changeLog === undefined ? 0n : await lastChange(snapshot, changeLog);
-  if (last !== 0n) write("lastChangelog", last);
-}
-
-/** The largest number of a line in the change log (docs/spec/kv.md §5.13), 0 when there is none. */
-async function lastChange(snapshot: KvSnapshot, { sharded }: KvChangeLog): Promise<bigint> {
-  const idAt = sharded ? 5 : 4;
-  let last = 0n;
-  for await (const [key] of scanPairs(snapshot, prefixRange("XLOG"))) {
-    if (key.length !== idAt + 8) continue;
-    const id = key.readBigUInt64BE(idAt);
-    if (id > last) last = id;
-  }
-  return last;
+  if (lastChange !== 0n) write("lastChangelog", lastChange);
 }

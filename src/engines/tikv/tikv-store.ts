@@ -1,4 +1,5 @@
 import { UsageError } from "../../base/errors.ts";
+import { changeLogRewind } from "../kv/change-log.ts";
 import type {
   KvBulkOptions,
   KvBulkWriter,
@@ -24,6 +25,8 @@ import { TikvTransactions } from "./tikv-transactions.ts";
 /** What the reference's client takes in one entry, by its default. */
 const MAX_VALUE_BYTES = 6 * 1024 * 1024;
 const LOG_SHARDS = 64;
+/** Ten seconds, in timestamps. */
+const LOG_REWIND = 10_000n << 18n;
 const [WORKERS, MAX_WORKERS] = [4, 16];
 
 export interface TikvStoreOptions {
@@ -38,7 +41,7 @@ export interface TikvStoreOptions {
 export class TikvStore implements KvStore {
   readonly name = "TiKV";
   readonly address: string;
-  readonly changeLog: KvChangeLog = { sharded: true };
+  readonly changeLog: KvChangeLog;
   readonly limits: KvLimits = {
     maxValueBytes: MAX_VALUE_BYTES,
     maxKeyBytes: undefined,
@@ -50,8 +53,13 @@ export class TikvStore implements KvStore {
   readonly #transactions: TikvTransactions;
   readonly #renewMs: number | undefined;
 
-  private constructor(address: string, transactions: TikvTransactions, renewMs: number | undefined) {
+  private constructor(
+    address: string,
+    transactions: TikvTransactions,
+    { renewMs, rewind }: { renewMs: number | undefined; rewind: bigint },
+  ) {
     this.address = address;
+    this.changeLog = { sharded: true, rewind };
     this.#pd = transactions.client.pd;
     this.#client = transactions.client;
     this.#transactions = transactions;
@@ -68,7 +76,7 @@ export class TikvStore implements KvStore {
     const connect = connectorFor(address.tls);
     const pd = await PdClient.open(address.endpoints, connect, { timing, signal });
     const transactions = new TikvTransactions(new TikvClient(pd, connect, timing), address.prefix, settings);
-    return new TikvStore(address.printable, transactions, renewMs);
+    return new TikvStore(address.printable, transactions, { renewMs, rewind: changeLogRewind(env, LOG_REWIND) });
   }
 
   openSnapshot(options: KvSnapshotOptions): Promise<KvSnapshot> {

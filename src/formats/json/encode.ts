@@ -98,6 +98,7 @@ class HeadCollector {
   readonly #quotas: QuotaRecord[] = [];
   readonly #userQuotas: QuotaRecord[] = [];
   readonly #groupQuotas: QuotaRecord[] = [];
+  readonly #changeLog: RecordBatch[] = [];
 
   add(batch: RecordBatch): void {
     switch (batch.kind) {
@@ -124,6 +125,9 @@ class HeadCollector {
       case "groupQuota":
         for (const record of unpackBatch("groupQuota", batch)) this.#groupQuotas.push(record);
         return;
+      case "changeLog":
+        this.#changeLog.push(batch);
+        return;
       default:
         return; // What a JSON dump has no place for: usage, statistics, references, setting (given apart).
     }
@@ -142,6 +146,7 @@ class HeadCollector {
       writeQuotas(out, "UserQuotas", this.#userQuotas.filter(limited));
       writeQuotas(out, "GroupQuotas", this.#groupQuotas.filter(limited));
     }
+    yield* this.#writeChangeLog(out);
     out.writeAscii(",");
   }
 
@@ -189,6 +194,21 @@ class HeadCollector {
       }
     }
     out.writeAscii(separator === "" ? "]" : "\n  ]");
+  }
+
+  /** Ascending, as the source gives them. */
+  *#writeChangeLog(out: TextWriter): Generator<void> {
+    let separator = ',\n  "ChangeLog": [';
+    for (const batch of this.#changeLog) {
+      for (const { version, entry } of unpackBatch("changeLog", batch)) {
+        out.writeAscii(`${separator}\n    {\n      "version": ${version},\n      "entry": "`);
+        out.writeJson(entry, 0, entry.length);
+        out.writeAscii('"\n    }');
+        separator = ",";
+        yield;
+      }
+    }
+    if (separator === ",") out.writeAscii("\n  ]");
   }
 }
 
