@@ -1,9 +1,9 @@
 import { readTikvLines, tikvStoreAt } from "../support/tikv-keys.ts";
-import { requireTikv } from "../support/tikv-server.ts";
+import { requireTikvCluster } from "../support/tikv-server.ts";
 import { never } from "./engine-harness.ts";
 import { describeEngine } from "./engine-suite.ts";
 
-const server = await requireTikv({ stores: 2 });
+const server = await requireTikvCluster({ stores: 2 });
 let count = 0;
 
 describeEngine(

@@ -6,16 +6,15 @@ import { fixture } from "../support/repository.ts";
 import { mustRun } from "../support/run-command.ts";
 import { type DumpOptions, dumpVolume, loadVolumeFile } from "../support/run-operations.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
-import { readTikvLines, tikvStoreAt } from "../support/tikv-keys.ts";
-import { requireTikv } from "../support/tikv-server.ts";
+import { readTikvLines, restoreTikv } from "../support/tikv-keys.ts";
+import { requireTikvCluster } from "../support/tikv-server.ts";
 import { expectSameBytes } from "./compare-bytes.ts";
 import { expectedPairs, withoutTrashRoot } from "./kv-golden.ts";
 import { REPLACEMENT_CHARACTERS, withPermittedDifferences } from "./permitted-differences.ts";
 import { comparableLines, dumpFacts } from "./reference-load.ts";
 
-const server = await requireTikv({ stores: 2 });
+const server = await requireTikvCluster({ stores: 2 });
 const client = server === undefined ? undefined : await realClient();
-const signal = new AbortController().signal;
 const KEEP = { keepSecretKey: true };
 let count = 0;
 
@@ -29,28 +28,14 @@ async function newUrl(): Promise<string> {
 /** A dump whose extended attributes all have a value, as they must in TiKV, with empty ones filled. */
 function withoutEmptyValues(dump: string): string {
   const file = join(temporaryDirectory(), "dump.json");
-  writeFileSync(file, filled(readFileSync(fixture(dump))));
+  const text = readFileSync(fixture(dump), "latin1");
+  writeFileSync(file, text.replaceAll('"value":""', '"value":"0"'), "latin1");
   return file;
 }
 
-function filled(bytes: Buffer): Buffer {
-  return Buffer.from(bytes.toString("latin1").replaceAll('"value":""', '"value":"0"'), "latin1");
-}
-
-/** The keys of a fixture of etcd, which are those of every such store. */
 async function restored(source: string): Promise<string> {
   const url = await newUrl();
-  const store = await tikvStoreAt(url);
-  const pairs = readFileSync(fixture(source), "utf8").trim().split("\n");
-  const changes = pairs.map((line) => {
-    const pair = JSON.parse(line) as { key_b64: string; value_b64: string };
-    const [whole, bytes] = [Buffer.from(pair.key_b64, "base64"), Buffer.from(pair.value_b64, "base64")];
-    return { key: whole.subarray(whole.indexOf(0xfd) + 1), value: bytes.length === 0 ? Buffer.from("0") : bytes };
-  });
-  for (let i = 0; i < changes.length; i += 500) {
-    await store.transact({ conditions: [], changes: changes.slice(i, i + 500) }, signal);
-  }
-  await store.close();
+  await restoreTikv(url, fixture(source));
   return url;
 }
 
@@ -63,7 +48,7 @@ const DUMPS: readonly (readonly [string, DumpOptions])[] = [
 describe.skipIf(server === undefined)("TiKV: a dump of what clients stored", () => {
   test.each(DUMPS)("has the bytes of the reference's: %s", async (reference, options) => {
     const { bytes, report } = await dumpVolume(await restored(NATIVE), options);
-    const wanted = withPermittedDifferences(filled(readFileSync(fixture(reference))), REPLACEMENT_CHARACTERS);
+    const wanted = withPermittedDifferences(readFileSync(fixture(reference)), REPLACEMENT_CHARACTERS);
     expectSameBytes(bytes, wanted);
     expect(report.findings.filter(({ loss }) => loss)).toEqual([]);
     expect(report.consistency.pointInTime).toBe(true);

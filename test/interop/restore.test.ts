@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { runDecant } from "../support/decant.ts";
+import { requireEtcd } from "../support/etcd-server.ts";
 import { mountingClient, whileMounted } from "../support/mount.ts";
 import { startRedis } from "../support/redis-server.ts";
 import { requireRedisServer } from "../support/require-server.ts";
@@ -10,11 +11,14 @@ import { mustRun } from "../support/run-command.ts";
 import { newSqliteTarget } from "../support/run-operations.ts";
 import { requireS3Server, S3_KEYS } from "../support/s3-server.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { requireTikvCluster } from "../support/tikv-server.ts";
 
 const client = await mountingClient();
 const s3 = client === undefined ? undefined : await requireS3Server();
 const redis =
   client !== undefined && (await requireRedisServer("a restored volume in Redis")) ? await startRedis() : undefined;
+const etcd = client === undefined ? undefined : await requireEtcd();
+const tikv = client === undefined ? undefined : await requireTikvCluster();
 afterAll(() => redis?.stop());
 
 const SIZES = [0, 1, 4096, 65_537, 4 * 1024 * 1024, 9_000_000];
@@ -87,6 +91,18 @@ describe.skipIf(client === undefined)(
         env: {},
       });
       rmSync(old.path);
+    });
+
+    test.skipIf(etcd === undefined || tikv === undefined)("from etcd into TiKV, and from there back", async () => {
+      const [first, second] = ["old", "restored"].map((name) => etcd!.url(`/${name}-${process.pid}-${Date.now()}`));
+      for (const [old, target] of [
+        [first!, tikv!.url("restored")],
+        [tikv!.url("old"), second!],
+      ] as const) {
+        const bucket = `${temporaryDirectory()}/`;
+        const format = ["--storage", "file", "--bucket", bucket];
+        await loseAndRestore({ format, address: `file://${bucket}vol`, old, target, env: {} });
+      }
     });
 
     test.skipIf(s3 === undefined || redis === undefined)(

@@ -10,10 +10,10 @@ import { fixture } from "../support/repository.ts";
 import { mustRun } from "../support/run-command.ts";
 import { type DumpOptions, dumpVolume, newSqliteTarget } from "../support/run-operations.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
-import { requireTikv } from "../support/tikv-server.ts";
+import { requireTikvCluster } from "../support/tikv-server.ts";
 
 const client = await mountingClient();
-const server = client === undefined ? undefined : await requireTikv({ stores: 2 });
+const server = client === undefined ? undefined : await requireTikvCluster({ stores: 2 });
 
 const DUMPS: readonly (readonly [flags: string[], options: DumpOptions])[] = [
   [[], {}],
