@@ -96,9 +96,14 @@ async function* partRecords(
     },
     consolidated,
   );
-  const trashRoot = await snapshot.readNode(TRASH_INODE);
+  // asked for when all records have come: a source that gives them once knows it then
+  let trashRoot: Promise<Buffer | undefined> | undefined;
   for await (const batch of flat) {
-    if (batch.kind === "node" && trashRoot !== undefined) keepTrashTimes(batch, trashRoot);
+    if (batch.kind === "node") {
+      trashRoot ??= snapshot.readNode(TRASH_INODE);
+      const attribute = await trashRoot;
+      if (attribute !== undefined) keepTrashTimes(batch, attribute);
+    }
     if (batch.kind === "sliceRef") yield sharedSlices(batch);
     else yield batch;
   }

@@ -1,7 +1,7 @@
 import type { Writable } from "node:stream";
 import { recycle } from "../base/bytes.ts";
 import { NotFoundError, UsageError } from "../base/errors.ts";
-import type { Snapshot } from "../engines/engine.ts";
+import type { Snapshot, SnapshotMethod } from "../engines/engine.ts";
 import { openStore } from "../engines/registry.ts";
 import { type Output, openOutput } from "../formats/container/output.ts";
 import type { DumpFormat } from "../formats/dump-format.ts";
@@ -35,6 +35,8 @@ export interface DumpRequest {
    * Default: they are left out, which is a finding.
    */
   readonly rawXattrNames?: boolean;
+  /** How Redis comes to one instant; other engines have a view of one. Default `auto`. `replica` takes no `subdir`. */
+  readonly snapshot?: SnapshotMethod;
 }
 
 /**
@@ -46,9 +48,19 @@ export async function dump(request: DumpRequest, context: OperationContext): Pro
   const startedAt = performance.now();
   const { signal, logger, env } = context;
   if (request.manifest === true) checkManifestTarget(request.target);
+  const { snapshot: method = "auto" } = request;
+  if (method === "replica" && parsePath(request.subdir ?? "/").length > 0) {
+    throw new UsageError(
+      "DECANT_E_REPLICA_SUBDIR",
+      "A full resync gives whole volumes: --snapshot replica takes no --subdir",
+      {
+        hint: "Use --snapshot tracking, or take the part from an RDB file of the server (rdb://)",
+      },
+    );
+  }
   const store = await openStore(request.source, { logger, signal, env, tmpDir: context.memory.tmpDir });
   try {
-    const snapshot = await store.openSnapshot({ signal, logger });
+    const snapshot = await store.openSnapshot({ signal, logger, method });
     try {
       const stored = parseSetting(snapshot.setting);
       checkClientVersion(stored);
@@ -73,6 +85,7 @@ export async function dump(request: DumpRequest, context: OperationContext): Pro
           pointInTime: snapshot.consistency.pointInTime,
           method: snapshot.consistency.method,
           asOf: snapshot.consistency.asOf.toISOString(),
+          ...(snapshot.consistency.asked === true ? { asked: true } : {}),
         },
       };
       const file = "file" in request.target ? request.target.file : undefined;

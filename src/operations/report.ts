@@ -27,7 +27,13 @@ export interface DumpReport extends ReportBase {
   /** Bytes of the document before compression, and bytes written. */
   readonly documentBytes: number;
   readonly writtenBytes: number;
-  readonly consistency: { readonly pointInTime: boolean; readonly method: string; readonly asOf: string };
+  readonly consistency: {
+    readonly pointInTime: boolean;
+    readonly method: string;
+    readonly asOf: string;
+    /** No point in time, but nothing else was asked for. */
+    readonly asked?: boolean;
+  };
   /** The manifest that was written beside the file. */
   readonly manifest?: string;
 }

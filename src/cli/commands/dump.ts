@@ -1,5 +1,7 @@
 import { createWriteStream } from "node:fs";
 import type { Writable } from "node:stream";
+import { UsageError } from "../../base/errors.ts";
+import type { SnapshotMethod } from "../../engines/engine.ts";
 import type { CommandOutcome, CommandSpec, Invocation } from "../command-spec.ts";
 import { descriptorOf } from "../descriptor-path.ts";
 import { RESOURCE_OPTIONS } from "../global-options.ts";
@@ -28,6 +30,14 @@ export const dumpCommand: CommandSpec = {
       flags: "--manifest",
       description: "write FILE.manifest.json beside the dump: its SHA-256, counts, source and time, for verify",
     },
+    {
+      flags: "--snapshot <METHOD>",
+      description:
+        "of Redis, how to come to one instant: tracking (what changes meanwhile is read again), replica (a full resync as " +
+        "replicas get it, the server forks), none (key by key, exit status 0 all the same), or auto: tracking where the server " +
+        "permits it",
+      default: "auto",
+    },
     { flags: "--threads <N>", description: "accepted for compatibility; decant decides by itself", default: "10" },
     { flags: "--fast", description: "accepted for compatibility; every dump is fast and needs bounded memory" },
     {
@@ -52,6 +62,10 @@ export const dumpCommand: CommandSpec = {
       command: "decant dump redis://localhost/1 meta.json.gz --manifest && decant verify meta.json.gz",
     },
     { comment: "Exactly as it is stored", command: "decant dump redis://localhost/1 meta.bin.zst --binary" },
+    {
+      comment: "A busy Redis as of the fork of its server",
+      command: "decant dump redis://localhost/1 meta.json.gz --snapshot replica",
+    },
     {
       comment: "With its secrets, for a move to another engine",
       command: "decant dump sqlite3://myjfs.db meta.json --keep-secret-key",
@@ -94,12 +108,24 @@ async function run(invocation: Invocation): Promise<CommandOutcome> {
       format: options.flag("binary") ? "binary" : "json",
       rawXattrNames: options.flag("raw-xattr-names"),
       manifest: options.flag("manifest"),
+      snapshot: snapshotMethod(options.text("snapshot")),
     },
     context,
   );
   return {
     json: dumpJson(report),
     summary: dumpSummary(report),
-    incomplete: isIncomplete(report) || !report.consistency.pointInTime,
+    incomplete: isIncomplete(report) || !(report.consistency.pointInTime || report.consistency.asked === true),
   };
+}
+
+const METHODS: readonly SnapshotMethod[] = ["auto", "tracking", "replica", "none"];
+
+function snapshotMethod(text: string | undefined): SnapshotMethod {
+  const method = METHODS.find((known) => known === (text ?? "auto"));
+  if (method !== undefined) return method;
+  throw new UsageError(
+    "DECANT_E_OPTION_VALUE",
+    `Invalid value "${text}" for "snapshot": it must be ${METHODS.slice(0, -1).join(", ")} or ${METHODS.at(-1)}`,
+  );
 }

@@ -200,7 +200,10 @@ async function prove(tracked: TrackedRead, all: AsyncIterable<RecordBatch>, isLa
 }
 
 /** Cheap guesses for progress: the counter of inodes, and in a database of its own the number of keys. */
-async function estimate(server: RedisServer, connection: RespConnection): Promise<ReadonlyMap<RecordKind, number>> {
+export async function estimate(
+  server: RedisServer,
+  connection: RespConnection,
+): Promise<ReadonlyMap<RecordKind, number>> {
   const key = Buffer.concat([server.prefix, Buffer.from("totalInodes")]);
   const inodes = Number(signedOrZero((await tolerant(connection, ["GET", key])) as Buffer | null));
   const estimates = new Map<RecordKind, number>();

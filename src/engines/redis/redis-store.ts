@@ -21,6 +21,7 @@ import { findSession, readSessions } from "./redis-sessions.ts";
 import { RedisSnapshot } from "./redis-snapshot.ts";
 import { readVolumeUsage } from "./redis-usage.ts";
 import { removeVolume } from "./remove-volume.ts";
+import { ReplicaSnapshot } from "./replication/replica-snapshot.ts";
 import type { RespConnection } from "./resp-connection.ts";
 import { readRootXattrs, serverTime, swapRootXattrs } from "./root-xattrs.ts";
 import { runTransaction, type TransactionBody } from "./transaction.ts";
@@ -101,6 +102,7 @@ export class RedisStore implements MetadataStore {
         hint: "Check the database number; a load that was cut off is none either",
       });
     }
+    if (options.method === "replica") return ReplicaSnapshot.open(this.#server, setting, options, this.#tmpDir);
     return RedisSnapshot.open(this.#server, setting, options, this.#tmpDir);
   }
 

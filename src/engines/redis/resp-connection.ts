@@ -140,8 +140,8 @@ export class RespConnection {
   }
 }
 
-/** Who gets what a plain socket receives. */
-interface Receiver {
+/** Who gets what a plain socket receives. The bytes are borrowed. */
+export interface Receiver {
   take: (chunk: Uint8Array) => void;
 }
 
@@ -161,8 +161,8 @@ function startSocket(node: NodeSettings, receiver: Receiver): net.Socket {
   return net.connect({ ...node.socket, onread: { buffer, callback } });
 }
 
-/** Opens the socket alone. Throws `EngineError`. */
-function connectSocket(node: NodeSettings, receiver: Receiver, signal: AbortSignal): Promise<net.Socket> {
+/** Opens the socket alone; one that speaks TLS gives what it receives as an event instead. Throws `EngineError`. */
+export function connectSocket(node: NodeSettings, receiver: Receiver, signal: AbortSignal): Promise<net.Socket> {
   return new Promise((resolve, reject) => {
     const socket = startSocket(node, receiver);
     const event = node.tls === undefined ? "connect" : "secureConnect";

@@ -37,8 +37,8 @@ import { SlowSkip } from "./slow-skip.ts";
 export interface RdbReaderOptions {
   /** Compute the checksum and compare it with that of the file; not for who stops before the end. */
   readonly checksum: boolean;
-  /** What stands behind the file in a stream; in a file of its own nothing does. */
-  readonly trailer?: Buffer;
+  /** What stands behind the file in a stream, asked for at its end; behind a file of its own nothing does. */
+  readonly trailer?: () => Buffer | undefined;
 }
 
 const HEAD_BYTES = 9;
@@ -172,7 +172,7 @@ export class RdbReader {
       throw new DataError(
         "DECANT_E_RDB_VERSION",
         `${name} is of RDB version ${this.#version} of ${magic === "REDIS" ? "Redis" : "Valkey"}, newer than ${MAX_VERSION[magic]}`,
-        { location: { offset: 5 }, hint: "Take a newer decant, or dump from the server" },
+        { location: { offset: 5 }, hint: "Take a newer decant, or dump from the server with --snapshot tracking" },
       );
     }
     this.#types = valueTypes(magic);
@@ -415,7 +415,7 @@ export class RdbReader {
       this.#compareChecksum(window.view.getBigUint64(window.at, true));
       window.at += CHECKSUM_BYTES;
     }
-    const { trailer } = this.#options;
+    const trailer = this.#options.trailer?.();
     const offset = window.offsetOf(window.at);
     if (trailer === undefined) {
       if (!(await window.fill(1))) return;

@@ -18,8 +18,8 @@ export interface RdbRecordsOptions {
   /** For what is sorted and does not fit into memory. */
   readonly tmpDir: string;
   readonly signal: AbortSignal;
-  /** What stands behind the RDB in a stream. */
-  readonly trailer?: Buffer;
+  /** What stands behind the RDB in a stream, asked for at its end. */
+  readonly trailer?: () => Buffer | undefined;
   /** Called when the file has been read to its end, and nothing is wrong with it. */
   readonly onEnd?: (reader: RdbReader) => void;
 }

@@ -361,9 +361,9 @@ describe("an RDB file that cannot be right", () => {
 
   test("in a stream something may follow, but only what was announced", async () => {
     const bytes = Buffer.concat([rdbFile(good), Buffer.from("MARK*1\r\nPING")]);
-    const options = { checksum: true, trailer: Buffer.from("MARK") };
+    const options = { checksum: true, trailer: () => Buffer.from("MARK") };
     expect((await readContents(sourceOf(bytes, 3, false), [0], options)).keys).toEqual([AT_THE_END]);
-    const other = { checksum: true, trailer: Buffer.from("MARC") };
+    const other = { checksum: true, trailer: () => Buffer.from("MARC") };
     await expect(readContents(sourceOf(bytes, 3, false), [0], other)).rejects.toThrow(/announced as the end/);
   });
 });
