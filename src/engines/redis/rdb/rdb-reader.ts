@@ -32,7 +32,7 @@ import {
   valueTypes,
 } from "./rdb-types.ts";
 import { type ByteSource, RdbWindow } from "./rdb-window.ts";
-import { SlowSkip } from "./slow-skip.ts";
+import { SlowSkip, skipElement } from "./slow-skip.ts";
 
 export interface RdbReaderOptions {
   /** Compute the checksum and compare it with that of the file; not for who stops before the end. */
@@ -379,25 +379,9 @@ export class RdbReader {
       throw STARVED;
     }
     if (expiry === "relative") this.#decoder.skip(8);
-    if (layout === "string" || layout === "container") this.#skipString();
-    else this.#skipElements(type);
+    if (layout === "string" || layout === "container") this.#decoder.skip(this.#decoder.storedSize());
+    else for (let left = this.#decoder.length(); left > 0; left--) skipElement(this.#decoder, type);
     this.#phase = PHASE.key;
-  }
-
-  #skipElements({ layout, expiry, type }: RdbValueType): void {
-    const decoder = this.#decoder;
-    const isPair = type === "hash";
-    for (let left = decoder.length(); left > 0; left--) {
-      if (layout === "nodes" || expiry === "absolute" || expiry === "relative") decoder.length();
-      this.#skipString();
-      if (isPair) this.#skipString();
-      if (layout === "scored-double" || expiry === "trailing") decoder.skip(8);
-      if (layout === "scored-text") decoder.textDouble();
-    }
-  }
-
-  #skipString(): void {
-    this.#decoder.skip(this.#decoder.storedSize());
   }
 
   async #skipSlowly(): Promise<void> {

@@ -105,12 +105,29 @@ export class SlowSkip {
   async #elements(type: RdbValueType, count: number): Promise<void> {
     const { layout, expiry } = type;
     const strings = type.type === "hash" ? 2 : 1;
-    for (let i = 0; i < count; i++) {
+    for (let left = count - this.#atHand(type, count); left > 0; left -= 1 + this.#atHand(type, left - 1)) {
       if (layout === "nodes" || expiry === "absolute" || expiry === "relative") await this.length();
       for (let k = 0; k < strings; k++) await this.string();
       if (layout === "scored-double" || expiry === "trailing") await this.bytes(8);
       if (layout === "scored-text") await this.#textDouble();
     }
+  }
+
+  /** Skips elements as long as they are whole in the window, which takes no promise for each; returns how many. */
+  #atHand(type: RdbValueType, count: number): number {
+    const decoder = this.#decoder;
+    let done = 0;
+    try {
+      for (; done < count; done++) {
+        decoder.commit();
+        skipElement(decoder, type);
+      }
+      decoder.commit();
+    } catch (error) {
+      if (error !== STARVED) throw error;
+      decoder.window.at = decoder.mark;
+    }
+    return done;
   }
 
   async #textDouble(): Promise<void> {
@@ -164,4 +181,13 @@ export class SlowSkip {
     const { window, keyName } = this.#decoder;
     return cut(this.#source.name, window.offsetOf(window.end), keyName);
   }
+}
+
+/** Skips an element of a value that is a count and that many elements. Throws `STARVED` when it is not whole in the window. */
+export function skipElement(decoder: RdbDecoder, { layout, expiry, type }: RdbValueType): void {
+  if (layout === "nodes" || expiry === "absolute" || expiry === "relative") decoder.length();
+  decoder.skip(decoder.storedSize());
+  if (type === "hash") decoder.skip(decoder.storedSize());
+  if (layout === "scored-double" || expiry === "trailing") decoder.skip(8);
+  if (layout === "scored-text") decoder.textDouble();
 }
