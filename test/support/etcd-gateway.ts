@@ -3,6 +3,7 @@ import { request as requestPlain } from "node:http";
 import { request as requestSecure } from "node:https";
 import { join } from "node:path";
 import { text as readText } from "node:stream/consumers";
+import { setTimeout as sleep } from "node:timers/promises";
 
 interface Pair {
   readonly key: Buffer;
@@ -14,6 +15,9 @@ interface RangeAnswer {
 }
 
 const PUTS_PER_REQUEST = 100;
+
+/** How long a cluster may take to choose a leader, and to find itself healthy. */
+const LEADER_TIMEOUT_MS = 30_000;
 
 /** Keys and values of an etcd server by the JSON gateway on its port: another way to it than the code under test. */
 export class EtcdGateway {
@@ -38,9 +42,17 @@ export class EtcdGateway {
     }
   }
 
-  /** One call of the gateway. Throws what the server says. */
+  /** One call of the gateway, again while the server has no leader yet: all of them may be made twice. Throws what it says. */
   async call(path: string, body: object): Promise<object> {
-    const answer = await new Promise<{ status: number; text: string }>((resolve, reject) => {
+    for (const deadline = Date.now() + LEADER_TIMEOUT_MS; ; await sleep(100)) {
+      const { status, text } = await this.#ask(path, body);
+      if (status === 200) return JSON.parse(text) as object;
+      if (status !== 503 || Date.now() > deadline) throw new Error(`etcd answers ${status}: ${text}`);
+    }
+  }
+
+  #ask(path: string, body: object): Promise<{ status: number; text: string }> {
+    return new Promise<{ status: number; text: string }>((resolve, reject) => {
       const options = { method: "POST", agent: false, timeout: 30_000 } as const;
       const url = `${this.#base}${path}`;
       const request =
@@ -52,8 +64,6 @@ export class EtcdGateway {
       });
       request.end(JSON.stringify(body));
     });
-    if (answer.status !== 200) throw new Error(`etcd answers ${answer.status}: ${answer.text}`);
-    return JSON.parse(answer.text) as object;
   }
 
   /** Pairs whose keys begin with the bytes, ascending. */
