@@ -106,6 +106,9 @@ export class ByteWriter {
 const SPARES: Map<number, Buffer[]> = new Map();
 const MAX_SPARES = 16;
 
+/** Node.js cuts small buffers out of a pool of this size, `Buffer.poolSize` and what aligns it: its other parts belong to others. */
+const POOL_BYTES: number = Buffer.allocUnsafe(1).buffer.byteLength;
+
 /**
  * Gives bytes that came from `ByteWriter.take` back to be written again. Only for the one who owns them, and only when
  * nothing keeps a view of them.
@@ -117,8 +120,7 @@ export function recycle(bytes: Buffer): void {
 /** The same; false when there are enough already: the bytes are then left to the collector. */
 export function tryRecycle(bytes: Buffer): boolean {
   const capacity = bytes.buffer.byteLength;
-  // Node.js cuts small buffers out of a pool, whose other parts belong to others
-  if (capacity <= Buffer.poolSize || bytes.byteOffset !== 0) return false;
+  if (capacity <= POOL_BYTES || bytes.byteOffset !== 0) return false;
   const spares = SPARES.get(capacity);
   if (spares === undefined || spares.length >= MAX_SPARES) return false;
   spares.push(Buffer.from(bytes.buffer as ArrayBuffer));
