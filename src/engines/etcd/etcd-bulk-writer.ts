@@ -4,8 +4,8 @@ import { errorText } from "../../base/errors.ts";
 import { PAIR_HEADER } from "../kv/kv-page.ts";
 import type { KvBulkOptions, KvBulkWriter, KvGuard, KvPage, KvPair, KvStore } from "../kv/kv-store.ts";
 import { removeGuarded } from "../kv/load-guard.ts";
+import type { PrefixedKeys } from "../kv/prefixed-keys.ts";
 import type { EtcdClient } from "./etcd-client.ts";
-import type { EtcdKeys } from "./etcd-keys.ts";
 import { compare, deleteOperation, putOperation, readTxnResponse, TXN, txnRequest } from "./etcd-messages.ts";
 import { commitSurely, guardCompares } from "./etcd-transactions.ts";
 import { hashOf, KeyHashes } from "./key-hashes.ts";
@@ -21,7 +21,7 @@ const ABORT_TIMEOUT_MS = 60_000;
 interface BulkParts {
   readonly store: KvStore;
   readonly client: EtcdClient;
-  readonly keys: EtcdKeys;
+  readonly keys: PrefixedKeys;
 }
 
 interface SentTransaction {
@@ -40,7 +40,7 @@ interface SentTransaction {
 export class EtcdBulkWriter implements KvBulkWriter {
   readonly #store: KvStore;
   readonly #client: EtcdClient;
-  readonly #keys: EtcdKeys;
+  readonly #keys: PrefixedKeys;
   readonly #options: KvBulkOptions;
   readonly #watch: QuotaWatch;
   readonly #stop = new AbortController();

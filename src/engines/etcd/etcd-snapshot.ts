@@ -1,8 +1,9 @@
 import { ProtobufError } from "../../base/protobuf.ts";
 import type { KvPage, KvRange, KvSnapshot } from "../kv/kv-store.ts";
+import type { PrefixedKeys } from "../kv/prefixed-keys.ts";
+import { type RangePart, RangeParts } from "../kv/range-parts.ts";
 import type { EtcdClient } from "./etcd-client.ts";
 import { callError, isTooLargeToReceive } from "./etcd-errors.ts";
-import type { EtcdKeys } from "./etcd-keys.ts";
 import {
   MAX_TXN_OPERATIONS,
   RANGE,
@@ -13,7 +14,6 @@ import {
   TXN,
   txnRequest,
 } from "./etcd-messages.ts";
-import { type RangePart, RangeParts } from "./range-parts.ts";
 import { RangeResponseReader } from "./range-response.ts";
 
 /** Responses are asked for in about this size, by the pairs that were seen last: etcd takes only a number of pairs. */
@@ -23,7 +23,7 @@ const FIRST_LIMIT = 1000;
 const MAX_LIMIT = 4096;
 
 /** Parts of a scan that are asked for at one time. */
-const PARTS_AHEAD = 3;
+const PARTS_AHEAD = { window: 3 };
 
 interface AskedPart {
   readonly bytes: Promise<Buffer>;
@@ -36,13 +36,13 @@ export class EtcdSnapshot implements KvSnapshot {
   readonly method: string;
   readonly asOf: Date;
   readonly #client: EtcdClient;
-  readonly #keys: EtcdKeys;
+  readonly #keys: PrefixedKeys;
   readonly #revision: bigint;
   readonly #signal: AbortSignal;
 
   constructor(
     client: EtcdClient,
-    keys: EtcdKeys,
+    keys: PrefixedKeys,
     { revision, asOf, signal }: { revision: bigint; asOf: Date; signal: AbortSignal },
   ) {
     this.#client = client;
@@ -54,11 +54,10 @@ export class EtcdSnapshot implements KvSnapshot {
   }
 
   async *scan(range: KvRange): AsyncGenerator<KvPage> {
-    const { start, end } = this.#keys.range(range);
     const stop = new AbortController();
     const signal = AbortSignal.any([this.#signal, stop.signal]);
     const response = new RangeResponseReader(this.#keys.prefix.length);
-    const parts = new RangeParts<AskedPart>(start, end);
+    const parts = new RangeParts<AskedPart>(this.#keys.range(range));
     let limit = FIRST_LIMIT;
     const ask = (part: RangePart<AskedPart>): AskedPart => {
       const bytes = this.#ask(part.start, part.end, limit, signal);
@@ -67,14 +66,14 @@ export class EtcdSnapshot implements KvSnapshot {
     };
     try {
       for (parts.ask(PARTS_AHEAD, ask); parts.first !== undefined; ) {
-        const asked = parts.first.asked!;
+        const asked = parts.first.answer!;
         let bytes: Buffer;
         try {
           bytes = await asked.bytes;
         } catch (error) {
           if (!isTooLargeToReceive((error as Error).cause) || asked.limit === 1) throw error;
           limit = Math.max(1, Math.min(limit, asked.limit >> 4));
-          parts.first.asked = ask(parts.first);
+          parts.first.answer = ask(parts.first);
           continue;
         }
         response.open(bytes);

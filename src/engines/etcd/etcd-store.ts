@@ -10,12 +10,12 @@ import type {
   KvStore,
   KvTransaction,
 } from "../kv/kv-store.ts";
+import { PrefixedKeys } from "../kv/prefixed-keys.ts";
 import type { EtcdAddress } from "./etcd-address.ts";
 import { EtcdBulkWriter } from "./etcd-bulk-writer.ts";
 import { EtcdClient } from "./etcd-client.ts";
 import { deleteRange } from "./etcd-delete-range.ts";
 import { readServerTime } from "./etcd-http.ts";
-import { EtcdKeys } from "./etcd-keys.ts";
 import { MAX_TXN_OPERATIONS, RANGE, rangeRequest, readRevision } from "./etcd-messages.ts";
 import { EtcdSnapshot, readKeys } from "./etcd-snapshot.ts";
 import { transact } from "./etcd-transactions.ts";
@@ -35,14 +35,14 @@ export class EtcdStore implements KvStore {
     maxTransactionPairs: MAX_TXN_OPERATIONS,
   };
   readonly #client: EtcdClient;
-  readonly #keys: EtcdKeys;
+  readonly #keys: PrefixedKeys;
   readonly #endpoints: EtcdAddress;
 
   constructor(address: EtcdAddress) {
     this.address = address.printable;
     this.#endpoints = address;
     this.#client = new EtcdClient(address);
-    this.#keys = new EtcdKeys(address.prefix);
+    this.#keys = new PrefixedKeys(address.prefix);
   }
 
   /** Throws `EngineError` when no server can be reached. */

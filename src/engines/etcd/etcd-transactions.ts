@@ -2,15 +2,15 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { EngineError } from "../../base/errors.ts";
 import type { ProtobufWriter } from "../../base/protobuf.ts";
 import type { KvGuard, KvPair, KvTransaction } from "../kv/kv-store.ts";
+import type { PrefixedKeys } from "../kv/prefixed-keys.ts";
 import type { EtcdClient } from "./etcd-client.ts";
 import { isNotSent, isUnavailable } from "./etcd-errors.ts";
-import type { EtcdKeys } from "./etcd-keys.ts";
 import { compare, deleteOperation, putOperation, readTxnResponse, TXN, txnRequest } from "./etcd-messages.ts";
 
 /** A transaction as `KvStore.transact`. */
 export async function transact(
   client: EtcdClient,
-  keys: EtcdKeys,
+  keys: PrefixedKeys,
   { conditions, changes }: KvTransaction,
   signal: AbortSignal,
 ): Promise<boolean> {
@@ -58,11 +58,11 @@ export async function commitSurely(
   }
 }
 
-function operation(keys: EtcdKeys, { key, value }: KvPair): ProtobufWriter {
+function operation(keys: PrefixedKeys, { key, value }: KvPair): ProtobufWriter {
   return value === undefined ? deleteOperation(keys.key(key)) : putOperation(keys.key(key), value);
 }
 
 /** That the guard holds, as conditions. */
-export function guardCompares(keys: EtcdKeys, guard: KvGuard): ProtobufWriter[] {
+export function guardCompares(keys: PrefixedKeys, guard: KvGuard): ProtobufWriter[] {
   return [compare(keys.key(guard.key), guard.value), compare(keys.key(guard.absent), undefined)];
 }

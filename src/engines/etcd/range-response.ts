@@ -2,6 +2,7 @@ import { copyBytes, viewOf } from "../../base/bytes.ts";
 import { ProtobufError } from "../../base/protobuf.ts";
 import { PageBuilder } from "../kv/kv-page.ts";
 import type { KvPage } from "../kv/kv-store.ts";
+import { keyAfter } from "../kv/prefixed-keys.ts";
 
 /** Tags of RangeResponse: kvs 2, more 3. */
 const TAG_PAIR = 0x12;
@@ -28,6 +29,8 @@ export class RangeResponseReader {
   more = false;
   firstKey: Buffer | undefined;
   lastKey: Buffer | undefined;
+  /** Where the rest of the range begins, when it has more. */
+  resumeAt: Buffer | undefined;
   readonly #prefixBytes: number;
   readonly #pages = new PageBuilder();
   #bytes: Buffer = Buffer.alloc(0);
@@ -60,6 +63,7 @@ export class RangeResponseReader {
     }
     this.firstKey = this.count === 0 ? undefined : this.#keyOf(first);
     this.lastKey = this.count === 0 ? undefined : this.#keyOf(last);
+    this.resumeAt = this.more && this.lastKey !== undefined ? keyAfter(this.lastKey) : undefined;
   }
 
   /** A view of the key in the pair whose tag is at `at`. */

@@ -1,7 +1,7 @@
 import { PageBuilder } from "../kv/kv-page.ts";
 import type { KvPage, KvRange, KvSnapshot, KvSnapshotOptions } from "../kv/kv-store.ts";
+import { keyAfter, type PrefixedKeys } from "../kv/prefixed-keys.ts";
 import { type FdbPairs, type FoundationdbClient, readPairs } from "./foundationdb-client.ts";
-import { type FoundationdbKeys, keyAfter } from "./foundationdb-keys.ts";
 import { type FoundationdbClock, ReadVersions } from "./read-versions.ts";
 
 /** Values that are asked for in one transaction. */
@@ -9,17 +9,17 @@ const KEYS_PER_READ = 500;
 
 /** All keys as of one instant where the versions allow it, which is known at the end only: see `ReadVersions`. */
 export class FoundationdbSnapshot implements KvSnapshot {
-  readonly #keys: FoundationdbKeys;
+  readonly #keys: PrefixedKeys;
   readonly #versions: ReadVersions;
 
-  private constructor(keys: FoundationdbKeys, versions: ReadVersions) {
+  private constructor(keys: PrefixedKeys, versions: ReadVersions) {
     this.#keys = keys;
     this.#versions = versions;
   }
 
   static async open(
     client: FoundationdbClient,
-    keys: FoundationdbKeys,
+    keys: PrefixedKeys,
     options: KvSnapshotOptions & { readonly clock: FoundationdbClock },
   ): Promise<FoundationdbSnapshot> {
     return new FoundationdbSnapshot(keys, await ReadVersions.open(client, { ...options, outside: keys.end }));

@@ -10,10 +10,10 @@ import type {
   KvStore,
   KvTransaction,
 } from "../kv/kv-store.ts";
+import { PrefixedKeys } from "../kv/prefixed-keys.ts";
 import type { FoundationdbAddress } from "./foundationdb-address.ts";
 import { FoundationdbBulkWriter } from "./foundationdb-bulk-writer.ts";
 import { FoundationdbClient } from "./foundationdb-client.ts";
-import { FoundationdbKeys } from "./foundationdb-keys.ts";
 import type { FoundationdbPackage } from "./foundationdb-package.ts";
 import { FoundationdbSnapshot } from "./foundationdb-snapshot.ts";
 import { FoundationdbTransactions } from "./foundationdb-transactions.ts";
@@ -38,7 +38,7 @@ export class FoundationdbStore implements KvStore {
     maxTransactionPairs: undefined,
   };
   readonly #client: FoundationdbClient;
-  readonly #keys: FoundationdbKeys;
+  readonly #keys: PrefixedKeys;
   readonly #transactions: FoundationdbTransactions;
   readonly #clock: FoundationdbClock;
 
@@ -46,7 +46,7 @@ export class FoundationdbStore implements KvStore {
   constructor(fdb: FoundationdbPackage, address: FoundationdbAddress, clock: FoundationdbClock = systemClock) {
     this.address = address.printable;
     this.#client = new FoundationdbClient(fdb, address.clusterFile, address.printable);
-    this.#keys = new FoundationdbKeys(address.prefix);
+    this.#keys = new PrefixedKeys(address.prefix);
     this.#transactions = new FoundationdbTransactions(this.#client, this.#keys);
     this.#clock = clock;
   }

@@ -1,7 +1,7 @@
 import type { KvDeleteOptions, KvGuard, KvPair, KvRange, KvTransaction } from "../kv/kv-store.ts";
+import { type PrefixedKeys, spansWithout } from "../kv/prefixed-keys.ts";
 import type { Attempt, FoundationdbClient } from "./foundationdb-client.ts";
 import { type FdbError, fdbError, outcomeUnknown } from "./foundationdb-errors.ts";
-import { type FoundationdbKeys, keyAfter } from "./foundationdb-keys.ts";
 import type { FdbTransaction } from "./foundationdb-package.ts";
 
 /** Lines of the change log that have one read version (docs/spec/kv.md §5.13). */
@@ -19,10 +19,10 @@ const CHANGED: Attempt<boolean> = { result: true, commit: true };
 /** Changes of one volume's keys. */
 export class FoundationdbTransactions {
   readonly client: FoundationdbClient;
-  readonly keys: FoundationdbKeys;
+  readonly keys: PrefixedKeys;
   #line = Math.floor(Math.random() * LINES_PER_VERSION);
 
-  constructor(client: FoundationdbClient, keys: FoundationdbKeys) {
+  constructor(client: FoundationdbClient, keys: PrefixedKeys) {
     this.client = client;
     this.keys = keys;
   }
@@ -117,11 +117,7 @@ export class FoundationdbTransactions {
     const kept = guard === undefined ? undefined : this.keys.key(guard.key);
     await this.client.transact<void>(async (transaction) => {
       if (guard !== undefined && !(await this.guardHolds(transaction, guard))) throw guard.lost();
-      if (kept === undefined || kept.compare(start) < 0 || kept.compare(end) >= 0) transaction.clearRange(start, end);
-      else {
-        if (start.compare(kept) < 0) transaction.clearRange(start, kept);
-        if (keyAfter(kept).compare(end) < 0) transaction.clearRange(keyAfter(kept), end);
-      }
+      for (const span of spansWithout({ start, end }, kept)) transaction.clearRange(span.start, span.end);
       return { result: undefined, commit: true };
     }, signal);
   }

@@ -1,8 +1,8 @@
 import { errorText } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
+import { keyAfter } from "../kv/prefixed-keys.ts";
 import type { FoundationdbClient } from "./foundationdb-client.ts";
 import { isFdbError, TOO_OLD } from "./foundationdb-errors.ts";
-import { keyAfter } from "./foundationdb-keys.ts";
 import type { FdbTransaction } from "./foundationdb-package.ts";
 import { SeenRanges } from "./seen-ranges.ts";
 

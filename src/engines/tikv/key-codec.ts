@@ -40,13 +40,6 @@ export function decodeKey(encoded: Buffer): Buffer {
   return key;
 }
 
-/** The smallest key behind this one. */
-export function keyAfter(key: Uint8Array): Buffer {
-  const after = Buffer.alloc(key.length + 1);
-  after.set(key);
-  return after;
-}
-
 /** Whether `key` lies in `[start, end)`; an empty `end` is no boundary. */
 export function isWithin(key: Uint8Array, start: Uint8Array, end: Uint8Array): boolean {
   return Buffer.compare(key, start) >= 0 && (end.length === 0 || Buffer.compare(key, end) < 0);

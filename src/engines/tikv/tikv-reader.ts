@@ -2,9 +2,10 @@ import { ByteWriter } from "../../base/bytes.ts";
 import { EngineError } from "../../base/errors.ts";
 import { ProtobufReader, ProtobufWriter } from "../../base/protobuf.ts";
 import type { KvPage } from "../kv/kv-store.ts";
-import { keyAfter, lowerEnd } from "./key-codec.ts";
+import { keyAfter } from "../kv/prefixed-keys.ts";
+import { type PartResult, RangeParts } from "../kv/range-parts.ts";
+import { lowerEnd } from "./key-codec.ts";
 import type { LockResolver } from "./lock-resolver.ts";
-import { type PartResult, ScanParts } from "./scan-parts.ts";
 import type { TikvClient } from "./tikv-client.ts";
 import type { Patience } from "./tikv-errors.ts";
 import { type KeyError, type Lock, readKeyError } from "./tikv-messages.ts";
@@ -73,9 +74,9 @@ export class TikvReader {
   async *scan(start: Buffer, end: Buffer, signal: AbortSignal): AsyncGenerator<KvPage> {
     const stop = new AbortController();
     const both = AbortSignal.any([signal, stop.signal]);
-    const parts = new ScanParts<Promise<ScannedPart>>(start, end);
+    const parts = new RangeParts<Promise<ScannedPart>>({ start, end });
     const ask = (): void =>
-      parts.ask(this.#workers, (part) => {
+      parts.ask({ atOnce: this.#workers }, (part) => {
         const answer = this.#scanPart(part, end, both);
         answer.catch(() => undefined); // it is heard of when its turn comes
         return answer;

@@ -2,7 +2,8 @@ import { EngineError } from "../../base/errors.ts";
 import { type Logger, silentLogger } from "../../base/logger.ts";
 import { ProtobufWriter } from "../../base/protobuf.ts";
 import type { KvDeleteOptions, KvGuard, KvPair, KvTransaction } from "../kv/kv-store.ts";
-import { keyAfter, lowerEnd } from "./key-codec.ts";
+import { spansWithout } from "../kv/prefixed-keys.ts";
+import { lowerEnd } from "./key-codec.ts";
 import { LockResolver } from "./lock-resolver.ts";
 import { type Mutations, MutationsBuilder, OP_DELETE, OP_LOCK, OP_PUT } from "./mutations.ts";
 import type { TikvClient } from "./tikv-client.ts";
@@ -113,11 +114,8 @@ export class TikvTransactions {
   /** Removes keys, region by region, for good and with their history: as the reference does it. */
   async deleteRange(start: Buffer, end: Buffer, { signal, guard }: KvDeleteOptions): Promise<void> {
     const kept = guard === undefined ? undefined : this.key(guard.key);
-    if (kept === undefined || kept.compare(start) < 0 || kept.compare(end) >= 0) {
-      return this.#deleteSpan(start, end, { signal, ...(guard === undefined ? {} : { guard }) });
-    }
-    await this.#deleteSpan(start, kept, { signal, guard: guard! });
-    await this.#deleteSpan(keyAfter(kept), end, { signal, guard: guard! });
+    const options = { signal, ...(guard === undefined ? {} : { guard }) };
+    for (const span of spansWithout({ start, end }, kept)) await this.#deleteSpan(span.start, span.end, options);
   }
 
   async #deleteSpan(start: Buffer, end: Buffer, { signal, guard }: KvDeleteOptions): Promise<void> {

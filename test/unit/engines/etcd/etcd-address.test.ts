@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { UsageError } from "../../../../src/base/errors.ts";
 import { parseEtcdAddress } from "../../../../src/engines/etcd/etcd-address.ts";
-import { EtcdKeys } from "../../../../src/engines/etcd/etcd-keys.ts";
+import { PrefixedKeys } from "../../../../src/engines/kv/prefixed-keys.ts";
 
 describe("the address of a volume in etcd", () => {
   // docs/spec/kv.md §2
@@ -18,7 +18,7 @@ describe("the address of a volume in etcd", () => {
   });
 
   test("a volume ends before the next prefix", () => {
-    const keys = new EtcdKeys(parseEtcdAddress("etcd://h/a").prefix);
+    const keys = new PrefixedKeys(parseEtcdAddress("etcd://h/a").prefix);
     expect(keys.end.toString("hex")).toBe("2f61fe");
     const range = keys.range({ start: Buffer.from("A"), end: Buffer.alloc(0) });
     expect([range.start.toString("hex"), range.end.toString("hex")]).toEqual(["2f61fd41", "2f61fe"]);

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { decodeKey, encodeKey, isWithin, keyAfter, lowerEnd } from "../../../../src/engines/tikv/key-codec.ts";
+import { keyAfter } from "../../../../src/engines/kv/prefixed-keys.ts";
+import { decodeKey, encodeKey, isWithin, lowerEnd } from "../../../../src/engines/tikv/key-codec.ts";
 
 const bytes = fc.uint8Array({ maxLength: 40 }).map((array) => Buffer.from(array));
 

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { keyAfter } from "../../../../src/engines/etcd/etcd-keys.ts";
-import { RangeParts } from "../../../../src/engines/etcd/range-parts.ts";
+import { keyAfter } from "../../../../src/engines/kv/prefixed-keys.ts";
+import { RangeParts } from "../../../../src/engines/kv/range-parts.ts";
 
 const START = Buffer.from("/v\xfdA", "latin1");
 const END = Buffer.from("/v\xfdB", "latin1");
@@ -28,19 +28,20 @@ function firstAtOrAbove(keys: readonly Buffer[], key: Buffer): number {
 function scan(keys: readonly Buffer[], ahead: number, limit = LIMIT, start: Buffer = START, end: Buffer = END): Seen {
   const seen: Buffer[] = [];
   let [requests, steps] = [0, 0];
-  const parts = new RangeParts<Buffer[]>(start, end);
+  const parts = new RangeParts<Buffer[]>({ start, end });
   const ask = (part: { start: Buffer; end: Buffer }): Buffer[] => {
     requests++;
     const found = keys.slice(firstAtOrAbove(keys, part.start), firstAtOrAbove(keys, part.end));
     steps += found.length;
     return found;
   };
-  for (parts.ask(ahead, ask); parts.first !== undefined; parts.ask(ahead, ask)) {
-    const found = parts.first.asked!;
+  for (parts.ask({ window: ahead }, ask); parts.first !== undefined; parts.ask({ window: ahead }, ask)) {
+    const found = parts.first.answer!;
     const some = found.slice(0, limit);
     seen.push(...some);
-    const more = found.length > some.length;
-    parts.received({ count: some.length, more, firstKey: some[0], lastKey: some.at(-1) }, limit);
+    const lastKey = some.at(-1);
+    const resumeAt = found.length > some.length ? keyAfter(lastKey!) : undefined;
+    parts.received({ count: some.length, firstKey: some[0], lastKey, resumeAt }, limit);
     expect(requests).toBeLessThan(20 * keys.length + 1000);
   }
   return { keys: seen, requests, steps };

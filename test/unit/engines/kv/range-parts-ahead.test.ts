@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { keyAfter } from "../../../../src/engines/tikv/key-codec.ts";
-import { type PartResult, ScanParts } from "../../../../src/engines/tikv/scan-parts.ts";
+import { keyAfter } from "../../../../src/engines/kv/prefixed-keys.ts";
+import { type PartResult, RangeParts } from "../../../../src/engines/kv/range-parts.ts";
 
 const LIMIT = 100;
 const START = Buffer.from("volume\xfdA", "latin1");
@@ -15,12 +15,12 @@ interface Walk {
 
 /** Reads sorted keys as a store would, by parts of `LIMIT`. */
 function walk(keys: readonly Buffer[], workers: number): Walk {
-  const parts = new ScanParts<PartResult & { keys: Buffer[] }>(START, END);
+  const parts = new RangeParts<PartResult & { keys: Buffer[] }>({ start: START, end: END });
   const found: Buffer[] = [];
   let requests = 0;
   let widest = 0;
   const ask = (): void =>
-    parts.ask(workers, ({ start, end }) => {
+    parts.ask({ atOnce: workers }, ({ start, end }) => {
       requests++;
       const within = keys.filter((key) => key.compare(start) >= 0 && key.compare(end) < 0).slice(0, LIMIT);
       const isFull = within.length === LIMIT;
@@ -87,8 +87,8 @@ describe("parts of a range that are read side by side", () => {
   });
 
   test("a range without a key between its ends is not asked for", () => {
-    const parts = new ScanParts<number>(END, END);
-    parts.ask(4, () => 1);
+    const parts = new RangeParts<number>({ start: END, end: END });
+    parts.ask({ atOnce: 4 }, () => 1);
     expect(parts.first).toBeUndefined();
   });
 });
