@@ -3,9 +3,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type tls from "node:tls";
 import { DecantError, EngineError, errorText, FileError } from "../../base/errors.ts";
 import type { OpenOptions } from "../engine.ts";
+import type { NodeSettings } from "./paced-socket.ts";
 import { unavailableError } from "./redis-errors.ts";
 import type { HostPort, RedisAddress } from "./redis-url.ts";
-import { type NodeSettings, RespConnection } from "./resp-connection.ts";
+import { RespConnection } from "./resp-connection.ts";
 import type { Reply } from "./resp-parser.ts";
 
 /** The node that holds the volume, found. */

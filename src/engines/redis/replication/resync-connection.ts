@@ -1,9 +1,8 @@
-import type net from "node:net";
-import { EngineError } from "../../../base/errors.ts";
+import type { EngineError } from "../../../base/errors.ts";
 import { encodeCommand } from "../command-writer.ts";
+import { type NodeSettings, PacedSocket } from "../paced-socket.ts";
 import type { ByteSource } from "../rdb/rdb-window.ts";
-import { brokenError, replyError } from "../redis-errors.ts";
-import { connectSocket, type NodeSettings, type Receiver } from "../resp-connection.ts";
+import { replyError } from "../redis-errors.ts";
 import { resyncError, unexpectedAnswer } from "./resync-errors.ts";
 
 /** Above this many bytes that nobody has asked for yet, the socket is paused. */
@@ -36,43 +35,33 @@ export class ResyncConnection implements ByteSource {
   readonly name: string;
   /** What stands behind the file; undefined where the file has a size. */
   trailer: Buffer | undefined;
-  readonly #socket: net.Socket;
+  readonly #socket: PacedSocket;
   readonly #where: string;
-  readonly #signal: AbortSignal;
-  readonly #idleMs: number;
-  readonly #onAbort: () => void;
-  #chunks: Buffer[] = [];
-  /** Bytes of the first chunk that are taken. */
-  #taken = 0;
-  #pending = 0;
-  #isPaused = false;
-  #failure: Error | undefined;
-  #wake: (() => void) | undefined;
+  readonly #received: ReceivedChunks;
   /** Bytes of the file that are still to come, where that is known. */
   #left: number | undefined;
   #hasBegun = false;
 
-  private constructor(socket: net.Socket, receiver: Receiver, node: NodeSettings, signal: AbortSignal) {
-    this.name = `the full resync of ${node.printable}`;
-    this.#where = node.printable;
+  private constructor(socket: PacedSocket, received: ReceivedChunks, where: string) {
+    this.name = `the full resync of ${where}`;
+    this.#where = where;
     this.#socket = socket;
-    this.#signal = signal;
-    this.#idleMs = Math.max(node.readTimeoutMs, MIN_IDLE_MS);
-    this.#onAbort = () => this.#fail(signal.reason);
-    receiver.take = (chunk) => this.#receive(Buffer.from(chunk));
-    if (node.tls !== undefined) socket.on("data", (chunk: Buffer) => this.#receive(chunk));
-    socket.setNoDelay(true);
-    socket.on("error", (error) => this.#fail(error));
-    socket.on("close", () => this.#fail(new Error("the server closed the connection")));
-    signal.addEventListener("abort", this.#onAbort, { once: true });
+    this.#received = received;
   }
 
   /** Returns when the server has said that it gives all data: it has forked, or forks within this turn. Throws `EngineError`. */
   static async open(node: NodeSettings, signal: AbortSignal): Promise<ResyncConnection> {
-    signal.throwIfAborted();
-    const receiver: Receiver = { take: () => undefined };
-    const socket = await connectSocket(node, receiver, signal);
-    const connection = new ResyncConnection(socket, receiver, node, signal);
+    const received = new ReceivedChunks();
+    const idleMs = Math.max(node.readTimeoutMs, MIN_IDLE_MS);
+    const reader = {
+      take: (chunk: Buffer) => received.push(node.tls === undefined ? Buffer.from(chunk) : chunk),
+      pendingBytes: () => received.bytes,
+      pauseBytes: PAUSE_BYTES,
+      idleMs,
+      idleProblem: `nothing came for ${idleMs / 1000} s`,
+    };
+    const socket = await PacedSocket.open(node, reader, signal);
+    const connection = new ResyncConnection(socket, received, node.printable);
     try {
       if (node.password !== undefined) {
         await connection.#command(["AUTH", ...(node.user === undefined ? [] : [node.user]), node.password]);
@@ -96,21 +85,18 @@ export class ResyncConnection implements ByteSource {
   async read(target: Buffer, start: number, end: number): Promise<number> {
     if (!this.#hasBegun) await this.#beginFile();
     if (this.#left === 0) return 0;
-    while (this.#pending === 0) await this.#wait();
-    const chunk = this.#chunks[0]!;
-    const size = Math.min(end - start, chunk.length - this.#taken, this.#left ?? Number.POSITIVE_INFINITY);
-    chunk.copy(target, start, this.#taken, this.#taken + size);
-    this.#take(size);
+    const chunk = await this.#next();
+    const size = Math.min(end - start, chunk.length, this.#left ?? Number.POSITIVE_INFINITY);
+    chunk.copy(target, start, 0, size);
+    this.#received.take(size);
     if (this.#left !== undefined) this.#left -= size;
     return size;
   }
 
   /** The server loses its replica at once. */
   close(): void {
-    this.#signal.removeEventListener("abort", this.#onAbort);
-    this.#failure ??= new EngineError("DECANT_E_REDIS_LOST", `The connection to ${this.#where} is closed`);
-    this.#socket.destroy();
-    this.#chunks = [];
+    this.#socket.close();
+    this.#received.clear();
   }
 
   async #command(command: readonly string[]): Promise<void> {
@@ -156,12 +142,10 @@ export class ResyncConnection implements ByteSource {
   async #line(): Promise<string> {
     let line = "";
     for (;;) {
-      while (this.#pending === 0) await this.#wait();
-      const chunk = this.#chunks[0]!;
-      const at = chunk.indexOf(LINE_FEED, this.#taken);
-      const end = at < 0 ? chunk.length : at;
-      line += chunk.toString("latin1", this.#taken, end);
-      this.#take((at < 0 ? end : end + 1) - this.#taken);
+      const chunk = await this.#next();
+      const at = chunk.indexOf(LINE_FEED);
+      line += chunk.toString("latin1", 0, at < 0 ? chunk.length : at);
+      this.#received.take(at < 0 ? chunk.length : at + 1);
       if (line.length > MAX_LINE_BYTES) throw unexpectedAnswer(line, this.#where, "the handshake of a replica");
       if (at < 0) continue;
       line = line.replace(/\r$/, "");
@@ -169,46 +153,41 @@ export class ResyncConnection implements ByteSource {
     }
   }
 
-  #take(size: number): void {
+  /** What has come and was not taken, or a part of it; not empty. */
+  async #next(): Promise<Buffer> {
+    while (this.#received.bytes === 0) await this.#socket.wait();
+    return this.#received.first;
+  }
+}
+
+/** What has come, in its order. */
+class ReceivedChunks {
+  bytes = 0;
+  #chunks: Buffer[] = [];
+  /** Bytes of the first chunk that are taken. */
+  #taken = 0;
+
+  push(chunk: Buffer): void {
+    this.#chunks.push(chunk);
+    this.bytes += chunk.length;
+  }
+
+  /** A view of what is left of the first chunk. */
+  get first(): Buffer {
+    return this.#chunks[0]!.subarray(this.#taken);
+  }
+
+  take(size: number): void {
     this.#taken += size;
-    this.#pending -= size;
+    this.bytes -= size;
     if (this.#taken < this.#chunks[0]!.length) return;
     this.#chunks.shift();
     this.#taken = 0;
   }
 
-  #receive(chunk: Buffer): void {
-    this.#chunks.push(chunk);
-    this.#pending += chunk.length;
-    if (this.#wake !== undefined) this.#wake();
-    else if (this.#pending > PAUSE_BYTES && !this.#isPaused) {
-      this.#isPaused = true;
-      this.#socket.pause();
-    }
-  }
-
-  #fail(error: unknown): void {
-    // the first cause is the true one
-    this.#failure ??= brokenError(error, this.#where);
-    this.#socket.destroy();
-    this.#wake?.();
-  }
-
-  /** What came before a failure is still read. */
-  #wait(): Promise<void> {
-    if (this.#failure !== undefined) return Promise.reject(this.#failure);
-    if (this.#isPaused) {
-      this.#isPaused = false;
-      this.#socket.resume();
-    }
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => this.#fail(new Error(`nothing came for ${this.#idleMs / 1000} s`)), this.#idleMs);
-      this.#wake = () => {
-        clearTimeout(timer);
-        this.#wake = undefined;
-        if (this.#failure === undefined || this.#pending > 0) resolve();
-        else reject(this.#failure);
-      };
-    });
+  clear(): void {
+    this.#chunks = [];
+    this.#taken = 0;
+    this.bytes = 0;
   }
 }
