@@ -17,3 +17,8 @@ export const FAMILY_OF_KIND: ReadonlyMap<RecordKind, number> = new Map([
   ["xattr", FAMILY_XATTR],
   ["parent", FAMILY_PARENT],
 ]);
+
+/** The other way round. */
+export const KIND_OF_FAMILY: ReadonlyMap<number, RecordKind> = new Map(
+  [...FAMILY_OF_KIND].map(([kind, family]) => [family, kind]),
+);

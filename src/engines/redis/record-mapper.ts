@@ -5,6 +5,8 @@ import { BatchBuilder, type RecordBatch, type RecordKind } from "../../volume/re
 import { SLICE_BYTES } from "../../volume/slices.ts";
 import { type Notes, printableKey } from "../notes.ts";
 import { parseSigned, parseUnsigned, toBigInt, type U64 } from "./decimal.ts";
+import { DENTRY_BYTES } from "./dentry.ts";
+import { KIND_OF_FAMILY } from "./family-kinds.ts";
 import type { RawValues } from "./raw-values.ts";
 import { replyError } from "./redis-errors.ts";
 import {
@@ -19,15 +21,6 @@ import { TOKEN_ARRAY, TOKEN_BULK, TOKEN_ERROR, TOKEN_STRIDE } from "./resp-parse
 import type { SeenSet } from "./seen-set.ts";
 
 const MAX_U16 = 0xffff;
-const EDGE_VALUE_BYTES = 9;
-
-/** What the families are that hold lists and hashes. */
-const KIND_OF_FAMILY: ReadonlyMap<number, RecordKind> = new Map([
-  [FAMILY_CHUNK, "chunk"],
-  [FAMILY_XATTR, "xattr"],
-  [FAMILY_DIRECTORY, "edge"],
-  [FAMILY_PARENT, "parent"],
-]);
 
 export const NODE_NOTE = "Attribute records that are damaged were left out";
 export const EDGE_NOTE = "Directory entries that are damaged were left out";
@@ -229,7 +222,7 @@ export class RecordMapper {
       const name = tokens[at + 1]!;
       const nameSize = tokens[at + 2]!;
       const value = tokens[at + TOKEN_STRIDE + 1]!;
-      if (tokens[at + TOKEN_STRIDE + 2] !== EDGE_VALUE_BYTES || nameSize > MAX_U16) {
+      if (tokens[at + TOKEN_STRIDE + 2] !== DENTRY_BYTES || nameSize > MAX_U16) {
         this.#notes.loss(EDGE_NOTE, `${this.#name(raw, key)} ${printableKey(bytes, name, name + nameSize)}`);
         continue;
       }
@@ -301,7 +294,7 @@ function writeEdge(
   const to = writer.reserve(19 + nameSize);
   const out = writer.view;
   putInode(out, to, hi, lo);
-  copyBytes(source, value + 1, value + EDGE_VALUE_BYTES, out, to + 8);
+  copyBytes(source, value + 1, value + DENTRY_BYTES, out, to + 8);
   out.setUint8(to + 16, source.getUint8(value));
   out.setUint16(to + 17, nameSize);
   copyBytes(source, name, name + nameSize, out, to + 19);

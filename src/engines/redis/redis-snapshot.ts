@@ -4,6 +4,7 @@ import { parseSetting } from "../../volume/setting.ts";
 import type { Consistency, RecordSelection, Snapshot, SnapshotNote, SnapshotOptions } from "../engine.ts";
 import { Notes } from "../notes.ts";
 import { signedOrZero } from "./decimal.ts";
+import { decodeDentry } from "./dentry.ts";
 import { familiesOf, PlainRead, type PlainReadOptions } from "./plain-read.ts";
 import type { RedisServer } from "./redis-server.ts";
 import { RespConnection } from "./resp-connection.ts";
@@ -12,7 +13,6 @@ import { RepeatedNotes } from "./tracking/repeated-notes.ts";
 import { TrackedRead } from "./tracking/tracked-read.ts";
 import { notTracked, reasonNotTracked, StartAgain } from "./tracking/tracking-errors.ts";
 
-const DENTRY_BYTES = 9;
 const DEFAULT_MAX_PAUSE_MS = 500;
 /** Records that wait for the proof take so much memory, the others a temporary file. */
 const SPOOL_BYTES = 32 * 1024 * 1024;
@@ -152,9 +152,7 @@ export class RedisSnapshot implements Snapshot {
   }
 
   async lookup(parent: bigint, name: Buffer): Promise<{ inode: bigint; type: number } | undefined> {
-    const value = await this.#points.call(["HGET", this.#key(`d${parent}`), name]);
-    if (!Buffer.isBuffer(value) || value.length !== DENTRY_BYTES) return undefined;
-    return { type: value[0]!, inode: value.readBigUInt64BE(1) };
+    return decodeDentry(await this.#points.call(["HGET", this.#key(`d${parent}`), name]));
   }
 
   async readNode(inode: bigint): Promise<Buffer | undefined> {

@@ -1,11 +1,10 @@
 import type { RecordBatch, RecordKind, RecordStream } from "../../../volume/records.ts";
 import type { Consistency, RecordSelection, Snapshot, SnapshotNote, SnapshotOptions } from "../../engine.ts";
 import { Notes } from "../../notes.ts";
+import { decodeDentry } from "../dentry.ts";
 import { type FoundVolume, findEntry, findString } from "./point-reads.ts";
 import type { RdbFile } from "./rdb-file.ts";
 import { readRdbRecords } from "./rdb-records.ts";
-
-const DENTRY_BYTES = 9;
 
 /** A volume in an RDB file: the state of the moment at which the file was made. */
 export class RdbSnapshot implements Snapshot {
@@ -51,9 +50,7 @@ export class RdbSnapshot implements Snapshot {
   }
 
   async lookup(parent: bigint, name: Buffer): Promise<{ inode: bigint; type: number } | undefined> {
-    const value = await findEntry(this.#file, this.#volume.place, parent, name, this.#options.signal);
-    if (value?.length !== DENTRY_BYTES) return undefined;
-    return { type: value[0]!, inode: value.readBigUInt64BE(1) };
+    return decodeDentry(await findEntry(this.#file, this.#volume.place, parent, name, this.#options.signal));
   }
 
   readNode(inode: bigint): Promise<Buffer | undefined> {

@@ -3,6 +3,7 @@ import { FileType } from "../../../volume/file-type.ts";
 import { TRASH_INODE } from "../../../volume/inode.ts";
 import type { SessionDetail, SessionSummary, Tally, VolumeUsage } from "../../engine.ts";
 import { signedOrZero } from "../decimal.ts";
+import { DENTRY_BYTES } from "../dentry.ts";
 import type { SessionSource } from "../redis-sessions.ts";
 import { findSession, readSessions } from "../redis-sessions.ts";
 import { delayedSliceTally, deletedFileLength, releasedSliceSize } from "../redis-usage.ts";
@@ -13,8 +14,6 @@ import type { RdbFile } from "./rdb-file.ts";
 import type { RdbText } from "./rdb-text.ts";
 import { HashTaker, ScoreTaker, SetTaker, StringTaker } from "./value-collectors.ts";
 import type { VolumePlace } from "./volume-place.ts";
-
-const DENTRY_BYTES = 9;
 
 interface RunningTally {
   count: bigint;

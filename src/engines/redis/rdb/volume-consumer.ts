@@ -1,19 +1,8 @@
 import type { RecordBatch, RecordKind } from "../../../volume/records.ts";
 import { type Notes, printableKey } from "../../notes.ts";
+import { FAMILY_OF_KIND } from "../family-kinds.ts";
 import { type RecordMapper, TYPE_NOTE } from "../record-mapper.ts";
-import {
-  classifyKey,
-  FAMILY_CHUNK,
-  FAMILY_DIRECTORY,
-  FAMILY_FOREIGN,
-  FAMILY_NODE,
-  FAMILY_OTHER,
-  FAMILY_PARENT,
-  FAMILY_SYMLINK,
-  FAMILY_XATTR,
-  type KeyInfo,
-  sessionOfKey,
-} from "../redis-keys.ts";
+import { classifyKey, FAMILY_FOREIGN, FAMILY_OTHER, type KeyInfo, sessionOfKey } from "../redis-keys.ts";
 import { FOREIGN_NOTE } from "../scan-page.ts";
 import { type FamilyHandler, type FullBlocks, familyHandler } from "./family-handlers.ts";
 import { RareValues } from "./rare-values.ts";
@@ -30,15 +19,6 @@ export interface VolumeConsumerOptions {
   readonly tmpDir: string;
 }
 
-const KIND_OF_FAMILY: readonly (readonly [number, RecordKind])[] = [
-  [FAMILY_NODE, "node"],
-  [FAMILY_DIRECTORY, "edge"],
-  [FAMILY_CHUNK, "chunk"],
-  [FAMILY_SYMLINK, "symlink"],
-  [FAMILY_XATTR, "xattr"],
-  [FAMILY_PARENT, "parent"],
-];
-
 /** Takes a whole volume out of an RDB file, and hands it to the mapper. */
 export class VolumeConsumer implements RdbConsumer, FullBlocks {
   hasFullBlock = false;
@@ -52,7 +32,7 @@ export class VolumeConsumer implements RdbConsumer, FullBlocks {
     this.#options = options;
     this.rare = new RareValues(options);
     const families: (FamilyHandler | undefined)[] = new Array(256).fill(undefined);
-    for (const [family, kind] of KIND_OF_FAMILY) {
+    for (const [kind, family] of FAMILY_OF_KIND) {
       if (options.kinds.has(kind)) families[family] = familyHandler(family, this);
     }
     this.#families = families;
