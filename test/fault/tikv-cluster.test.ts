@@ -1,13 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
-import { type DecantError, isAbortError } from "../../src/base/errors.ts";
+import { isAbortError } from "../../src/base/errors.ts";
 import { silentLogger } from "../../src/base/logger.ts";
-import { PageBuilder, pairsOf } from "../../src/engines/kv/kv-page.ts";
-import type { KvPage, KvPair, KvStore } from "../../src/engines/kv/kv-store.ts";
 import { parseTikvAddress } from "../../src/engines/tikv/tikv-address.ts";
 import type { TikvTiming } from "../../src/engines/tikv/tikv-errors.ts";
 import { TikvStore } from "../../src/engines/tikv/tikv-store.ts";
 import { tikvStoreAt } from "../support/tikv-keys.ts";
+import { BULK_OPTIONS, failure, fill, PAIRS, page, pair, scan, TEXTS } from "../support/tikv-pairs.ts";
 import { requireTikv } from "../support/tikv-server.ts";
 
 const server = await requireTikv({ stores: 3, drivers: 3 });
@@ -20,57 +19,8 @@ const MEBIBYTE = 1024 * 1024;
 /** Where regions begin. */
 const SPLITS = ["key 11000", "key 12000"];
 
-const PAIRS = Array.from({ length: 3000 }, (_, i) => pair(`key ${10_000 + i}`, `${i} ${"v".repeat(200)}`));
-const TEXTS = PAIRS.map(({ key, value }) => [key.toString(), value!.toString()]);
-
-function pair(key: string, value: string | Buffer | undefined): KvPair {
-  return { key: Buffer.from(key), value: value === undefined ? undefined : Buffer.from(value) };
-}
-
-function page(pairs: readonly KvPair[]): KvPage {
-  const pages = new PageBuilder(1024);
-  for (const { key, value } of pairs) pages.put(key, value!);
-  return pages.take()!;
-}
-
-const guard = {
-  key: Buffer.from("guard"),
-  value: Buffer.from("1"),
-  absent: Buffer.from("absent"),
-  lost: () => new Error("lost"),
-};
-const bulkOptions = { signal: never, logger: silentLogger, maxBytes: 1 << 24, tmpDir: "/nowhere", guard };
-
-async function fill(store: KvStore, between: (page: number) => Promise<void> = async () => undefined): Promise<void> {
-  const writer = (await store.openBulkWriter(bulkOptions))!;
-  for (let i = 0; i < PAIRS.length; i += 500) {
-    await writer.write(page(PAIRS.slice(i, i + 500)));
-    await between(i / 500);
-  }
-  await writer.finish([]);
-}
-
-async function scan(store: KvStore, between: () => Promise<void> = async () => undefined): Promise<string[][]> {
-  const snapshot = await store.openSnapshot({ signal: never, logger: silentLogger });
-  const found: string[][] = [];
-  let isFirst = true;
-  for await (const some of snapshot.scan(ALL)) {
-    for (const [key, value] of pairsOf(some)) found.push([key.toString(), value.toString()]);
-    if (isFirst) await between();
-    isFirst = false;
-  }
-  await snapshot.close();
-  return found;
-}
-
-async function failure(work: Promise<unknown>): Promise<DecantError> {
-  const error = await work.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  expect(error).toBeInstanceOf(Error);
-  return error as DecantError;
-}
+/** To be called after the first page of a scan. */
+const first = (work: () => Promise<void>) => (pages: number) => (pages === 1 ? work() : undefined);
 
 let count = 0;
 
@@ -100,10 +50,10 @@ describe.skipIf(server === undefined)("TiKV: a cluster in trouble", () => {
       await server!.freeze("store1");
       await lead(0, 2, 2);
     };
-    await fill(store, async (i) => (i === 2 ? stall() : undefined));
+    await fill(store, PAIRS, async (i) => (i === 2 ? stall() : undefined));
     await server!.thaw("store1");
     await lead(0, 1, 2);
-    expect(await scan(store, stall)).toEqual(TEXTS);
+    expect(await scan(store, first(stall))).toEqual(TEXTS);
     await server!.thaw("store1");
     await store.close();
   });
@@ -121,12 +71,12 @@ describe.skipIf(server === undefined)("TiKV: a cluster in trouble", () => {
 
   test("another placement driver leads, with or without a word of the one before", async () => {
     const store = await open(SHORT_CALLS);
-    await fill(store, async (i) => (i === 2 ? server!.elect(1) : undefined));
+    await fill(store, PAIRS, async (i) => (i === 2 ? server!.elect(1) : undefined));
     const freeze = async (): Promise<void> => {
       await server!.freeze("pd1");
       await server!.elect(2);
     };
-    expect(await scan(store, freeze)).toEqual(TEXTS);
+    expect(await scan(store, first(freeze))).toEqual(TEXTS);
     expect(await store.get([Buffer.from("key 10000")], never)).toEqual([Buffer.from(TEXTS[0]![1]!)]);
     await server!.thaw("pd1");
     await server!.elect(0);
@@ -150,8 +100,13 @@ describe.skipIf(server === undefined)("TiKV: a cluster in trouble", () => {
 
   test("stores that have taken each other's address are found again", async () => {
     const store = await open();
-    await fill(store);
-    expect(await scan(store, () => server!.swapAddresses())).toEqual(TEXTS);
+    await fill(store, PAIRS);
+    expect(
+      await scan(
+        store,
+        first(() => server!.swapAddresses()),
+      ),
+    ).toEqual(TEXTS);
     await store.transact({ conditions: [], changes: [pair("key 10000", "x")] }, never);
     await server!.swapAddresses();
     expect(await store.get([Buffer.from("key 10000")], never)).toEqual([Buffer.from("x")]);
@@ -228,7 +183,7 @@ describe.skipIf(server === undefined)("TiKV: a cluster in trouble", () => {
   });
 
   test("one scan has as many pages on their way as there are workers", async () => {
-    await fill(await open());
+    await fill(await open(), PAIRS);
     for (const workers of [1, 3]) {
       const env = { DECANT_TIKV_WORKERS: String(workers) };
       const store = await TikvStore.open(parseTikvAddress(server!.url(prefix)), { signal: never, env });
@@ -262,7 +217,7 @@ describe.skipIf(server === undefined)("TiKV: a cluster in trouble", () => {
     const store = await open();
     await store.transact({ conditions: [], changes: [pair("somebody else's", "1")] }, never);
     const ranges = [{ start: Buffer.from("key "), end: Buffer.from("key!") }];
-    const writer = (await store.openBulkWriter({ ...bulkOptions, ranges }))!;
+    const writer = (await store.openBulkWriter({ ...BULK_OPTIONS, ranges }))!;
     for (let i = 0; i < 6; i++) await writer.write(page(PAIRS.slice(500 * i, 500 * (i + 1))));
     expect(await writer.get([PAIRS[0]!.key])).toEqual([PAIRS[0]!.value]);
     await writer.abort();

@@ -1,13 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
-import { type DecantError, isAbortError } from "../../src/base/errors.ts";
+import { isAbortError } from "../../src/base/errors.ts";
 import { silentLogger } from "../../src/base/logger.ts";
-import { PageBuilder, pairsOf } from "../../src/engines/kv/kv-page.ts";
-import type { KvPage, KvPair, KvStore } from "../../src/engines/kv/kv-store.ts";
 import { parseTikvAddress } from "../../src/engines/tikv/tikv-address.ts";
 import { TikvStore } from "../../src/engines/tikv/tikv-store.ts";
-import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { tikvStoreAt } from "../support/tikv-keys.ts";
+import { BULK_OPTIONS, failure, fill, PAIRS, page, pair, scan, TEXTS } from "../support/tikv-pairs.ts";
 import { requireTikv } from "../support/tikv-server.ts";
 
 const server = await requireTikv({ stores: 2, drivers: 2 });
@@ -35,59 +33,6 @@ const REGION_ERRORS = [
   "bucket_version_not_match",
   "unknown_region_error",
 ];
-
-function pair(key: string, value: string | undefined): KvPair {
-  return { key: Buffer.from(key), value: value === undefined ? undefined : Buffer.from(value) };
-}
-
-const PAIRS = Array.from({ length: 3000 }, (_, i) => pair(`key ${10_000 + i}`, `${i} ${"v".repeat(200)}`));
-const TEXTS = PAIRS.map(({ key, value }) => [key.toString(), value!.toString()]);
-
-function page(pairs: readonly KvPair[]): KvPage {
-  const pages = new PageBuilder(1024);
-  for (const { key, value } of pairs) pages.put(key, value!);
-  return pages.take()!;
-}
-
-async function scan(store: KvStore, between?: (pages: number) => Promise<void>): Promise<string[][]> {
-  const snapshot = await store.openSnapshot({ signal: never, logger: silentLogger });
-  const found: string[][] = [];
-  let pages = 0;
-  for await (const some of snapshot.scan({ start: Buffer.alloc(0), end: Buffer.alloc(0) })) {
-    for (const [key, value] of pairsOf(some)) found.push([key.toString(), value.toString()]);
-    await between?.(++pages);
-  }
-  await snapshot.close();
-  return found;
-}
-
-async function fill(
-  store: KvStore,
-  pairs: readonly KvPair[],
-  between?: (page: number) => Promise<void>,
-): Promise<void> {
-  const guard = { key: Buffer.from("guard"), value: Buffer.from("1"), absent: Buffer.from("absent"), lost: lost };
-  const options = { signal: never, logger: silentLogger, maxBytes: 1 << 24, tmpDir: temporaryDirectory(), guard };
-  const writer = (await store.openBulkWriter(options))!;
-  for (let i = 0; i < pairs.length; i += 500) {
-    await writer.write(page(pairs.slice(i, i + 500)));
-    await between?.(i / 500);
-  }
-  await writer.finish([]);
-}
-
-function lost(): Error {
-  return new Error("lost");
-}
-
-async function failure(work: Promise<unknown>): Promise<DecantError> {
-  const error = await work.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  expect(error).toBeInstanceOf(Error);
-  return error as DecantError;
-}
 
 let count = 0;
 
@@ -271,9 +216,7 @@ describe.skipIf(server === undefined)("TiKV", () => {
   test("ends writing at once when it is told to while a store hangs, and removes what was written", async () => {
     const store = await open({ callMs: 1500, patienceMs: 10_000 });
     const controller = new AbortController();
-    const guard = { key: Buffer.from("guard"), value: Buffer.from("1"), absent: Buffer.from("absent"), lost };
-    const options = { logger: silentLogger, maxBytes: 1 << 24, tmpDir: temporaryDirectory(), guard };
-    const writer = (await store.openBulkWriter({ ...options, signal: controller.signal }))!;
+    const writer = (await store.openBulkWriter({ ...BULK_OPTIONS, signal: controller.signal }))!;
     await writer.write(page(PAIRS.slice(0, 500)));
     await server!.fault({ method: "KvPrewrite", kind: "stalled_answer", times: 1000 });
     const reading = failure(writer.get([Buffer.from("a")]));
