@@ -1,11 +1,5 @@
-import { create, createFileRegistry, type DescMessage, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
-import {
-  FieldDescriptorProto_Label,
-  FieldDescriptorProto_Type,
-  FieldDescriptorProtoSchema,
-  FileDescriptorProtoSchema,
-  FileDescriptorSetSchema,
-} from "@bufbuild/protobuf/wkt";
+import { create, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
+import { messageTypes } from "./protobuf-messages.ts";
 
 /** The messages of the binary format as the specification has them (docs/spec/binary-dump.md §2), for the protobuf library. */
 const MESSAGES: Readonly<Record<string, string>> = {
@@ -31,40 +25,7 @@ const MESSAGES: Readonly<Record<string, string>> = {
     "changelogs repeated ChangeLog; userQuotas repeated Quota; groupQuotas repeated Quota",
 };
 
-const SCALARS: Readonly<Record<string, FieldDescriptorProto_Type>> = {
-  bytes: FieldDescriptorProto_Type.BYTES,
-  string: FieldDescriptorProto_Type.STRING,
-  int64: FieldDescriptorProto_Type.INT64,
-  uint64: FieldDescriptorProto_Type.UINT64,
-  uint32: FieldDescriptorProto_Type.UINT32,
-};
-
-const file = create(FileDescriptorProtoSchema, {
-  name: "backup.proto",
-  package: "pb",
-  syntax: "proto3",
-  messageType: Object.entries(MESSAGES).map(([name, fields]) => ({
-    name,
-    field: fields.split("; ").map((text, i) => {
-      const words = text.split(" ");
-      const type = words.at(-1)!;
-      return create(FieldDescriptorProtoSchema, {
-        name: words[0]!,
-        jsonName: words[0]!,
-        number: i + 1,
-        label: words.includes("repeated") ? FieldDescriptorProto_Label.REPEATED : FieldDescriptorProto_Label.OPTIONAL,
-        ...(type in SCALARS
-          ? { type: SCALARS[type]! }
-          : { type: FieldDescriptorProto_Type.MESSAGE, typeName: `.pb.${type}` }),
-      });
-    }),
-  })),
-});
-const registry = createFileRegistry(create(FileDescriptorSetSchema, { file: [file] }));
-
-function schemaOf(name: string): DescMessage {
-  return registry.getMessage(`pb.${name}`)!;
-}
+const schemaOf = messageTypes(MESSAGES);
 
 /** Members of a message by name; lists of messages hold such objects. */
 export type Members = Readonly<Record<string, unknown>>;

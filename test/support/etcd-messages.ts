@@ -1,11 +1,5 @@
-import { create, createFileRegistry, type DescMessage, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
-import {
-  FieldDescriptorProto_Label,
-  FieldDescriptorProto_Type,
-  FieldDescriptorProtoSchema,
-  FileDescriptorProtoSchema,
-  FileDescriptorSetSchema,
-} from "@bufbuild/protobuf/wkt";
+import { create, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
+import { messageTypes } from "./protobuf-messages.ts";
 
 /** Messages of etcd as the specification has them (docs/spec/kv-stores.md §1), for the protobuf library. */
 const MESSAGES: Readonly<Record<string, string>> = {
@@ -19,37 +13,7 @@ const MESSAGES: Readonly<Record<string, string>> = {
   TxnRequest: "compare repeated Compare 1; success repeated RequestOp 2; failure repeated RequestOp 3",
 };
 
-const SCALARS: Readonly<Record<string, FieldDescriptorProto_Type>> = {
-  bytes: FieldDescriptorProto_Type.BYTES,
-  string: FieldDescriptorProto_Type.STRING,
-  bool: FieldDescriptorProto_Type.BOOL,
-  int64: FieldDescriptorProto_Type.INT64,
-  uint64: FieldDescriptorProto_Type.UINT64,
-};
-
-const file = create(FileDescriptorProtoSchema, {
-  name: "rpc.proto",
-  package: "pb",
-  syntax: "proto3",
-  messageType: Object.entries(MESSAGES).map(([name, fields]) => ({
-    name,
-    field: fields.split("; ").map((text) => {
-      const words = text.split(" ");
-      const [type, number] = [words.at(-2)!, Number(words.at(-1))];
-      return create(FieldDescriptorProtoSchema, {
-        name: words[0]!,
-        jsonName: words[0]!,
-        number,
-        label: words.includes("repeated") ? FieldDescriptorProto_Label.REPEATED : FieldDescriptorProto_Label.OPTIONAL,
-        ...(type in SCALARS
-          ? { type: SCALARS[type]! }
-          : { type: FieldDescriptorProto_Type.MESSAGE, typeName: `.pb.${type}` }),
-      });
-    }),
-  })),
-});
-
-const registry = createFileRegistry(create(FileDescriptorSetSchema, { file: [file] }));
+const messageType = messageTypes(MESSAGES);
 
 export interface EtcdKeyValue {
   readonly key: Uint8Array;
@@ -59,10 +23,6 @@ export interface EtcdKeyValue {
 export interface EtcdTxnRequest {
   readonly compare: readonly { readonly target: bigint; readonly key: Uint8Array; readonly value: Uint8Array }[];
   readonly success: readonly { readonly requestPut?: EtcdKeyValue; readonly requestTxn?: EtcdTxnRequest }[];
-}
-
-function messageType(name: string): DescMessage {
-  return registry.getMessage(`pb.${name}`)!;
 }
 
 /** The bytes of a message, members by their names. */
