@@ -12,6 +12,7 @@ const ENVIRONMENT: readonly string[] = [
   "| `JFS_NO_CHECK_OBJECT_STORAGE` | `format` does not touch the object storage when it is not empty |",
   "| `DECANT_MAX_MEMORY`, `DECANT_TMP_DIR` | defaults of `--max-memory` and `--tmp-dir`; `TMPDIR` after the latter |",
   "| `DECANT_META_URL`, `DECANT_CONFIG`, `DECANT_BACKUP_META`, ... | volumes and options of `agent`, see [operations/agent.md](operations/agent.md) |",
+  "| `DECANT_TIKV_WORKERS` | calls of TiKV side by side, see [engines/tikv.md](engines/tikv.md) |",
   "| `DECANT_DEBUG` | when not empty, errors are printed with their stack |",
   "| `NO_COLOR` | no colors when not empty |",
   "| `DISPLAY_PROGRESSBAR` | `false`: no lines that are redrawn |",
