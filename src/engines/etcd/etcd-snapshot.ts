@@ -16,14 +16,17 @@ import {
 } from "./etcd-messages.ts";
 import { RangeResponseReader } from "./range-response.ts";
 
-/** Responses are asked for in about this size, by the pairs that were seen last: etcd takes only a number of pairs. */
-const RESPONSE_BYTES = 1024 * 1024;
+/**
+ * Responses are asked for in about this size, by the pairs that were seen last: etcd takes only a number of pairs. The larger they are,
+ * the less time both sides spend on each pair.
+ */
+const RESPONSE_BYTES = 2 * 1024 * 1024;
 const FIRST_LIMIT = 1000;
 /** A server gathers a whole response in its memory, and none of these pairs need be as small as those before them. */
-const MAX_LIMIT = 4096;
+const MAX_LIMIT = 32 * 1024;
 
 /** Parts of a scan that are asked for at one time. */
-const PARTS_AHEAD = { window: 3 };
+const PARTS_AHEAD = { window: 4 };
 
 interface AskedPart {
   readonly bytes: Promise<Buffer>;
