@@ -198,8 +198,10 @@ export interface Snapshot {
 export interface LoaderOptions {
   readonly signal: AbortSignal;
   readonly logger: Logger;
-  /** Expected number of nodes, where it is known: for cache sizes and progress only. */
+  /** Expected number of nodes, where it is known: for cache sizes, progress and a first look at the room that there is. */
   readonly expectedNodes?: number;
+  /** Bytes of the JSON dump that is loaded, where they are known: for a first look at the room that there is. */
+  readonly jsonBytes?: number;
   /**
    * `complete`: a sliceRef record comes for every slice, ascending by id (as from a consolidated tree).
    * `exceptions`: only for slices whose count is not 1 (as in a binary dump).

@@ -25,6 +25,7 @@ export interface LoadVolumeOptions {
   readonly findings: FindingList;
   readonly context: OperationContext;
   readonly expectedNodes?: number;
+  readonly jsonBytes?: number;
   readonly unsupported: UnsupportedOptions;
 }
 
@@ -69,7 +70,7 @@ export interface BegunLoad {
 /** Opens the target. `search` is for records of the source's shape. */
 export async function beginLoad(
   source: RecordStream,
-  { target, context, findings, dryRun, expectedNodes, ...options }: LoadVolumeOptions,
+  { target, context, findings, dryRun, expectedNodes, jsonBytes, ...options }: LoadVolumeOptions,
   sliceRefs: LoaderOptions["sliceRefs"],
   search: UnsupportedSearch,
 ): Promise<BegunLoad> {
@@ -83,6 +84,7 @@ export async function beginLoad(
         logger,
         sliceRefs,
         ...(expectedNodes === undefined ? {} : { expectedNodes }),
+        ...(jsonBytes === undefined ? {} : { jsonBytes }),
       });
   if (limits === undefined) {
     return { head, loader, records: head.records(), unsupported: () => ({ count: 0, values: [] }) };

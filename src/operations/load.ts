@@ -106,7 +106,7 @@ export async function load(request: LoadRequest, context: OperationContext): Pro
                   }
                 : undefined,
             })
-          : await loadVolume(records, options);
+          : await loadVolume(records, { ...options, ...(totalBytes === undefined ? {} : { jsonBytes: totalBytes }) });
       context.progress.end(reading);
       return {
         operation: "load",

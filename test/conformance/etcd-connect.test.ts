@@ -1,6 +1,8 @@
 import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
-import { join } from "node:path";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DecantError, isAbortError } from "../../src/base/errors.ts";
 import { silentLogger } from "../../src/base/logger.ts";
@@ -183,6 +185,24 @@ describe.skipIf(!isAvailable)("an etcd whose database is nearly full", () => {
     server = await startEtcd({ args: [`--quota-backend-bytes=${QUOTA}`] });
   });
   afterAll(() => server.stop());
+
+  test("is compared with the size of a JSON dump before anything is written", async () => {
+    const dump = join(mkdtempSync(join(tmpdir(), "decant-test-")), "padded.json");
+    const load = async (size: number) => {
+      writeFileSync(dump, Buffer.concat([readFileSync(GOLDEN), Buffer.alloc(size, " ")]));
+      return runDecant(["load", server.url("/json"), dump]);
+    };
+    const refused = await load(80 * 1024 * 1024);
+    expect(refused.err).toMatch(
+      /has no room for this volume, which needs at least 20 MiB, probably 64 MiB: .* of a quota of 16 MiB/,
+    );
+    expect(refused.code).toBe(7);
+    expect(await server.gateway.readLines("/json")).toEqual([]);
+    const warned = await load(40 * 1024 * 1024);
+    expect(warned.err).toContain("may have no room for this volume, which probably needs 32 MiB");
+    expect(warned.code).toBe(0);
+    rmSync(dirname(dump), { recursive: true });
+  });
 
   test("is refused before anything is written, and takes no writes after its alarm, which is explained", async () => {
     let fillers = 0;

@@ -74,7 +74,7 @@ export class EtcdBulkWriter implements KvBulkWriter {
   static async open(parts: BulkParts, options: KvBulkOptions): Promise<EtcdBulkWriter | undefined> {
     const { store, client, keys } = parts;
     const { guard, signal } = options;
-    const watch = await QuotaWatch.open(client, options.expectedBytes, signal);
+    const watch = await QuotaWatch.open(client, options);
     // The condition is of the whole range, so that no client can have begun a volume since it was found empty.
     const request = txnRequest(
       [compare(keys.prefix, undefined, keys.end)],

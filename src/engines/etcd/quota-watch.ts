@@ -1,5 +1,7 @@
 import { DecantError, EngineError } from "../../base/errors.ts";
+import type { Logger } from "../../base/logger.ts";
 import { formatBytes } from "../../base/units.ts";
+import type { ExpectedBytes, KvBulkOptions } from "../kv/kv-store.ts";
 import type { EtcdClient } from "./etcd-client.ts";
 import { readQuota } from "./etcd-http.ts";
 import { ALARM, hasSpaceAlarm, readStatus, STATUS } from "./etcd-messages.ts";
@@ -24,15 +26,33 @@ export class QuotaWatch {
     this.#quota = quota;
   }
 
-  /** Throws `EngineError` when the alarm is raised already, or when what is expected has no room. */
-  static async open(client: EtcdClient, expectedBytes: number | undefined, signal: AbortSignal): Promise<QuotaWatch> {
+  /** Throws `EngineError` when the alarm is raised already, or when what is expected has no room; warns when it hardly has. */
+  static async open(
+    client: EtcdClient,
+    { expectedBytes, logger, signal }: Pick<KvBulkOptions, "expectedBytes" | "logger" | "signal">,
+  ): Promise<QuotaWatch> {
     const alarm = await tolerant(() => client.call({ method: ALARM, request: EMPTY, signal, repeatable: true }));
     if (alarm !== undefined && hasSpaceAlarm(alarm)) {
       throw full(client, "has raised the alarm NOSPACE and takes no writes: its database has reached its quota");
     }
     const watch = new QuotaWatch(client, await readQuota(client.address, signal));
-    await watch.#look(expectedBytes ?? 0, signal);
+    const room = await watch.#look(signal);
+    if (room !== undefined && expectedBytes !== undefined) watch.#compare(expectedBytes, room, logger);
     return watch;
+  }
+
+  #compare({ least, likely }: ExpectedBytes, { inUse, most }: Room, logger: Logger): void {
+    if (inUse + likely <= most) return;
+    const used = `${formatBytes(inUse)} of a quota of ${formatBytes(this.#quota!)} are in use`;
+    if (inUse + least > most) {
+      const needs = `at least ${formatBytes(least)}, probably ${formatBytes(likely)}`;
+      throw full(this.#client, `has no room for this volume, which needs ${needs}: ${used}`);
+    }
+    const { printable } = this.#client.address;
+    logger.warn(
+      `The etcd server at ${printable} may have no room for this volume, which probably needs ${formatBytes(likely)}: ${used}. ` +
+        "The load ends, and takes back what it wrote, before the quota is reached",
+    );
   }
 
   /** To be called with what was written. */
@@ -40,27 +60,27 @@ export class QuotaWatch {
     this.#since += bytes;
     if (this.#since < BYTES_BETWEEN_LOOKS) return;
     this.#since = 0;
-    await this.#look(0, signal);
+    await this.#look(signal);
   }
 
   /** The quota is compared with the size of the file; its free pages are used before it grows (docs/spec/kv-stores.md §1). */
-  async #look(expectedBytes: number, signal: AbortSignal): Promise<void> {
-    if (this.#quota === undefined) return;
+  async #look(signal: AbortSignal): Promise<Room | undefined> {
+    if (this.#quota === undefined) return undefined;
     const client = this.#client;
     const status = await tolerant(() => client.call({ method: STATUS, request: EMPTY, signal, repeatable: true }));
-    if (status === undefined) return;
+    if (status === undefined) return undefined;
     const { dbSize, dbSizeInUse } = readStatus(status);
     const most = this.#quota * HIGHEST_SHARE;
-    const quota = formatBytes(this.#quota);
-    if (dbSize > most)
-      throw full(client, `is nearly full: its database has ${formatBytes(dbSize)} of a quota of ${quota}`);
-    const inUse = dbSizeInUse || dbSize;
-    if (inUse + expectedBytes <= most) return;
-    throw full(
-      client,
-      `has no room for this volume, which needs about ${formatBytes(expectedBytes)}: ${formatBytes(inUse)} of a quota of ${quota} are in use`,
-    );
+    if (dbSize <= most) return { inUse: dbSizeInUse || dbSize, most };
+    const size = formatBytes(dbSize);
+    throw full(client, `is nearly full: its database has ${size} of a quota of ${formatBytes(this.#quota)}`);
   }
+}
+
+/** Bytes of the database in use, and how far it may be filled. */
+interface Room {
+  readonly inUse: number;
+  readonly most: number;
 }
 
 const EMPTY = Buffer.alloc(0);

@@ -4,7 +4,7 @@ import type { RecordBatch } from "../../volume/records.ts";
 import type { Loader, LoaderOptions } from "../engine.ts";
 import { writeBatch } from "../write-batch.ts";
 import { inodeKey, LOADED_RANGES, SETTING_KEY, TAG_NODE } from "./kv-keys.ts";
-import type { KvBulkWriter, KvStore } from "./kv-store.ts";
+import type { ExpectedBytes, KvBulkWriter, KvStore } from "./kv-store.ts";
 import { loadGuard } from "./load-guard.ts";
 import { RareWriter } from "./rare-writer.ts";
 import { RecordWriter } from "./record-writer.ts";
@@ -13,7 +13,13 @@ import { RecordWriter } from "./record-writer.ts";
 const SORT_BYTES = 128 * 1024 * 1024;
 
 /** What a small file takes of etcd's database: attribute, entry and a chunk, with all that is stored around them (measured). */
-const BYTES_PER_NODE = 360;
+const LIKELY_NODE_BYTES = 360;
+/** An attribute, and an entry with a short name. */
+const LEAST_NODE_BYTES = 230;
+
+/** Bytes of etcd's database for each byte of a JSON dump: of small files, and of files with many slices, which are long as text (measured). */
+const LIKELY_JSON_SHARE = 0.8;
+const LEAST_JSON_SHARE = 0.25;
 
 /** Writes a volume as pairs in any order. The setting is the last one: clients take the store for unformatted until then. */
 export class KvLoader implements Loader {
@@ -32,14 +38,15 @@ export class KvLoader implements Loader {
 
   /** Throws `ConflictError` when another load runs there. */
   static async open(store: KvStore, options: LoaderOptions): Promise<KvLoader> {
-    const { signal, logger, expectedNodes } = options;
+    const { signal, logger } = options;
+    const expectedBytes = expectedBytesOf(options);
     const bulk = await store.openBulkWriter({
       signal,
       logger,
       maxBytes: SORT_BYTES,
       guard: loadGuard(store.address),
       ranges: LOADED_RANGES,
-      ...(expectedNodes === undefined ? {} : { expectedBytes: expectedNodes * BYTES_PER_NODE }),
+      ...(expectedBytes === undefined ? {} : { expectedBytes }),
     });
     if (bulk !== undefined) return new KvLoader(bulk, options);
     throw new ConflictError("DECANT_E_TARGET_BUSY", `Another load into ${store.address} is running or was cut off`);
@@ -80,4 +87,12 @@ export class KvLoader implements Loader {
     this.#state = "aborted";
     await this.#bulk.abort();
   }
+}
+
+function expectedBytesOf({ expectedNodes, jsonBytes }: LoaderOptions): ExpectedBytes | undefined {
+  if (expectedNodes !== undefined) {
+    return { least: expectedNodes * LEAST_NODE_BYTES, likely: expectedNodes * LIKELY_NODE_BYTES };
+  }
+  if (jsonBytes !== undefined) return { least: jsonBytes * LEAST_JSON_SHARE, likely: jsonBytes * LIKELY_JSON_SHARE };
+  return undefined;
 }

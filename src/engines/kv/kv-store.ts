@@ -135,8 +135,14 @@ export interface KvBulkOptions {
   readonly ranges?: readonly KvRange[];
   /** There from the beginning until `finish` or `abort` has ended. */
   readonly guard: KvGuard;
-  /** Bytes that are expected to be stored, where that is known: to tell early what has no room. */
-  readonly expectedBytes?: number;
+  /** Bytes that will be stored, where something is known of them: to tell early what has no room. */
+  readonly expectedBytes?: ExpectedBytes;
+}
+
+export interface ExpectedBytes {
+  /** Hardly less than this. */
+  readonly least: number;
+  readonly likely: number;
 }
 
 /** Fills an empty range with many pairs, in any order; a key that comes again replaces the value before. */
