@@ -41,11 +41,11 @@ function restarts(database: Exclude<DatabaseName, "sqlite">): Scenario {
           await server.restart();
         });
         await world.untilGood(2);
-        if (database === "redis") {
+        if (database === "redis" || database === "etcd") {
           await world.during("the server does not answer", TOLD, async () => {
-            server.freeze();
+            await server.freeze();
             await world.periods(SILENT_MS / world.periodMs);
-            server.thaw();
+            await server.thaw();
           });
           await world.untilGood(2);
         }
@@ -57,4 +57,9 @@ function restarts(database: Exclude<DatabaseName, "sqlite">): Scenario {
   };
 }
 
-export const DATABASE_SCENARIOS: readonly Scenario[] = [restarts("redis"), restarts("postgres"), restarts("mariadb")];
+export const DATABASE_SCENARIOS: readonly Scenario[] = [
+  restarts("redis"),
+  restarts("postgres"),
+  restarts("mariadb"),
+  restarts("etcd"),
+];

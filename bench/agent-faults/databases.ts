@@ -1,12 +1,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
+import { startEtcd } from "../../test/support/etcd-server.ts";
 import { endGuarded, freePort, spawnGuarded } from "../../test/support/guarded-process.ts";
 import { startMysql } from "../../test/support/mysql-server.ts";
 import { startPostgres } from "../../test/support/postgres-server.ts";
 import { newSqliteTarget } from "../../test/support/run-operations.ts";
 import { temporaryDirectory } from "../../test/support/temporary-directory.ts";
 
-export type DatabaseName = "sqlite" | "redis" | "postgres" | "mariadb";
+export type DatabaseName = "sqlite" | "redis" | "postgres" | "mariadb" | "etcd";
 
 /** A database of its own that can be taken away. */
 export interface FaultyDatabase {
@@ -15,8 +16,8 @@ export interface FaultyDatabase {
   crash(): Promise<void>;
   restart(): Promise<void>;
   /** The server takes requests and does not answer, until `thaw`. */
-  freeze(): void;
-  thaw(): void;
+  freeze(): Promise<void>;
+  thaw(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -36,6 +37,8 @@ export async function openDatabase(name: DatabaseName): Promise<FaultyDatabase> 
       const { url, crash, restart, stop } = { ...server, url: server.url(await server.createDatabase()) };
       return { ...cannot("MariaDB"), url, crash, restart, close: stop };
     }
+    case "etcd":
+      return openEtcd();
   }
 }
 
@@ -73,8 +76,20 @@ async function openRedis(): Promise<FaultyDatabase> {
     restart: async () => {
       running = await start();
     },
-    freeze: () => void process.kill(running.pid, "SIGSTOP"),
-    thaw: () => void process.kill(running.pid, "SIGCONT"),
+    freeze: async () => void process.kill(running.pid, "SIGSTOP"),
+    thaw: async () => void process.kill(running.pid, "SIGCONT"),
     close: () => endGuarded(running.child),
+  };
+}
+
+async function openEtcd(): Promise<FaultyDatabase> {
+  const server = await startEtcd({ args: ["--unsafe-no-fsync=false"] });
+  return {
+    url: server.url("/faults"),
+    crash: server.crash,
+    restart: server.start,
+    freeze: async () => void process.kill(await server.pid(), "SIGSTOP"),
+    thaw: async () => void process.kill(await server.pid(), "SIGCONT"),
+    close: server.stop,
   };
 }

@@ -1,5 +1,15 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
-import { dirname, join } from "node:path";
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import { fileError } from "../../base/file-error.ts";
 import { type DirectoryFiles, LOAD_MARK, MANIFEST_NAME, memoryLogName } from "./directory-files.ts";
 import { tableName } from "./table-files.ts";
@@ -10,11 +20,26 @@ const UNFINISHED = "decant-unfinished-";
 /** Makes the directory and those above it, as clients do; the topmost that was made, undefined when it was there. */
 export function makeDirectory(directory: string): string | undefined {
   try {
-    const made = mkdirSync(directory, { recursive: true, mode: 0o700 });
+    const made = makeWithParents(resolve(directory));
     if (made !== undefined) syncDirectory(dirname(made));
     return made;
   } catch (error) {
     throw fileError("write", directory, error);
+  }
+}
+
+/** Node's own `recursive` never ends where a directory is there and takes no others, such as /proc. */
+function makeWithParents(directory: string): string | undefined {
+  try {
+    mkdirSync(directory, { mode: 0o700 });
+    return directory;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EEXIST" && statSync(directory).isDirectory()) return undefined;
+    const parent = dirname(directory);
+    if (code !== "ENOENT" || existsSync(parent)) throw error;
+    const made = makeWithParents(parent);
+    return makeWithParents(directory) === undefined ? made : (made ?? directory);
   }
 }
 
