@@ -1,3 +1,4 @@
+import { silentLogger } from "../../src/base/logger.ts";
 import { parseTikvAddress } from "../../src/engines/tikv/tikv-address.ts";
 import { TikvStore } from "../../src/engines/tikv/tikv-store.ts";
 import { requireTikv } from "../support/tikv-server.ts";
@@ -6,7 +7,8 @@ import { describeKvStore } from "./kv-store-suite.ts";
 
 let count = 0;
 
-const openUrl = (url: string): Promise<TikvStore> => TikvStore.open(parseTikvAddress(url), { signal: never, env: {} });
+const openUrl = (url: string): Promise<TikvStore> =>
+  TikvStore.open(parseTikvAddress(url), { signal: never, logger: silentLogger, env: {} });
 
 const one = await requireTikv();
 describeKvStore(

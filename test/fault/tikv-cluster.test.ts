@@ -69,6 +69,56 @@ describe.skipIf(server === undefined)("TiKV: a cluster in trouble", () => {
     await store.close();
   });
 
+  test("one line tells that a store is away, and one that it is back, however many calls wait for it", async () => {
+    const lines: string[] = [];
+    const logger = {
+      ...silentLogger,
+      warn: (line: string) => lines.push(line),
+      info: (line: string) => lines.push(line),
+    };
+    const store = await tikvStoreAt(server!.url(prefix), SHORT_CALLS, logger);
+    const keys = ["key 11100", "key 11500", "key 11900"].map((key) => Buffer.from(key));
+    for (let outage = 0; outage < 2; outage++) {
+      lines.length = 0;
+      await server!.stop("store1");
+      const reads = keys.map((key) => store.get([key], never));
+      while ((await calls("GetStore")) < 12 * (outage + 1)) await sleep(5);
+      expect(lines).toEqual([
+        expect.stringMatching(
+          new RegExp(`^TiKV: store \\d+ does not answer, trying again for 30 s: ${server!.stores[1]}: .*ECONNREFUSED`),
+        ),
+      ]);
+      await server!.start("store1");
+      expect(await Promise.all(reads)).toEqual([[undefined], [undefined], [undefined]]);
+      expect(lines.slice(1)).toEqual([
+        expect.stringMatching(new RegExp(`^TiKV: store \\d+ answers again at ${server!.stores[1]}$`)),
+      ]);
+    }
+    await store.close();
+  });
+
+  test("one line tells that no placement driver leads, and one that one does", async () => {
+    const lines: string[] = [];
+    const logger = {
+      ...silentLogger,
+      warn: (line: string) => lines.push(line),
+      info: (line: string) => lines.push(line),
+    };
+    const store = await tikvStoreAt(server!.url(prefix), SHORT_CALLS, logger);
+    for (const driver of ["pd0", "pd1", "pd2"]) await server!.stop(driver);
+    const time = store.serverTime(never);
+    while (lines.length === 0) await sleep(5);
+    for (const driver of ["pd0", "pd1", "pd2"]) await server!.start(driver);
+    expect(await time).toBeInstanceOf(Date);
+    expect(lines).toEqual([
+      expect.stringMatching(
+        /^TiKV: the leader of the placement drivers does not answer, trying again for 30 s: .*ECONNREFUSED/,
+      ),
+      `TiKV: the leader of the placement drivers answers again at ${server!.drivers[0]}`,
+    ]);
+    await store.close();
+  });
+
   test("another placement driver leads, with or without a word of the one before", async () => {
     const store = await open(SHORT_CALLS);
     await fill(store, PAIRS, async (i) => (i === 2 ? server!.elect(1) : undefined));
@@ -186,7 +236,11 @@ describe.skipIf(server === undefined)("TiKV: a cluster in trouble", () => {
     await fill(await open(), PAIRS);
     for (const workers of [1, 3]) {
       const env = { DECANT_TIKV_WORKERS: String(workers) };
-      const store = await TikvStore.open(parseTikvAddress(server!.url(prefix)), { signal: never, env });
+      const store = await TikvStore.open(parseTikvAddress(server!.url(prefix)), {
+        signal: never,
+        logger: silentLogger,
+        env,
+      });
       await server!.reset();
       await server!.fault({ method: "KvScan", kind: "stall", skip: 1, times: 1000 });
       const controller = new AbortController();
@@ -206,7 +260,9 @@ describe.skipIf(server === undefined)("TiKV: a cluster in trouble", () => {
 
   test.each(["0", "17", "2.5", "many"])("%s workers are refused", async (workers) => {
     const env = { DECANT_TIKV_WORKERS: workers };
-    const error = await failure(TikvStore.open(parseTikvAddress(server!.url(prefix)), { signal: never, env }));
+    const error = await failure(
+      TikvStore.open(parseTikvAddress(server!.url(prefix)), { signal: never, logger: silentLogger, env }),
+    );
     expect([error.code, error.message]).toEqual([
       "DECANT_E_OPTION_VALUE",
       `DECANT_TIKV_WORKERS must be a whole number from 1 to 16, not "${workers}"`,

@@ -174,7 +174,7 @@ describe.skipIf(other === undefined)("TiKV: garbage collection", () => {
   beforeEach(async () => {
     url = other!.url(`gc-${count++}`);
     await other!.reset();
-    store = await TikvStore.open(parseTikvAddress(url), { signal: never, env: {}, renewMs: 20 });
+    store = await TikvStore.open(parseTikvAddress(url), { signal: never, logger: silentLogger, env: {}, renewMs: 20 });
     await store.transact({ conditions: [], changes: [{ key: Buffer.from("a"), value: Buffer.from("1") }] }, never);
     return () => store.close();
   });
@@ -200,7 +200,13 @@ describe.skipIf(other === undefined)("TiKV: garbage collection", () => {
 
   test("is held on to when the placement driver does not hear of it for a while, and a loss is found at the end", async () => {
     const timing = { callMs: 1000, patienceMs: 20 };
-    const impatient = await TikvStore.open(parseTikvAddress(url), { signal: never, env: {}, renewMs: 10, timing });
+    const impatient = await TikvStore.open(parseTikvAddress(url), {
+      signal: never,
+      logger: silentLogger,
+      env: {},
+      renewMs: 10,
+      timing,
+    });
     const warnings: string[] = [];
     const logger = { ...silentLogger, warn: (text: string) => void warnings.push(text) };
     const snapshot = await impatient.openSnapshot({ signal: never, logger });

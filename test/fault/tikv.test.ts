@@ -196,7 +196,7 @@ describe.skipIf(server === undefined)("TiKV", () => {
     const [leader, follower] = server!.drivers;
     for (const hosts of [`${follower},${leader}`, `127.0.0.1:1,${follower}`]) {
       const address = parseTikvAddress(`tikv://${hosts}/${prefix}`);
-      const store = await TikvStore.open(address, { signal: never, env: {} });
+      const store = await TikvStore.open(address, { signal: never, logger: silentLogger, env: {} });
       expect(await store.get([Buffer.from("a")], never)).toEqual([undefined]);
       await store.close();
     }
@@ -204,7 +204,7 @@ describe.skipIf(server === undefined)("TiKV", () => {
 
   test("says which addresses do not answer, and why", async () => {
     const address = parseTikvAddress("tikv://127.0.0.1:1,127.0.0.1:2/x");
-    const error = await failure(TikvStore.open(address, { signal: never, env: {} }));
+    const error = await failure(TikvStore.open(address, { signal: never, logger: silentLogger, env: {} }));
     expect([error.code, error.message]).toEqual([
       "DECANT_E_TIKV_CONNECT",
       expect.stringMatching(

@@ -1,4 +1,4 @@
-import { silentLogger } from "../../src/base/logger.ts";
+import { type Logger, silentLogger } from "../../src/base/logger.ts";
 import { pairsOf } from "../../src/engines/kv/kv-page.ts";
 import type { KvRange } from "../../src/engines/kv/kv-store.ts";
 import { parseTikvAddress } from "../../src/engines/tikv/tikv-address.ts";
@@ -11,8 +11,9 @@ const PAIRS_PER_TRANSACTION = 500;
 const ALL: KvRange = { start: Buffer.alloc(0), end: Buffer.alloc(0) };
 
 /** The keys below a META-URL; who asks closes it. */
-export function tikvStoreAt(url: string, timing?: TikvTiming): Promise<TikvStore> {
-  return TikvStore.open(parseTikvAddress(url), { signal: never, env: {}, ...(timing === undefined ? {} : { timing }) });
+export function tikvStoreAt(url: string, timing?: TikvTiming, logger: Logger = silentLogger): Promise<TikvStore> {
+  const options = { signal: never, logger, env: {}, ...(timing === undefined ? {} : { timing }) };
+  return TikvStore.open(parseTikvAddress(url), options);
 }
 
 /** Removes everything below a META-URL. */

@@ -1,5 +1,7 @@
+import { silentLogger } from "../../src/base/logger.ts";
 import { ProtobufWriter } from "../../src/base/protobuf.ts";
 import { connectorFor } from "../../src/engines/tikv/grpc-connection.ts";
+import { Outages } from "../../src/engines/tikv/outages.ts";
 import { PdClient } from "../../src/engines/tikv/pd-client.ts";
 import { parseTikvAddress } from "../../src/engines/tikv/tikv-address.ts";
 import { TikvClient } from "../../src/engines/tikv/tikv-client.ts";
@@ -30,8 +32,9 @@ export async function leaveLocks(
 ): Promise<{ startTs: bigint; commitPrimary(): Promise<void> }> {
   const address = parseTikvAddress(url);
   const connect = connectorFor(address.tls);
-  const pd = await PdClient.open(address.endpoints, connect, { timing: DEFAULT_TIMING, signal: never });
-  const client = new TikvClient(pd, connect, DEFAULT_TIMING);
+  const options = { timing: DEFAULT_TIMING, outages: new Outages(silentLogger) };
+  const pd = await PdClient.open(address.endpoints, connect, { ...options, signal: never });
+  const client = new TikvClient(pd, connect, options);
   const patience = client.patience(never);
   const startTs = await pd.timestamp(patience);
   const whole = keys.map((key) => Buffer.concat([address.prefix, Buffer.from(key)]));

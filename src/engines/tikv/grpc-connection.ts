@@ -33,6 +33,11 @@ export class CallError extends Error {
     return this.code === status.UNIMPLEMENTED;
   }
 
+  /** No answer at all: nobody is there, or it takes too long. */
+  get isSilence(): boolean {
+    return this.code === status.UNAVAILABLE || this.code === status.DEADLINE_EXCEEDED;
+  }
+
   /** An answer was larger than the server may send, or the server has too much to do. */
   get isTooLarge(): boolean {
     return this.code === status.RESOURCE_EXHAUSTED;

@@ -9,6 +9,7 @@ import {
   GrpcConnections,
 } from "./grpc-connection.ts";
 import { encodeKey } from "./key-codec.ts";
+import type { Outages } from "./outages.ts";
 import { answerError, type Patience, readAnswer, type TikvTiming } from "./tikv-errors.ts";
 import { type Peer, type Region, readPeer, readRegion } from "./tikv-messages.ts";
 import { TimestampStream } from "./timestamp-stream.ts";
@@ -16,9 +17,15 @@ import { TimestampStream } from "./timestamp-stream.ts";
 /** How long opening waits for one of the addresses. */
 const CONNECT_MS = 5_000;
 const SERVICE = "/pdpb.PD/";
+const WHO = "the leader of the placement drivers";
 const GET_MEMBERS = `${SERVICE}GetMembers`;
 /** How a store that was removed is told of: as an error without a number of its own. */
 const UNKNOWN_STORE = /invalid store ID \d+, not found/;
+
+export interface PdOptions {
+  readonly timing: TikvTiming;
+  readonly outages: Outages;
+}
 
 interface Leader {
   readonly connection: GrpcConnection;
@@ -29,6 +36,7 @@ interface Leader {
 export class PdClient {
   readonly #endpoints: readonly string[];
   readonly #timing: TikvTiming;
+  readonly #outages: Outages;
   readonly #connections: GrpcConnections;
   /** Addresses of members that were told, behind those of the META-URL. */
   #members: readonly string[] = [];
@@ -37,20 +45,21 @@ export class PdClient {
   /** The address that failed last: it is asked behind the others. */
   #suspect: string | undefined;
 
-  private constructor(endpoints: readonly string[], connect: Connector, timing: TikvTiming) {
+  private constructor(endpoints: readonly string[], connect: Connector, { timing, outages }: PdOptions) {
     this.#endpoints = endpoints;
     this.#connections = new GrpcConnections(connect);
     this.#timing = timing;
+    this.#outages = outages;
   }
 
   /** Throws `EngineError` when no address answers. */
   static async open(
     endpoints: readonly string[],
     connect: Connector,
-    { timing, signal }: { timing: TikvTiming; signal: AbortSignal },
+    { signal, ...options }: PdOptions & { readonly signal: AbortSignal },
   ): Promise<PdClient> {
-    const client = new PdClient(endpoints, connect, timing);
-    const problems = await client.#findLeader(Math.min(CONNECT_MS, timing.callMs), signal);
+    const client = new PdClient(endpoints, connect, options);
+    const problems = await client.#findLeader(Math.min(CONNECT_MS, options.timing.callMs), signal);
     if (problems === undefined) return client;
     client.close();
     throw new EngineError("DECANT_E_TIKV_CONNECT", `Cannot reach the placement drivers of TiKV: ${problems}`, {
@@ -177,7 +186,9 @@ export class PdClient {
     for (;;) {
       if (this.#leader !== undefined) return this.#leader;
       const problems = await this.#findLeader(Math.min(CONNECT_MS, this.#timing.callMs), patience.signal);
-      if (problems !== undefined) await patience.pause("call", problems);
+      if (problems === undefined) continue;
+      this.#outages.failed(WHO, problems, patience.leftMs);
+      await patience.pause("call", problems);
     }
   }
 
@@ -208,6 +219,7 @@ export class PdClient {
           connection: leading,
           timestamps: new TimestampStream(leading, clusterId, this.#timing.callMs),
         };
+        this.#outages.answered(WHO, leading.address);
         return undefined;
       } catch (error) {
         if (isAbortError(error) || signal.aborted) throw error;

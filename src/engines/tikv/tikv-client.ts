@@ -3,6 +3,7 @@ import { Gate } from "../../base/gate.ts";
 import { forEachLimited } from "../../base/limited.ts";
 import { ProtobufWriter } from "../../base/protobuf.ts";
 import { CallError, type Connector, GrpcConnections } from "./grpc-connection.ts";
+import type { Outages } from "./outages.ts";
 import type { PdClient } from "./pd-client.ts";
 import { RegionCache } from "./region-cache.ts";
 import { Patience, readAnswer, type TikvTiming } from "./tikv-errors.ts";
@@ -38,13 +39,15 @@ export class TikvClient {
   readonly regions: RegionCache;
   readonly timing: TikvTiming;
   readonly #connections: GrpcConnections;
+  readonly #outages: Outages;
   readonly #addresses: Map<bigint, string> = new Map();
   readonly #gate = new Gate(MAX_IN_FLIGHT);
 
-  constructor(pd: PdClient, connect: Connector, timing: TikvTiming) {
+  constructor(pd: PdClient, connect: Connector, { timing, outages }: { timing: TikvTiming; outages: Outages }) {
     this.pd = pd;
     this.regions = new RegionCache(pd);
     this.timing = timing;
+    this.#outages = outages;
     this.#connections = new GrpcConnections(connect);
   }
 
@@ -66,6 +69,7 @@ export class TikvClient {
     }
     const bytes = Buffer.from(call.request.message(1, this.#context(region, call)).written());
     const options = { timeoutMs: this.timing.callMs, signal: patience.signal, toTheEnd: call.toTheEnd === true };
+    const who = `store ${leader.storeId}`;
     let answer: Buffer;
     try {
       const connection = this.#connections.to(address);
@@ -78,9 +82,11 @@ export class TikvClient {
       // the leader may be elsewhere by now, and the store at another address
       this.regions.forget(region);
       this.#addresses.delete(leader.storeId);
+      if (error.isSilence) this.#outages.failed(who, error.message, patience.leftMs);
       await patience.pause("call", error.message);
       return undefined;
     }
+    this.#outages.answered(who, address);
     return (await this.#isRefused(address, region, answer, patience)) ? undefined : answer;
   }
 

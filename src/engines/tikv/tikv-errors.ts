@@ -45,12 +45,18 @@ export class Patience {
     this.signal = signal;
   }
 
+  /** Until it is at its end. */
+  get leftMs(): number {
+    return this.#since === undefined
+      ? this.timing.patienceMs
+      : this.#since + this.timing.patienceMs - performance.now();
+  }
+
   /** Waits. Throws `EngineError` when this has been going on for too long; `atLeastMs` is what a server asked for. */
   async pause(cause: Cause, problem: string, atLeastMs: number = 0): Promise<void> {
     this.signal.throwIfAborted();
-    const now = performance.now();
-    this.#since ??= now;
-    const left = this.timing.patienceMs - (now - this.#since);
+    this.#since ??= performance.now();
+    const left = this.leftMs;
     if (left <= 0) throw this.#exhausted(cause, problem);
     const count = this.#counts.get(cause) ?? 0;
     this.#counts.set(cause, count + 1);

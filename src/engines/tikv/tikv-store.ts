@@ -1,4 +1,5 @@
 import { UsageError } from "../../base/errors.ts";
+import type { Logger } from "../../base/logger.ts";
 import { changeLogRewind } from "../kv/change-log.ts";
 import type {
   KvBulkOptions,
@@ -13,6 +14,7 @@ import type {
   KvTransaction,
 } from "../kv/kv-store.ts";
 import { connectorFor } from "./grpc-connection.ts";
+import { Outages } from "./outages.ts";
 import { PdClient } from "./pd-client.ts";
 import type { TikvAddress } from "./tikv-address.ts";
 import { TikvBulkWriter } from "./tikv-bulk-writer.ts";
@@ -31,6 +33,7 @@ const [WORKERS, MAX_WORKERS] = [4, 16];
 
 export interface TikvStoreOptions {
   readonly signal: AbortSignal;
+  readonly logger: Logger;
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Others than the defaults, for tests. */
   readonly timing?: TikvTiming;
@@ -71,11 +74,13 @@ export class TikvStore implements KvStore {
    * that cannot be used.
    */
   static async open(address: TikvAddress, options: TikvStoreOptions): Promise<TikvStore> {
-    const { signal, env, timing = DEFAULT_TIMING, renewMs } = options;
+    const { signal, logger, env, timing = DEFAULT_TIMING, renewMs } = options;
     const settings = { logShards: logShards(env), workers: workersOf(env) };
     const connect = connectorFor(address.tls);
-    const pd = await PdClient.open(address.endpoints, connect, { timing, signal });
-    const transactions = new TikvTransactions(new TikvClient(pd, connect, timing), address.prefix, settings);
+    const outages = new Outages(logger);
+    const pd = await PdClient.open(address.endpoints, connect, { timing, outages, signal });
+    const client = new TikvClient(pd, connect, { timing, outages });
+    const transactions = new TikvTransactions(client, address.prefix, settings);
     return new TikvStore(address.printable, transactions, { renewMs, rewind: changeLogRewind(env, LOG_REWIND) });
   }
 
