@@ -25,7 +25,7 @@ const TARGET_MOD = 2;
 const TARGET_VALUE = 3;
 const ALARM_NOSPACE = 1;
 
-export interface RangeParts {
+export interface RangeQuery {
   readonly key: Uint8Array;
   /** Undefined: only `key`. */
   readonly end?: Uint8Array | undefined;
@@ -35,15 +35,15 @@ export interface RangeParts {
   readonly keysOnly?: boolean;
 }
 
-export function rangeRequest({ key, end, limit = 0, revision = 0n, keysOnly = false }: RangeParts): ProtobufWriter {
+export function rangeRequest({ key, end, limit = 0, revision = 0n, keysOnly = false }: RangeQuery): ProtobufWriter {
   const writer = new ProtobufWriter(64 + key.length).bytes(1, key).bytes(2, end ?? EMPTY);
   return writer.number(3, limit).number(4, revision).bool(8, keysOnly);
 }
 
 const EMPTY = Buffer.alloc(0);
 
-export function rangeOperation(parts: RangeParts): ProtobufWriter {
-  return new ProtobufWriter().message(OP_RANGE, rangeRequest(parts));
+export function rangeOperation(query: RangeQuery): ProtobufWriter {
+  return new ProtobufWriter().message(OP_RANGE, rangeRequest(query));
 }
 
 export function putOperation(key: Uint8Array, value: Uint8Array): ProtobufWriter {

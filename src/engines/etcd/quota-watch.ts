@@ -37,7 +37,10 @@ export class QuotaWatch {
     }
     const watch = new QuotaWatch(client, await readQuota(client.address, signal));
     const room = await watch.#look(signal);
-    if (room !== undefined && expectedBytes !== undefined) watch.#compare(expectedBytes, room, logger);
+    if (room === undefined) return watch;
+    if (expectedBytes !== undefined) watch.#compare(expectedBytes, room, logger);
+    else
+      logger.debug("The size of the volume is not known before it is loaded: the quota of etcd is watched meanwhile");
     return watch;
   }
 
