@@ -6,6 +6,9 @@ import type {
   FoundationdbPackage,
 } from "../../src/engines/foundationdb/foundationdb-package.ts";
 import type { FoundationdbClock } from "../../src/engines/foundationdb/read-versions.ts";
+import { reportUnavailable } from "./skip.ts";
+
+reportUnavailable("a real FoundationDB", "it can be had from no registry, its tests run over an imitation in memory");
 
 /**
  * A stand-in for the package `foundationdb`, and for the cluster behind it, in memory. FoundationDB can be installed from no registry, so

@@ -10,7 +10,7 @@ export function reportSkip(what: string, why: string): void {
   reportGap(line);
 }
 
-/** Like `reportSkip`, for what no test run can provide by itself (a kernel device): never a failure. */
+/** Like `reportSkip`, for what no test run can provide by itself (a kernel device, a database that no registry has): never a failure. */
 export function reportUnavailable(what: string, why: string): void {
   reportGap(`SKIPPED: ${what}: ${why}`);
 }
