@@ -91,7 +91,8 @@ export async function load(request: LoadRequest, context: OperationContext): Pro
       const onPiece = (): void => {
         reading.bytes = input.readBytes();
       };
-      const totalBytes = input.description === "plain" ? input.totalBytes : undefined;
+      const isPlain = input.description === "plain";
+      const [totalBytes, jsonBytes] = isPlain ? [input.totalBytes, sourceBytes] : [];
       const through = (records: RecordStream): RecordStream => request.through?.(records) ?? records;
       const records = through(counted(decodeDump(dump.format, dump.bytes, findings, signal, { totalBytes }), onPiece));
       const loaded =
@@ -106,7 +107,7 @@ export async function load(request: LoadRequest, context: OperationContext): Pro
                   }
                 : undefined,
             })
-          : await loadVolume(records, { ...options, ...(totalBytes === undefined ? {} : { jsonBytes: totalBytes }) });
+          : await loadVolume(records, { ...options, ...(jsonBytes === undefined ? {} : { jsonBytes }) });
       context.progress.end(reading);
       return {
         operation: "load",

@@ -192,9 +192,9 @@ describe.skipIf(!isAvailable)("an etcd whose database is nearly full", () => {
       writeFileSync(dump, Buffer.concat([readFileSync(GOLDEN), Buffer.alloc(size, " ")]));
       return runDecant(["load", server.url("/json"), dump]);
     };
-    const refused = await load(80 * 1024 * 1024);
+    const refused = await load(160 * 1024 * 1024);
     expect(refused.err).toMatch(
-      /has no room for this volume, which needs at least 20 MiB, probably 64 MiB: .* of a quota of 16 MiB/,
+      /has no room for this volume, which needs at least 20 MiB, probably 128 MiB: .* of a quota of 16 MiB/,
     );
     expect(refused.code).toBe(7);
     expect(await server.gateway.readLines("/json")).toEqual([]);

@@ -39,8 +39,7 @@ export class QuotaWatch {
     const room = await watch.#look(signal);
     if (room === undefined) return watch;
     if (expectedBytes !== undefined) watch.#compare(expectedBytes, room, logger);
-    else
-      logger.debug("The size of the volume is not known before it is loaded: the quota of etcd is watched meanwhile");
+    else logger.debug("Nothing is known of the size of what is loaded: the quota of etcd is only watched meanwhile");
     return watch;
   }
 
