@@ -4,7 +4,7 @@ import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { DecantError, isAbortError } from "../../src/base/errors.ts";
+import { DecantError, isAbortError, UsageError } from "../../src/base/errors.ts";
 import { silentLogger } from "../../src/base/logger.ts";
 import type { MetadataStore } from "../../src/engines/engine.ts";
 import { openStore } from "../../src/engines/registry.ts";
@@ -165,16 +165,28 @@ describe.skipIf(!isAvailable)("etcd with TLS", () => {
   });
 
   test("refuses what it cannot trust, and a server refuses clients that it does not know", async () => {
-    for (const query of [
-      account,
-      `cacert=${file("ca.crt")}`,
-      `cacert=${file("ca.crt")}&${account}&server-name=other`,
-    ]) {
+    const reasons: readonly (readonly [string, RegExp])[] = [
+      [account, /: unable to verify the first certificate: it is not of the authority that cacert names$/],
+      [`cacert=${file("ca.crt")}`, /TLS failed, .*: it wants a certificate of the client/],
+      [`cacert=${file("ca.crt")}&${account}&server-name=other`, /is not available: Hostname\/IP does not match/],
+      ["", /is not available: [^()]*$/], // without the time of day
+    ];
+    for (const [query, reason] of reasons) {
       const error = await failure(() => open(url(query)));
       expect([query, error.code]).toEqual([query, "DECANT_E_ETCD_UNAVAILABLE"]);
+      expect(error.message).toMatch(reason);
     }
-    const error = await failure(() => open(url("cacert=/nowhere.crt")));
-    expect(error.message).toContain("Cannot read the file of cacert: ");
+  });
+
+  test.each([
+    ["cacert=/nowhere.crt", "Cannot read the file /nowhere.crt (cacert): no such file or directory"],
+    [`cacert=${file("README.md")}`, `There is no certificate in the file ${file("README.md")} (cacert)`],
+    [`cert=${file("README.md")}&key=${file("client.key")}`, "Cannot use the certificates of the address: "],
+    [`cert=${file("client.crt")}&key=${file("server.key")}`, "Cannot use the certificates of the address: "],
+  ])("says what is wrong with files of its own: %s", async (query, message) => {
+    const error = await failure(() => open(url(query)));
+    expect(error).toBeInstanceOf(UsageError);
+    expect(error.message).toContain(message);
   });
 });
 

@@ -12,7 +12,7 @@ import {
   type VerifyOptions,
 } from "@grpc/grpc-js";
 import { raceAbort } from "../../base/abortable.ts";
-import { errorText, UsageError } from "../../base/errors.ts";
+import { errorText, fileReason, UsageError } from "../../base/errors.ts";
 import { ProtobufReader, ProtobufWriter } from "../../base/protobuf.ts";
 import { hostOf, tlsNameOptions, unaryCall } from "../grpc-call.ts";
 import { trustedAuthorities } from "../trusted-authorities.ts";
@@ -198,15 +198,29 @@ function channelOf(
   if (tls === undefined) return { channel: credentials.createInsecure(), options: {} };
   const host = hostOf(endpoint);
   const isNumber = tls.serverName === undefined && isIP(host) !== 0;
-  const channel = credentials.createSsl(
-    tls.ca === undefined ? Buffer.from(trustedAuthorities().join("\n")) : readPem("cacert", tls.ca),
-    tls.key === undefined ? null : readPem("key", tls.key),
-    tls.cert === undefined ? null : readPem("cert", tls.cert),
-    verifyOptions(tls.verify, isNumber ? host : undefined),
-  );
+  const channel = secureChannel(tls, verifyOptions(tls.verify, isNumber ? host : undefined));
   if (tls.serverName === undefined) return { channel, options: tlsNameOptions(host) };
   const name = tls.serverName;
   return { channel, options: { "grpc.ssl_target_name_override": name, "grpc.default_authority": name } };
+}
+
+function secureChannel(tls: EtcdTlsFiles, options: VerifyOptions): ChannelCredentials {
+  const ca = tls.ca === undefined ? Buffer.from(trustedAuthorities().join("\n")) : readPem("cacert", tls.ca);
+  if (tls.ca !== undefined && !ca.includes("-----BEGIN CERTIFICATE-----")) {
+    throw new UsageError("DECANT_E_META_URL", `There is no certificate in the file ${tls.ca} (cacert)`, {
+      hint: "cacert names a PEM file with the authority that has signed the servers' certificates",
+    });
+  }
+  const key = tls.key === undefined ? null : readPem("key", tls.key);
+  const cert = tls.cert === undefined ? null : readPem("cert", tls.cert);
+  try {
+    return credentials.createSsl(ca, key, cert, options);
+  } catch (cause) {
+    throw new UsageError("DECANT_E_META_URL", `Cannot use the certificates of the address: ${errorText(cause)}`, {
+      cause,
+      hint: "cacert, cert and key name PEM files; the key is that of the certificate",
+    });
+  }
 }
 
 function verifyOptions(verify: boolean, address: string | undefined): VerifyOptions {
@@ -219,6 +233,9 @@ export function readPem(parameter: string, file: string): Buffer {
   try {
     return readFileSync(file);
   } catch (cause) {
-    throw new UsageError("DECANT_E_META_URL", `Cannot read the file of ${parameter}: ${errorText(cause)}`, { cause });
+    throw new UsageError("DECANT_E_META_URL", `Cannot read the file ${file} (${parameter}): ${fileReason(cause)}`, {
+      cause,
+      hint: "cacert, cert and key name PEM files",
+    });
   }
 }

@@ -1,6 +1,7 @@
 import { type ServiceError, status } from "@grpc/grpc-js";
 import { EngineError, errorText } from "../../base/errors.ts";
 import { ProtobufError } from "../../base/protobuf.ts";
+import { grpcFailure } from "../grpc-failure.ts";
 
 /** What the reference's servers say, and what it means for whoever runs them (docs/spec/kv-stores.md §1). */
 interface Meaning {
@@ -107,11 +108,9 @@ export function callError(error: unknown, where: string): EngineError {
   });
 }
 
-/** The first real cause: gRPC wraps what the socket said. */
 function reason(error: ServiceError): string {
-  const details = error.details || error.message;
   if (error.code === status.DEADLINE_EXCEEDED) return "it takes requests and does not answer";
-  return /Last error: (.*?)\. Resolution note/.exec(details)?.[1] || details;
+  return grpcFailure(error, "cacert");
 }
 
 export function isServiceError(error: unknown): error is ServiceError {

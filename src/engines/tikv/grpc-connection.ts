@@ -11,6 +11,7 @@ import {
 } from "@grpc/grpc-js";
 import { EngineError, errorText, fileReason, UsageError } from "../../base/errors.ts";
 import { hostOf, sameBytes, tlsNameOptions, type UnaryCall, unaryCall } from "../grpc-call.ts";
+import { grpcFailure } from "../grpc-failure.ts";
 import type { TikvTlsFiles } from "./tikv-address.ts";
 
 export type CallOptions = Pick<UnaryCall, "timeoutMs" | "signal" | "toTheEnd">;
@@ -61,28 +62,8 @@ const RETRYABLE: ReadonlySet<status> = new Set([
 
 function callText(error: ServiceError, timeoutMs: number): string {
   if (error.code === status.DEADLINE_EXCEEDED) return `no answer within ${Math.round(timeoutMs / 100) / 10} s`;
-  // the library puts its own sentence before the first real cause
-  const cause = /Last error: (?:Error: )?(.*?)(?:\. Resolution note: .*)?$/s.exec(error.details)?.[1];
-  return connectText(cause || error.details || errorText(error));
+  return grpcFailure(error, "ca");
 }
-
-/** Without where in OpenSSL it happened, when, and advice for programs of one's own. */
-function connectText(text: string): string {
-  const short = text
-    .replace(/^[0-9A-F]+:error:[0-9A-F]+:SSL routines:[^:]*:([^:]*):.*$/m, "TLS failed, $1")
-    .replace(/\s*\(\d{4}-\d\d-\d\dT[\d:.]+Z\)$/, "")
-    .replace(/; if the root CA is installed locally.*$/s, "")
-    .trim();
-  for (const [pattern, meaning] of MEANINGS) if (pattern.test(short)) return `${short}: ${meaning}`;
-  return short;
-}
-
-const MEANINGS: readonly (readonly [RegExp, string])[] = [
-  [/wrong version number/, "it does not speak TLS"],
-  [/^Protocol error$/, "it does not speak gRPC"],
-  [/alert certificate required/, "it wants a certificate of the client, cert and key"],
-  [/^unable to verify|self-signed certificate|^unable to get/, "it is not of the authority that ca names"],
-];
 
 const CHANNEL = {
   "grpc.max_receive_message_length": -1,
