@@ -36,7 +36,7 @@ test("a byte that is changed, exchanged with one of another record or moved ther
   fc.assert(
     fc.property(xattrs, fc.nat(), fc.nat(), fc.integer({ min: 1, max: 255 }), (records, first, second, change) => {
       const original = digestOf(records);
-      const changed = records.map((record) => ({ ...record, value: Buffer.from(record.value) }));
+      const changed: XattrRecord[] = records.map((record) => ({ ...record, value: Buffer.from(record.value) }));
       const one = changed[first % changed.length]!;
       const other = changed[second % changed.length]!;
       const bytesOf = [one, other].map(({ value }) => value);
