@@ -33,13 +33,10 @@ const LAST_CHANGELOG = "lastChangelog";
 /** Why a slice reference is not given back. */
 export const SINGLE_REFERENCES = "slices with one reference, which no database gives back";
 
-/** The records that meet a condition; the batch itself where all do. */
-export function onlyRecords(
-  batch: RecordBatch & { readonly kind: keyof typeof RECORD_LAYOUTS },
-  isKept: (view: DataView, at: number) => boolean,
-): RecordBatch {
+/** The records that meet a condition, of any kind but the setting and `tree`; the batch itself where all do. */
+export function onlyRecords(batch: RecordBatch, isKept: (view: DataView, at: number) => boolean): RecordBatch {
   const { kind, bytes } = batch;
-  const { size } = RECORD_LAYOUTS[kind];
+  const { size } = RECORD_LAYOUTS[kind as keyof typeof RECORD_LAYOUTS];
   const view = viewOf(bytes);
   let kept: ByteWriter | undefined;
   let count = 0;
@@ -63,7 +60,7 @@ export function onlyRecords(
 
 /** Without references that say 1, and only those of the others that meet a condition. */
 export function sharedSlices(batch: RecordBatch, isKept: (id: bigint, refs: bigint) => boolean): RecordBatch {
-  return onlyRecords({ ...batch, kind: "sliceRef" }, (view, at) => {
+  return onlyRecords(batch, (view, at) => {
     // Nearly all have one reference.
     if (view.getUint32(at + 16) === 1 && view.getUint32(at + 12) === 0) return false;
     return isKept(view.getBigUint64(at), view.getBigInt64(at + 12));
@@ -72,7 +69,7 @@ export function sharedSlices(batch: RecordBatch, isKept: (id: bigint, refs: bigi
 
 /** Without chunks that have no slices: a file reads there as if it had no chunk. */
 export function filledChunks(batch: RecordBatch): RecordBatch {
-  return onlyRecords({ ...batch, kind: "chunk" }, (view, at) => view.getUint32(at + 12) > 0);
+  return onlyRecords(batch, (view, at) => view.getUint32(at + 12) > 0);
 }
 
 /** Without the number of the change log, and only the standard ones where the others are not read. */
