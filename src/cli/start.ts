@@ -3,6 +3,9 @@ import { type CliIo, Interruption } from "./cli-io.ts";
 import { ExitCode } from "./exit-code.ts";
 import { runCli } from "./run-cli.ts";
 
+// Engines that speak gRPC are loaded later. Their library writes lines of its own to stderr, of what calls then fail with anyway.
+process.env.GRPC_VERBOSITY ??= "NONE";
+
 const abort = new AbortController();
 const io: CliIo = {
   stdin: process.stdin,
