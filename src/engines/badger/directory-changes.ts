@@ -10,6 +10,7 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import { FileError } from "../../base/errors.ts";
 import { fileError } from "../../base/file-error.ts";
 import { type DirectoryFiles, LOAD_MARK, MANIFEST_NAME, memoryLogName } from "./directory-files.ts";
 import { tableName } from "./table-files.ts";
@@ -37,7 +38,13 @@ function makeWithParents(directory: string): string | undefined {
     const { code } = error as NodeJS.ErrnoException;
     if (code === "EEXIST" && statSync(directory).isDirectory()) return undefined;
     const parent = dirname(directory);
-    if (code !== "ENOENT" || existsSync(parent)) throw error;
+    if (code === "ENOENT" && existsSync(parent)) {
+      throw new FileError("DECANT_E_FILE", `Cannot make the directory ${directory}`, {
+        cause: error,
+        hint: `${parent} takes no directories; name one in a file system for data`,
+      });
+    }
+    if (code !== "ENOENT") throw error;
     const made = makeWithParents(parent);
     return makeWithParents(directory) === undefined ? made : (made ?? directory);
   }

@@ -19,4 +19,5 @@ test("says so where a file is in the way, and where no directory can be made", (
   for (const path of [file, join(file, "below"), "/proc/x", "/proc/x/y"]) {
     expect(() => makeDirectory(path)).toThrow(FileError);
   }
+  expect(() => makeDirectory("/proc/x/y")).toThrow("Cannot make the directory /proc/x");
 });
