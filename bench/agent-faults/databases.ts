@@ -1,11 +1,8 @@
-import { setTimeout as sleep } from "node:timers/promises";
-import { Redis } from "ioredis";
+import { startDurableRedis } from "../../test/support/durable-redis.ts";
 import { startEtcd } from "../../test/support/etcd-server.ts";
-import { endGuarded, freePort, spawnGuarded } from "../../test/support/guarded-process.ts";
 import { startMysql } from "../../test/support/mysql-server.ts";
 import { startPostgres } from "../../test/support/postgres-server.ts";
 import { newSqliteTarget } from "../../test/support/run-operations.ts";
-import { temporaryDirectory } from "../../test/support/temporary-directory.ts";
 
 export type DatabaseName = "sqlite" | "redis" | "postgres" | "mariadb" | "etcd";
 
@@ -49,36 +46,15 @@ function cannot(name: string): Pick<FaultyDatabase, "crash" | "restart" | "freez
   return { crash: refuse, restart: refuse, freeze: refuse, thaw: refuse };
 }
 
-/** One that keeps its data when it is killed, and comes back at the same port. */
 async function openRedis(): Promise<FaultyDatabase> {
-  const [port, directory] = [await freePort(), temporaryDirectory()];
-  const args = [
-    ...["--port", String(port), "--bind", "127.0.0.1", "--dir", directory, "--save", "", "--daemonize", "no"],
-    ...["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"],
-  ];
-  const start = async () => {
-    const child = spawnGuarded("redis-server", args);
-    const client = new Redis({ port, host: "127.0.0.1", retryStrategy: () => 50 });
-    client.on("error", () => undefined);
-    for (;;) {
-      if (child.exitCode !== null) throw new Error("redis-server does not start");
-      if ((await client.ping().catch(() => "")) === "PONG") break;
-      await sleep(50);
-    }
-    const info = await client.info("server");
-    client.disconnect();
-    return { child, pid: Number(/process_id:(\d+)/.exec(info)![1]) };
-  };
-  let running = await start();
+  const server = await startDurableRedis();
   return {
-    url: `redis://127.0.0.1:${port}/1`,
-    crash: () => endGuarded(running.child),
-    restart: async () => {
-      running = await start();
-    },
-    freeze: async () => void process.kill(running.pid, "SIGSTOP"),
-    thaw: async () => void process.kill(running.pid, "SIGCONT"),
-    close: () => endGuarded(running.child),
+    url: server.url(1),
+    crash: server.crash,
+    restart: server.start,
+    freeze: async () => void process.kill(server.pid(), "SIGSTOP"),
+    thaw: async () => void process.kill(server.pid(), "SIGCONT"),
+    close: server.stop,
   };
 }
 

@@ -2,6 +2,7 @@ import type { JsonValue } from "../base/json-text.ts";
 import type { ConvertReport } from "../operations/convert.ts";
 import type { CounterValues, DumpReport, Finding, LoadReport, ReportBase } from "../operations/report.ts";
 import { unsupportedJson } from "../operations/unsupported-values.ts";
+import type { Verification } from "../operations/verify-target.ts";
 
 /** The document of `dump --json` (docs/json-output.md). */
 export function dumpJson(report: DumpReport): JsonValue {
@@ -26,12 +27,14 @@ export function loadJson(report: LoadReport): JsonValue {
     source: report.source,
     target: report.target,
     dryRun: report.dryRun,
+    resumedBatches: report.resumedBatches,
     readBytes: report.readBytes,
     counters: { source: countersJson(report.counters.source), loaded: countersJson(report.counters.loaded) },
     unsupported: {
       count: report.unsupported.count,
       values: report.unsupported.values.map((value) => unsupportedJson(value, false)),
     },
+    verification: report.verification === undefined ? null : verificationJson(report.verification),
     ...baseJson(report),
   };
 }
@@ -50,6 +53,15 @@ export function convertJson(report: ConvertReport): JsonValue {
     documentBytes: report.documentBytes,
     writtenBytes: report.writtenBytes,
     ...baseJson(report),
+  };
+}
+
+function verificationJson({ verified, records, kinds, notCompared }: Verification): JsonValue {
+  return {
+    verified,
+    records,
+    kinds: Object.fromEntries(Object.entries(kinds).map(([kind, digest]) => [kind, { ...digest }])),
+    notCompared: notCompared.map((part) => ({ ...part })),
   };
 }
 

@@ -1,6 +1,7 @@
 import { formatBytes, formatCount, formatDuration } from "../base/units.ts";
 import type { CounterValues, DumpReport, Finding, LoadReport, RecordCounts, ReportBase } from "../operations/report.ts";
 import { type UnsupportedReport, unsupportedText } from "../operations/unsupported-values.ts";
+import type { Verification } from "../operations/verify-target.ts";
 import type { SummaryLine } from "./command-spec.ts";
 
 const NOUNS: Readonly<Record<keyof RecordCounts, readonly [one: string, many: string]>> = {
@@ -57,8 +58,16 @@ export function loadSummary(report: LoadReport): SummaryLine[] {
     loaded,
     plain(`volume ${volumeText(report)} in ${report.target}`),
     plain(`${countsText(report.counts)}; ${done} in ${formatDuration(report.durationMs)}`),
+    ...(report.verification === undefined ? [] : verificationLines(report.verification)),
     ...closingLines(report),
     ...unsupportedLines(report.unsupported),
+  ];
+}
+
+function verificationLines({ records, notCompared }: Verification): SummaryLine[] {
+  return [
+    plain(`verified: ${formatCount(records)} records were read again and are what was written`),
+    ...notCompared.map((part) => plain(`not compared: ${part.reason}: ${formatCount(part.records)}`)),
   ];
 }
 

@@ -1,6 +1,7 @@
 import type { Logger } from "../base/logger.ts";
 import type { RecordBatch, RecordKind, RecordStream } from "../volume/records.ts";
 import type { ValueLimits } from "../volume/value-limits.ts";
+import type { RecordForm } from "./record-form.ts";
 
 /**
  * The contract between decant and a metadata engine. An engine maps its own bytes to records and back, and knows nothing of
@@ -37,6 +38,9 @@ export interface MetadataStore {
   /** The address, passwords masked. */
   readonly address: string;
 
+  /** In which form a snapshot gives back what a loader was given. */
+  readonly recordForm: RecordForm;
+
   /** The stored setting as it is, undefined when there is no volume. */
   readSetting(signal: AbortSignal): Promise<Buffer | undefined>;
 
@@ -55,7 +59,10 @@ export interface MetadataStore {
   /** What a volume stored here cannot have; undefined when it can have everything. Usable until the store is closed. */
   valueLimits(signal: AbortSignal): ValueLimits | undefined;
 
-  /** Begins to write a whole volume into a database for which `inspectTarget` said `empty`. */
+  /**
+   * Begins to write a whole volume into a database for which `inspectTarget` said `empty`, or goes on with what it called
+   * `interrupted` where `options.resume` is set: the load that left it fails from then on, should it still run.
+   */
   openLoader(options: LoaderOptions): Promise<Loader>;
 
   /** Writes a new, empty volume: what the reference's `format` stores for one. The setting is written last. */
@@ -103,10 +110,19 @@ export interface MetadataStore {
   close(): Promise<void>;
 }
 
-/** `volume`: a setting is stored. `occupied`: no volume, but something else. `empty`: ready for a load. */
+/**
+ * `volume`: a setting is stored. `occupied`: no volume, but something else. `interrupted`: what a load has written that runs or was cut
+ * off, and can go on. `empty`: ready for a load.
+ */
 export type TargetState =
   | { readonly state: "empty" }
   | { readonly state: "volume"; readonly setting: Buffer }
+  | {
+      readonly state: "interrupted";
+      readonly progress: LoadProgress;
+      /** The reference's own sentence, as for `occupied`. */
+      readonly message: string;
+    }
   | {
       readonly state: "occupied";
       /** The reference's own sentence, such as `Database redis://... is not empty`. */
@@ -207,13 +223,67 @@ export interface LoaderOptions {
    * `exceptions`: only for slices whose count is not 1 (as in a binary dump).
    */
   readonly sliceRefs: "complete" | "exceptions";
+  /** What the target says of this load while it is not complete. Undefined: nothing, and nobody can go on with it. */
+  readonly stamp?: LoadStamp;
+  /** Go on with what an earlier load has left, where there is such a thing. */
+  readonly resume?: boolean;
+}
+
+/** Who loads what, and on what the batches of the load depend besides the dump. */
+export interface LoadStamp {
+  readonly host: string;
+  readonly process: number;
+  /** RFC 3339. */
+  readonly began: string;
+  /** Of decant. */
+  readonly version: string;
+  /** Name of the dump, or address of the volume with passwords masked. */
+  readonly source: string;
+  /** Memory ceiling of the record index. */
+  readonly maxBytes: number;
+}
+
+/** A position in the batches of a load. */
+export interface LoadCheckpoint {
+  /** How many were written, from the first one on. */
+  readonly batches: number;
+  /** SHA-256 of all of them, in hex. */
+  readonly digest: string;
+}
+
+/** How far a load is; all positions ascend. */
+export interface LoadPosition {
+  /** All batches up to here are stored. Undefined: there is nothing to go on with, what is stored has to be removed. */
+  readonly checkpoint: LoadCheckpoint | undefined;
+  /** What may be stored in part since: nothing beyond the last of these. */
+  readonly announced: readonly LoadCheckpoint[];
+}
+
+/** What a load that is not complete has left beside its records. */
+export interface LoadProgress extends LoadPosition {
+  readonly stamp: LoadStamp;
 }
 
 /**
- * Writes a whole volume. Until `finish` has returned, no client takes the target for a volume; after `abort`, or when
- * `finish` throws, it is as it was before.
+ * Writes a whole volume. Until `finish` has returned, no client takes the target for a volume; after `abort` it is as it was before.
+ * When anything else throws, call `abort` or `suspend`.
  */
 export interface Loader {
+  /** False where whoever loads again begins again: then `checkpoint` and `announce` do nothing, and `suspend` does as `abort`. */
+  readonly isResumable: boolean;
+
+  /** Where an earlier load stands that this one goes on with: the batches up to its checkpoint go to `skip`, not to `write`. */
+  readonly earlier: LoadProgress | undefined;
+
+  /** Takes note of a batch that is stored already. The bytes stay the caller's. */
+  skip(batch: RecordBatch): Promise<void>;
+
+  /** Waits until all that was written is as durable as the server makes things, and stores the position with it. */
+  checkpoint(position: LoadPosition): Promise<void>;
+
+  /** Stores the position, so that nothing of what is written after this is durable before it. */
+  announce(position: LoadPosition): Promise<void>;
+
   /**
    * Stores records of any kind but `setting`, `tree` and `changeLog`, exactly as they are, and takes over the batch: its bytes
    * may be written again. Await it before the next call.
@@ -231,6 +301,9 @@ export interface Loader {
 
   /** Removes what was written. Never throws; says in a warning what it had to leave behind. */
   abort(): Promise<void>;
+
+  /** Ends without removing what a later load can go on with; true when there may be any. Never throws. */
+  suspend(): Promise<boolean>;
 }
 
 /** A volume without files. Attribute records as in volume/attribute.ts. */

@@ -15,7 +15,7 @@ import { leaveOutUnsupportedFlat } from "../tree/unsupported-flat.ts";
 import type { FindingList } from "../volume/findings.ts";
 import { packBatch, type RecordBatch, type RecordStream, unpackBatch } from "../volume/records.ts";
 import { KindProgress } from "./kind-progress.ts";
-import { beginLoad, counterValues, type LoadedVolume, type LoadVolumeOptions } from "./load-volume.ts";
+import { beginLoad, counterValues, failedLoad, type LoadedVolume, type LoadVolumeOptions } from "./load-volume.ts";
 
 export interface LoadFlatOptions extends LoadVolumeOptions {
   /** Undefined for a stream, which is gone. */
@@ -81,7 +81,7 @@ async function compare(again: FlatSourceAgain, suspects: SuspectSet): Promise<Re
 async function loadOnce(source: RecordStream, options: LoadFlatOptions): Promise<LoadedVolume> {
   const { context, findings, again } = options;
   const { maxBytes, tmpDir } = context.memory;
-  const { head, loader, records, unsupported } = await beginLoad(source, options, "exceptions", {
+  const { head, writer, records, unsupported } = await beginLoad(source, options, "exceptions", {
     stage: (flat, limits, onValue) =>
       leaveOutUnsupportedFlat(flat, limits, onValue, { maxBytes: maxBytes / 4, tmpDir }),
     unnamed: {
@@ -105,13 +105,13 @@ async function loadOnce(source: RecordStream, options: LoadFlatOptions): Promise
         findings.add("change-log-dropped", undefined, batch.count);
       } else {
         check.add(batch);
-        await loader.write(batch);
+        await writer.write(batch);
       }
     }
     check.end(findings);
     const setting = head.require();
-    await loader.write(counters.raised(check, findings));
-    await loader.finish(head.requireStored());
+    await writer.write(counters.raised(check, findings));
+    await writer.finish(head.requireStored());
     writing.end();
     return {
       setting,
@@ -122,9 +122,11 @@ async function loadOnce(source: RecordStream, options: LoadFlatOptions): Promise
       },
       counters: { source: counterValues(counters.source), loaded: counterValues(counters.loaded) },
       unsupported: unsupported(),
+      resumedBatches: writer.resumedBatches,
     };
   } catch (error) {
-    await loader.abort();
+    if (!isAboutDuplicates(error)) throw await failedLoad(error, writer, options);
+    await writer.abort(); // it begins once more, with other records
     throw error;
   }
 }

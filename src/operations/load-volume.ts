@@ -1,5 +1,5 @@
 import { ConflictError, DataError, UsageError } from "../base/errors.ts";
-import type { Loader, LoaderOptions, MetadataStore } from "../engines/engine.ts";
+import type { Loader, LoaderOptions, LoadProgress, LoadStamp, MetadataStore } from "../engines/engine.ts";
 import { type Consolidated, consolidate } from "../tree/consolidate.ts";
 import { leaveOutUnsupported } from "../tree/unsupported-values.ts";
 import { withoutBackupLease } from "../volume/backup-xattrs.ts";
@@ -10,7 +10,10 @@ import { REMOVED } from "../volume/setting-secrets.ts";
 import type { ValueLimits } from "../volume/value-limits.ts";
 import { checkClientVersion } from "../volume/version.ts";
 import type { OperationContext } from "./context.ts";
+import { describeInterrupted } from "./interrupted-load.ts";
 import { KindProgress } from "./kind-progress.ts";
+import type { LoadDigest } from "./load-digest.ts";
+import { LoadWriter } from "./load-writer.ts";
 import type { CounterValues, RecordCounts } from "./report.ts";
 import {
   type UnsupportedOptions,
@@ -27,6 +30,17 @@ export interface LoadVolumeOptions {
   readonly expectedNodes?: number;
   readonly jsonBytes?: number;
   readonly unsupported: UnsupportedOptions;
+  readonly resumption: Resumption;
+  /** Sums up what is written. */
+  readonly digest?: LoadDigest | undefined;
+}
+
+/** How a load can be gone on with when it was cut off, and what it says of itself until then. */
+export interface Resumption {
+  readonly stamp: LoadStamp;
+  /** Go on with an earlier load, where there is one, and keep what later ones can go on with. */
+  readonly resume: boolean;
+  readonly checkpointBytes: number;
 }
 
 export interface LoadedVolume {
@@ -34,19 +48,30 @@ export interface LoadedVolume {
   readonly counts: RecordCounts;
   readonly counters: { readonly source: CounterValues; readonly loaded: CounterValues };
   readonly unsupported: UnsupportedReport;
+  /** What an earlier load had stored. */
+  readonly resumedBatches: number;
 }
 
 /**
  * Refuses a target that holds something, in the reference's words (docs/spec/json-dump.md §9). With `clean`, what a load of
- * decant has left there is removed before.
+ * decant has left there is removed before; with `resume`, it is returned.
  */
-export async function checkTarget(target: MetadataStore, context: OperationContext, clean: boolean): Promise<void> {
+export async function checkTarget(
+  target: MetadataStore,
+  context: OperationContext,
+  { clean, resume }: { readonly clean: boolean; readonly resume: boolean },
+): Promise<LoadProgress | undefined> {
   const { signal, logger } = context;
   if (clean && (await target.removeRemains(signal))) {
     logger.warn(`Removed from ${target.address} what a load that was cut off had left`);
   }
   const state = await target.inspectTarget(signal);
-  if (state.state === "empty") return;
+  if (state.state === "empty") return undefined;
+  if (state.state === "interrupted") {
+    if (resume && state.progress.checkpoint !== undefined) return state.progress;
+    if (resume) return beginAgain(target, context);
+    throw new ConflictError("DECANT_E_NOT_EMPTY", state.message, { hint: describeInterrupted(state.progress) });
+  }
   const message =
     state.state === "occupied"
       ? state.message
@@ -57,10 +82,18 @@ export async function checkTarget(target: MetadataStore, context: OperationConte
   });
 }
 
-/** A load into an empty target that has begun. End it with `loader.finish`, or `loader.abort` on any error. */
+/** Without a checkpoint nobody knows what is stored. */
+async function beginAgain(target: MetadataStore, { signal, logger }: OperationContext): Promise<undefined> {
+  logger.info(
+    `The load that was cut off had no checkpoint in ${target.address}: what it has stored is removed, and it begins again`,
+  );
+  await target.removeRemains(signal);
+}
+
+/** A load into an empty target that has begun. End it with `writer.finish`, or `writer.fail` on any error. */
 export interface BegunLoad {
   readonly head: SettingTap;
-  readonly loader: Loader;
+  readonly writer: LoadWriter;
   /** The source's records without its setting and without what the target cannot hold. */
   readonly records: RecordStream;
   /** What was left out so far. */
@@ -70,31 +103,43 @@ export interface BegunLoad {
 /** Opens the target. `search` is for records of the source's shape. */
 export async function beginLoad(
   source: RecordStream,
-  { target, context, findings, dryRun, expectedNodes, jsonBytes, ...options }: LoadVolumeOptions,
+  { target, context, findings, dryRun, expectedNodes, jsonBytes, resumption, digest, ...options }: LoadVolumeOptions,
   sliceRefs: LoaderOptions["sliceRefs"],
   search: UnsupportedSearch,
 ): Promise<BegunLoad> {
   const { signal, logger } = context;
   const limits = target.valueLimits(signal);
   const head = new SettingTap(source, limits);
-  const loader = dryRun
+  const opened = dryRun
     ? DRY_RUN
     : await target.openLoader({
         signal,
         logger,
         sliceRefs,
+        stamp: resumption.stamp,
+        resume: resumption.resume,
         ...(expectedNodes === undefined ? {} : { expectedNodes }),
         ...(jsonBytes === undefined ? {} : { jsonBytes }),
       });
+  const loader = digest?.watch(opened) ?? opened;
+  const { checkpointBytes, resume } = resumption;
+  if (loader.earlier?.checkpoint !== undefined) {
+    const { stamp, checkpoint } = loader.earlier;
+    logger.info(`Going on with the load of ${stamp.source}: ${checkpoint.batches} batches are stored already`);
+  }
+  const writer = new LoadWriter(loader, {
+    checkpointBytes: dryRun ? 0 : checkpointBytes,
+    keep: resume,
+  });
   if (limits === undefined) {
-    return { head, loader, records: head.records(), unsupported: () => ({ count: 0, values: [] }) };
+    return { head, writer, records: head.records(), unsupported: () => ({ count: 0, values: [] }) };
   }
   const values = new UnsupportedValues(limits, options.unsupported, findings);
   return {
     head,
-    loader,
+    writer,
     // What was written is taken back at once; the rest is only read to name all that cannot be held.
-    records: values.filter(head.records(), () => loader.abort(), search),
+    records: values.filter(head.records(), () => writer.abort(), search),
     unsupported: () => values.report,
   };
 }
@@ -105,7 +150,7 @@ export async function beginLoad(
  */
 export async function loadVolume(source: RecordStream, options: LoadVolumeOptions): Promise<LoadedVolume> {
   const { context, findings } = options;
-  const { head, loader, records, unsupported } = await beginLoad(source, options, "complete", {
+  const { head, writer, records, unsupported } = await beginLoad(source, options, "complete", {
     stage: leaveOutUnsupported,
   });
   const result: Consolidated = { source: new Map(), loaded: new Map(), entries: 0, directories: 0, roots: 0 };
@@ -118,7 +163,7 @@ export async function loadVolume(source: RecordStream, options: LoadVolumeOption
         maxBytes: context.memory.maxBytes,
         tmpDir: context.memory.tmpDir,
         findings,
-        repair: loader,
+        repair: writer,
         trashDays: () => head.require().trashDays,
       },
       result,
@@ -127,10 +172,10 @@ export async function loadVolume(source: RecordStream, options: LoadVolumeOption
       context.signal.throwIfAborted();
       counts.set(batch.kind, (counts.get(batch.kind) ?? 0) + batch.count);
       writing.count(batch);
-      await loader.write(batch);
+      await writer.write(batch);
     }
     const setting = head.require();
-    await loader.finish(Buffer.from(formatSetting(setting, { form: "stored" })));
+    await writer.finish(Buffer.from(formatSetting(setting, { form: "stored" })));
     writing.end();
     return {
       setting,
@@ -141,11 +186,25 @@ export async function loadVolume(source: RecordStream, options: LoadVolumeOption
       },
       counters: { source: counterValues(result.source), loaded: counterValues(result.loaded) },
       unsupported: unsupported(),
+      resumedBatches: writer.resumedBatches,
     };
   } catch (error) {
-    await loader.abort();
-    throw error;
+    throw await failedLoad(error, writer, options);
   }
+}
+
+/** Ends a load that has failed; the error then says when it can be gone on with. */
+export async function failedLoad(
+  error: unknown,
+  writer: LoadWriter,
+  { target, context }: LoadVolumeOptions,
+): Promise<unknown> {
+  if (await writer.fail(error)) {
+    context.logger.warn(
+      `What is stored in ${target.address} up to the last checkpoint was kept, and is no volume: the same command goes on with it`,
+    );
+  }
+  return error;
 }
 
 /** Takes the setting out of a stream and checks it as soon as it is seen, before anything is written where it stands first. */
@@ -216,6 +275,12 @@ class SettingTap {
 
 /** Takes everything and writes nothing. */
 const DRY_RUN: Loader = {
+  isResumable: false,
+  earlier: undefined,
+  announce: async () => undefined,
+  skip: async () => undefined,
+  checkpoint: async () => undefined,
+  suspend: async () => false,
   write: async () => undefined,
   readNodes: async (inodes) => inodes.map(() => undefined),
   replaceNodes: async () => undefined,
@@ -264,9 +329,16 @@ export function shellWord(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
-/** A dry run writes nothing, so it cannot remove anything either. */
-export function refuseCleanDryRun(clean: boolean, dryRun: boolean): void {
-  if (clean && dryRun) throw new UsageError("DECANT_E_OPTION_VALUE", "--clean cannot be combined with --dry-run");
+/** A dry run writes nothing, so it cannot remove anything either, and nobody goes on with what is removed. */
+export function refuseContradictions(options: {
+  readonly clean: boolean;
+  readonly dryRun: boolean;
+  readonly resume: boolean;
+}): void {
+  const given = Object.entries({ "--resume": options.resume, "--clean": options.clean, "--dry-run": options.dryRun });
+  const [first, second] = given.filter(([, isGiven]) => isGiven).map(([name]) => name);
+  if (second === undefined) return;
+  throw new UsageError("DECANT_E_OPTION_VALUE", `${first} cannot be combined with ${second}`);
 }
 
 /** Both addresses given for one database would read and write the same volume. */

@@ -1,4 +1,5 @@
 import type { Readable } from "node:stream";
+import { UsageError } from "../base/errors.ts";
 import { openStore } from "../engines/registry.ts";
 import type { Footer } from "../formats/binary/footer.ts";
 import { readFooterOfFile } from "../formats/binary/read-parts.ts";
@@ -8,10 +9,14 @@ import { FindingList } from "../volume/findings.ts";
 import type { RecordStream } from "../volume/records.ts";
 import type { OperationContext } from "./context.ts";
 import { decodeDump } from "./dump-file.ts";
+import { loadStamp, resumedContext } from "./interrupted-load.ts";
 import { loadFlatVolume } from "./load-binary.ts";
-import { checkTarget, loadVolume, nextStepsAfterLoad, refuseCleanDryRun } from "./load-volume.ts";
+import { LoadDigest } from "./load-digest.ts";
+import { checkTarget, loadVolume, nextStepsAfterLoad, refuseContradictions } from "./load-volume.ts";
+import { DEFAULT_CHECKPOINT_BYTES } from "./load-writer.ts";
 import type { LoadReport } from "./report.ts";
 import { STOP_ON_UNSUPPORTED, type UnsupportedOptions } from "./unsupported-values.ts";
+import { verifyTarget } from "./verify-target.ts";
 
 export interface LoadRequest {
   /** META-URL of the empty target. */
@@ -24,10 +29,19 @@ export interface LoadRequest {
   readonly dryRun?: boolean;
   /** First remove from the target what a load of decant that was cut off has left there. Not together with `dryRun`. */
   readonly clean?: boolean;
+  /**
+   * Go on with a load of the same dump that was cut off, where the target holds one, and keep what is stored when this one fails. Not
+   * together with `clean` or `dryRun`.
+   */
+  readonly resume?: boolean;
+  /** Make it possible to go on after so many bytes of records each; 0: not at all. Default 128 MiB. */
+  readonly checkpointBytes?: number;
   /** Default: told by content. */
   readonly format?: DumpFormat;
   /** What to do with values that the target cannot hold; default: stop. */
   readonly unsupported?: UnsupportedOptions;
+  /** Read the target again in the end and compare it with what was written. Not together with `dryRun`. */
+  readonly verify?: boolean;
   /**
    * Sees the records of the dump, and may change them, before anything else does. The target becomes a volume only after they have
    * ended: what is thrown then leaves it as it was. Called once more when the load has to begin again.
@@ -49,14 +63,18 @@ export interface LoadStream {
 /**
  * Loads a dump into an empty database: JSON (docs/spec/json-dump.md §9-11) or binary (docs/spec/binary-dump.md §7). Throws `NotFoundError` for a missing file,
  * `ConflictError` for a target that holds something, `DataError` for a dump that cannot be understood, `EngineError` for the
- * target; the target is then as it was.
+ * target; the target is then as it was. Only with `verify`, `DECANT_E_VERIFY_FAILED` says that it holds the volume, but not as written.
  */
-export async function load(request: LoadRequest, context: OperationContext): Promise<LoadReport> {
+export async function load(request: LoadRequest, given: OperationContext): Promise<LoadReport> {
   const startedAt = performance.now();
-  const { signal, logger, env } = context;
+  const { signal, logger, env } = given;
   const dryRun = request.dryRun ?? false;
   const clean = request.clean ?? false;
-  refuseCleanDryRun(clean, dryRun);
+  const resume = request.resume ?? false;
+  refuseContradictions({ clean, dryRun, resume });
+  if (request.verify === true && dryRun) {
+    throw new UsageError("DECANT_E_OPTION_VALUE", "--verify cannot be combined with --dry-run");
+  }
   const input = await openInput(request.source, {
     signal,
     env,
@@ -70,23 +88,32 @@ export async function load(request: LoadRequest, context: OperationContext): Pro
       logger,
       signal,
       env,
-      tmpDir: context.memory.tmpDir,
+      tmpDir: given.memory.tmpDir,
       create: true,
     });
     try {
-      await checkTarget(target, context, clean);
+      const earlier = await checkTarget(target, given, { clean, resume });
+      const context = resumedContext(given, earlier);
+      const source = "file" in request.source ? request.source.file : (request.source.name ?? "STDIN");
       const findings = new FindingList();
       const sourceBytes = input.totalBytes ?? ("file" in request.source ? undefined : request.source.totalBytes);
       const reading = context.progress.begin(
         "Reading the dump",
         sourceBytes === undefined ? {} : { bytes: sourceBytes },
       );
+      const digest = request.verify === true ? new LoadDigest(target.recordForm) : undefined;
       const options = {
         target,
+        digest,
         dryRun,
         findings,
         context,
         unsupported: request.unsupported ?? STOP_ON_UNSUPPORTED,
+        resumption: {
+          stamp: loadStamp(source, context),
+          resume,
+          checkpointBytes: request.checkpointBytes ?? DEFAULT_CHECKPOINT_BYTES,
+        },
       };
       const onPiece = (): void => {
         reading.bytes = input.readBytes();
@@ -109,15 +136,18 @@ export async function load(request: LoadRequest, context: OperationContext): Pro
             })
           : await loadVolume(records, { ...options, ...(jsonBytes === undefined ? {} : { jsonBytes }) });
       context.progress.end(reading);
+      const verification = digest === undefined ? undefined : await verifyTarget(target, digest, context);
       return {
         operation: "load",
-        source: "file" in request.source ? request.source.file : (request.source.name ?? "STDIN"),
+        source,
         target: target.address,
         volume: { name: loaded.setting.name, uuid: loaded.setting.uuid },
         counts: loaded.counts,
         counters: loaded.counters,
         unsupported: loaded.unsupported,
+        verification,
         dryRun,
+        resumedBatches: loaded.resumedBatches,
         readBytes: input.readBytes(),
         durationMs: performance.now() - startedAt,
         findings: findings.all,

@@ -2,10 +2,14 @@ import { openStore } from "../engines/registry.ts";
 import { FindingList } from "../volume/findings.ts";
 import { packBatch, type RecordStream } from "../volume/records.ts";
 import type { OperationContext } from "./context.ts";
-import { checkTarget, loadVolume, nextStepsAfterLoad, refuseCleanDryRun, refuseSameAddress } from "./load-volume.ts";
+import { loadStamp, resumedContext } from "./interrupted-load.ts";
+import { LoadDigest } from "./load-digest.ts";
+import { checkTarget, loadVolume, nextStepsAfterLoad, refuseContradictions, refuseSameAddress } from "./load-volume.ts";
+import { DEFAULT_CHECKPOINT_BYTES } from "./load-writer.ts";
 import type { LoadReport } from "./report.ts";
 import { snapshotTree } from "./snapshot-tree.ts";
 import { STOP_ON_UNSUPPORTED, type UnsupportedOptions } from "./unsupported-values.ts";
+import { verifyTarget } from "./verify-target.ts";
 
 export interface MigrateRequest {
   /** META-URLs of the volume and of the empty target. */
@@ -15,32 +19,39 @@ export interface MigrateRequest {
   readonly dryRun?: boolean;
   /** First remove from the target what a load of decant that was cut off has left there. Not together with `dryRun`. */
   readonly clean?: boolean;
+  /** As for `load`: the source must not have changed. */
+  readonly resume?: boolean;
+  readonly checkpointBytes?: number;
   /** What to do with values that the target cannot hold; default: stop. */
   readonly unsupported?: UnsupportedOptions;
+  /** Read the target again in the end and compare it with what was written. Default true; a dry run has nothing to read. */
+  readonly verify?: boolean;
 }
 
 /**
  * Copies a volume from one database to another without a file between, with the checks and the closing report of a load.
  * Secrets are kept as they are stored. Throws what `dump` and `load` throw; the target is then as it was.
  */
-export async function migrate(request: MigrateRequest, context: OperationContext): Promise<LoadReport> {
+export async function migrate(request: MigrateRequest, given: OperationContext): Promise<LoadReport> {
   const startedAt = performance.now();
-  const { signal, logger, env } = context;
+  const { signal, logger, env } = given;
   const dryRun = request.dryRun ?? false;
   const clean = request.clean ?? false;
-  refuseCleanDryRun(clean, dryRun);
+  const resume = request.resume ?? false;
+  refuseContradictions({ clean, dryRun, resume });
   refuseSameAddress(request.source, request.target);
-  const source = await openStore(request.source, { logger, signal, env, tmpDir: context.memory.tmpDir });
+  const source = await openStore(request.source, { logger, signal, env, tmpDir: given.memory.tmpDir });
   try {
     const target = await openStore(request.target, {
       logger,
       signal,
       env,
-      tmpDir: context.memory.tmpDir,
+      tmpDir: given.memory.tmpDir,
       create: true,
     });
     try {
-      await checkTarget(target, context, clean);
+      const earlier = await checkTarget(target, given, { clean, resume });
+      const context = resumedContext(given, earlier);
       const snapshot = await source.openSnapshot({ signal, logger });
       try {
         const findings = new FindingList();
@@ -48,17 +59,26 @@ export async function migrate(request: MigrateRequest, context: OperationContext
         const halved = { ...context, memory: { ...context.memory, maxBytes: context.memory.maxBytes / 2 } };
         const tree = snapshotTree(snapshot, halved, { withTrash: true, findings });
         const expectedNodes = snapshot.estimates.get("node");
+        const digest = dryRun || request.verify === false ? undefined : new LoadDigest(target.recordForm);
         const loaded = await loadVolume(withSetting(snapshot.setting, tree), {
           target,
           dryRun,
           findings,
+          digest,
           context: halved,
           unsupported: request.unsupported ?? STOP_ON_UNSUPPORTED,
+          resumption: {
+            stamp: loadStamp(source.address, context),
+            resume,
+            checkpointBytes: request.checkpointBytes ?? DEFAULT_CHECKPOINT_BYTES,
+          },
           ...(expectedNodes === undefined ? {} : { expectedNodes }),
         });
         if (!snapshot.consistency.pointInTime) {
           findings.addOther("not-point-in-time", `Not one point in time: ${snapshot.consistency.method}`, true);
         }
+        await snapshot.close(); // the source need not keep what it was at that instant
+        const verification = digest === undefined ? undefined : await verifyTarget(target, digest, context);
         return {
           operation: "migrate",
           source: source.address,
@@ -67,7 +87,9 @@ export async function migrate(request: MigrateRequest, context: OperationContext
           counts: loaded.counts,
           counters: loaded.counters,
           unsupported: loaded.unsupported,
+          verification,
           dryRun,
+          resumedBatches: loaded.resumedBatches,
           readBytes: 0,
           durationMs: performance.now() - startedAt,
           findings: findings.all,

@@ -1,6 +1,7 @@
 import type { Finding } from "../volume/findings.ts";
 import type { RecordKind } from "../volume/records.ts";
 import type { UnsupportedReport } from "./unsupported-values.ts";
+import type { Verification } from "./verify-target.ts";
 
 export type { Finding };
 
@@ -54,8 +55,12 @@ export interface LoadReport extends ReportBase {
   readonly source: string;
   readonly target: string;
   readonly dryRun: boolean;
+  /** Batches of records that an earlier load had stored; 0 when this one began. */
+  readonly resumedBatches: number;
   readonly readBytes: number;
   readonly counters: { readonly source: CounterValues; readonly loaded: CounterValues };
   /** What the target could not hold and was left out. */
   readonly unsupported: UnsupportedReport;
+  /** Undefined where the target was not read again, as in a dry run. */
+  readonly verification?: Verification | undefined;
 }

@@ -32,6 +32,8 @@ export interface EngineHarness {
   readonly tellsTime?: boolean;
   /** Whether a snapshot is one instant. */
   readonly pointInTime: boolean;
+  /** Whether a load that was cut off can be gone on with. */
+  readonly resumes?: boolean;
   /** Kinds that are stored, but not returned where the rest of what they belong to is missing. */
   readonly omits?: readonly RecordKind[];
   /** What the engine has less room for than others. */

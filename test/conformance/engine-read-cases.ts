@@ -198,7 +198,8 @@ export function abortCases(it: It, fresh: Fresh): void {
     for (const batch of toBatches(bench.sample(), 1000)) await loader.write(batch);
     controller.abort();
     expect(await failureOf(() => loader.finish(SAMPLE_SETTING))).toSatisfy(isAbortError);
-    expect(await bench.fingerprint()).toEqual(before); // finish that throws cleans up itself
+    await loader.abort();
+    expect(await bench.fingerprint()).toEqual(before);
   });
 }
 

@@ -10,6 +10,7 @@ describeEngine(
   "redis",
   server && {
     createsDatabase: false,
+    resumes: true,
     pointInTime: true,
     emptyAddress: async () => {
       await withClient(server.url(DATABASE), (client) => client.flushdb());

@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import { silentLogger } from "../../src/base/logger.ts";
 import type { MetadataStore } from "../../src/engines/engine.ts";
 import { openStore } from "../../src/engines/registry.ts";
+import { loadStamp } from "../../src/operations/interrupted-load.ts";
 import { loadVolume } from "../../src/operations/load-volume.ts";
 import { snapshotTree } from "../../src/operations/snapshot-tree.ts";
 import { STOP_ON_UNSUPPORTED } from "../../src/operations/unsupported-values.ts";
@@ -41,6 +42,7 @@ async function load(records: RecordStream, target: MetadataStore): Promise<unkno
     findings: new FindingList(),
     context: quietContext(),
     unsupported: STOP_ON_UNSUPPORTED,
+    resumption: { stamp: loadStamp("test", quietContext()), resume: false, checkpointBytes: 0 },
   };
   return loadVolume(records, options).then(
     () => undefined,

@@ -99,6 +99,13 @@ export class EtcdGateway {
     });
   }
 
+  /** How many keys a volume has. */
+  async count(prefix: string): Promise<number> {
+    const start = volumePrefix(prefix);
+    const range = { key: base64(start), range_end: base64(above(start)), count_only: true };
+    return Number(((await this.call("/v3/kv/range", range)) as { count?: string }).count ?? 0);
+  }
+
   /** Writes such a file, as the scripts of the fixtures do. */
   async export(file: string, prefix: string): Promise<void> {
     const lines = (await this.read(volumePrefix(prefix))).map(({ key, value }) => {

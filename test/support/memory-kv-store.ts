@@ -88,9 +88,11 @@ export class MemoryKvStore implements KvStore {
   }
 
   async openBulkWriter(options: KvBulkOptions): Promise<KvBulkWriter | undefined> {
-    const { guard, signal } = options;
+    const { guard, signal, takesOver } = options;
     signal.throwIfAborted();
-    if (this.pairs.has(text(guard.key)) || this.pairs.has(text(guard.absent))) return undefined;
+    const stored = this.pairs.get(text(guard.key));
+    const isFree = takesOver === undefined ? stored === undefined : stored?.equals(takesOver) === true;
+    if (!isFree || this.pairs.has(text(guard.absent))) return undefined;
     this.#apply([guard]);
     let isDone = false;
     const check = (): void => {
@@ -103,6 +105,17 @@ export class MemoryKvStore implements KvStore {
         for (const [key, value] of pairsOf(page)) this.pairs.set(text(key), Buffer.from(value));
       },
       get: (keys) => this.get(keys, signal),
+      checkpoint: async (changes) => {
+        check();
+        this.#apply(changes);
+      },
+      announce: async (changes) => {
+        check();
+        this.#apply(changes);
+      },
+      suspend: async () => {
+        isDone = true;
+      },
       finish: async (changes) => {
         check();
         this.#apply([...changes, { key: guard.key, value: undefined }]);

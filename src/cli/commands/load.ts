@@ -1,12 +1,13 @@
 import { UsageError } from "../../base/errors.ts";
-import { redactUrl } from "../../base/redact-url.ts";
 import type { BinaryStatRequest } from "../../operations/binary-stat.ts";
 import type { CommandOutcome, CommandSpec, Invocation } from "../command-spec.ts";
 import { RESOURCE_OPTIONS } from "../global-options.ts";
 import type { OptionValues } from "../option-values.ts";
 import { isIncomplete, loadJson } from "../report-json.ts";
 import { loadSummary } from "../report-text.ts";
+import { RESUME_OPTIONS, resumeOptions } from "../resume-options.ts";
 import { UNSUPPORTED_OPTIONS, unsupportedOptions } from "../unsupported-options.ts";
+import { describeInterruptedLoad, VERIFY_OPTION } from "../verify-option.ts";
 
 /** `load META-URL [FILE]` (docs/spec/cli.md §5). */
 export const loadCommand: CommandSpec = {
@@ -24,7 +25,8 @@ export const loadCommand: CommandSpec = {
   ],
   options: [
     { flags: "--dry-run", description: "read and check everything, write nothing" },
-    { flags: "--clean", description: "first remove what a load of decant that was cut off has left in the target" },
+    ...RESUME_OPTIONS,
+    VERIFY_OPTION,
     ...UNSUPPORTED_OPTIONS,
     {
       flags: "--encrypt-rsa-key <PEM>",
@@ -44,6 +46,7 @@ export const loadCommand: CommandSpec = {
   ],
   examples: [
     { comment: "Restore a volume", command: "decant load redis://localhost/1 meta-dump.json.gz" },
+    { comment: "Go on with it after a failure", command: "decant load redis://localhost/1 meta-dump.json.gz --resume" },
     { comment: "Check a dump without writing", command: "decant load sqlite3://new.db meta-dump.json --dry-run" },
     { comment: "What is in a binary dump", command: "decant load meta-dump.bin --binary --stat" },
     {
@@ -53,7 +56,7 @@ export const loadCommand: CommandSpec = {
     },
   ],
   run,
-  describeInterruption: (invocation) => `${redactUrl(invocation.args[0]!)} holds no volume`,
+  describeInterruption: (invocation) => describeInterruptedLoad(invocation.args[0]!, invocation.context),
 };
 
 async function run(invocation: Invocation): Promise<CommandOutcome> {
@@ -76,9 +79,10 @@ async function run(invocation: Invocation): Promise<CommandOutcome> {
       source: file === undefined || file === "-" ? { stream: io.stdin } : { file },
       ...decryptionOf(options),
       dryRun: options.flag("dry-run"),
-      clean: options.flag("clean"),
+      ...resumeOptions(options),
       ...(options.flag("binary") ? { format: "binary" } : {}),
       unsupported: unsupportedOptions(options),
+      verify: options.flag("verify"),
     },
     context,
   );

@@ -1,9 +1,10 @@
-import { redactUrl } from "../../base/redact-url.ts";
 import type { CommandOutcome, CommandSpec, Invocation } from "../command-spec.ts";
 import { RESOURCE_OPTIONS } from "../global-options.ts";
 import { isIncomplete, loadJson } from "../report-json.ts";
 import { loadSummary } from "../report-text.ts";
+import { RESUME_OPTIONS, resumeOptions } from "../resume-options.ts";
 import { UNSUPPORTED_OPTIONS, unsupportedOptions } from "../unsupported-options.ts";
+import { DEFAULT_VERIFY_OPTION, describeInterruptedLoad } from "../verify-option.ts";
 
 /** `migrate SOURCE-URL TARGET-URL`: a dump and a load without a file between. */
 export const migrateCommand: CommandSpec = {
@@ -12,7 +13,8 @@ export const migrateCommand: CommandSpec = {
   description:
     "Copies the metadata of a volume from one engine to an empty other one without a file between. The copy is the volume " +
     "at one instant; what clients write to the source afterwards is not in it, so stop them first when the copy is to " +
-    "replace the source. Secrets are kept. The target holds no volume until the last step.\n\n" +
+    "replace the source. Secrets are kept. The target holds no volume until all is written; then it is read again and compared with what was written, so " +
+    "nobody may use it before the command has ended.\n\n" +
     "WARNING: do not use the new engine and the old one at the same time, otherwise the volume will probably break.",
   arguments: [
     { name: "SOURCE-URL", required: true, description: "address of the volume's metadata" },
@@ -20,7 +22,8 @@ export const migrateCommand: CommandSpec = {
   ],
   options: [
     { flags: "--dry-run", description: "read and check everything, write nothing" },
-    { flags: "--clean", description: "first remove what a load of decant that was cut off has left in the target" },
+    ...RESUME_OPTIONS,
+    DEFAULT_VERIFY_OPTION,
     ...UNSUPPORTED_OPTIONS,
     ...RESOURCE_OPTIONS,
   ],
@@ -32,7 +35,7 @@ export const migrateCommand: CommandSpec = {
     },
   ],
   run,
-  describeInterruption: (invocation) => `${redactUrl(invocation.args[1]!)} holds no volume`,
+  describeInterruption: (invocation) => describeInterruptedLoad(invocation.args[1]!, invocation.context),
 };
 
 async function run(invocation: Invocation): Promise<CommandOutcome> {
@@ -42,8 +45,9 @@ async function run(invocation: Invocation): Promise<CommandOutcome> {
       source: invocation.args[0]!,
       target: invocation.args[1]!,
       dryRun: invocation.options.flag("dry-run"),
-      clean: invocation.options.flag("clean"),
+      ...resumeOptions(invocation.options),
       unsupported: unsupportedOptions(invocation.options),
+      verify: invocation.options.given("verify") !== false,
     },
     invocation.context,
   );

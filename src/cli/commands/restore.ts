@@ -1,5 +1,4 @@
 import { UsageError } from "../../base/errors.ts";
-import { redactUrl } from "../../base/redact-url.ts";
 import type { BackupPlaceRequest } from "../../operations/backups/backup-place.ts";
 import type { RestorePlan, RestoreRequest } from "../../operations/backups/restore.ts";
 import { PLACE_OPTIONS, readBucket, readKey } from "../backup-options.ts";
@@ -11,6 +10,7 @@ import { restoreJson } from "../restore-json.ts";
 import { planText, restoreSummary } from "../restore-text.ts";
 import { given } from "../setting-options.ts";
 import { UNSUPPORTED_OPTIONS, unsupportedOptions } from "../unsupported-options.ts";
+import { describeInterruptedLoad, VERIFY_OPTION } from "../verify-option.ts";
 
 const KEYS = "Keys of the object storage";
 
@@ -55,6 +55,7 @@ export const restoreCommand: CommandSpec = {
       description: "look in the bucket for the blocks of so many slices, drawn at random; 0 for none",
       default: "100",
     },
+    VERIFY_OPTION,
     ...UNSUPPORTED_OPTIONS,
     { flags: "--access-key <KEY>", description: "access key to be stored", group: KEYS },
     { flags: "--secret-key <KEY>", description: "secret key to be stored", group: KEYS },
@@ -79,7 +80,7 @@ export const restoreCommand: CommandSpec = {
     },
   ],
   run,
-  describeInterruption: ({ args }) => `${redactUrl(args[0]!)} holds no volume`,
+  describeInterruption: ({ args, context }) => describeInterruptedLoad(args[0]!, context),
 };
 
 async function run(invocation: Invocation): Promise<CommandOutcome> {
@@ -103,6 +104,7 @@ async function run(invocation: Invocation): Promise<CommandOutcome> {
       dryRun: options.flag("dry-run"),
       clean: options.flag("clean"),
       unsupported: unsupportedOptions(options),
+      verify: options.flag("verify"),
       keys: given({
         accessKey: options.text("access-key"),
         secretKey: options.text("secret-key"),

@@ -73,13 +73,14 @@ export class EtcdBulkWriter implements KvBulkWriter {
   /** Undefined when there is anything in the range: then nothing was written. */
   static async open(parts: BulkParts, options: KvBulkOptions): Promise<EtcdBulkWriter | undefined> {
     const { store, client, keys } = parts;
-    const { guard, signal } = options;
+    const { guard, signal, takesOver } = options;
     const watch = await QuotaWatch.open(client, options);
-    // The condition is of the whole range, so that no client can have begun a volume since it was found empty.
-    const request = txnRequest(
-      [compare(keys.prefix, undefined, keys.end)],
-      [putOperation(keys.key(guard.key), guard.value)],
-    );
+    const conditions =
+      takesOver === undefined
+        ? // The condition is of the whole range, so that no client can have begun a volume since it was found empty.
+          [compare(keys.prefix, undefined, keys.end)]
+        : guardCompares(keys, { ...guard, value: takesOver });
+    const request = txnRequest(conditions, [putOperation(keys.key(guard.key), guard.value)]);
     const isOurs = async (): Promise<boolean> =>
       (await store.get([guard.key], signal))[0]?.equals(guard.value) === true;
     return (await commitSurely(client, request, signal, isOurs))
@@ -182,6 +183,33 @@ export class EtcdBulkWriter implements KvBulkWriter {
   async get(keys: readonly Uint8Array[]): Promise<(Buffer | undefined)[]> {
     await this.#drain();
     return this.#store.get(keys, this.#signal);
+  }
+
+  async checkpoint(changes: readonly KvPair[]): Promise<void> {
+    await this.#drain();
+    await this.announce(changes);
+  }
+
+  async announce(changes: readonly KvPair[]): Promise<void> {
+    if (this.#mayLinger) await this.#changeGuard();
+    const guard = this.#guard;
+    const operations = changes.map(({ key, value }) => putOperation(this.#keys.key(key), value!));
+    const request = txnRequest(guardCompares(this.#keys, guard), operations);
+    const isStored = async (): Promise<boolean> => {
+      const keys = changes.map(({ key }) => key);
+      const stored = await this.#store.get(keys, this.#signal);
+      return changes.every(({ value }, i) => stored[i]?.equals(value!) === true);
+    };
+    const onRepeat = (): void => {
+      this.#mayLinger = true; // and must not come after the next position
+    };
+    if (!(await commitSurely(this.#client, request, this.#signal, isStored, onRepeat))) throw guard.lost();
+  }
+
+  async suspend(): Promise<void> {
+    this.#isDone = true;
+    this.#stop.abort();
+    await Promise.all(Array.from(this.#inFlight, (each) => each.done));
   }
 
   /** etcd answers when a transaction is on the disks of most servers. */

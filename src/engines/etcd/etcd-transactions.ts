@@ -38,13 +38,14 @@ const SURE_PAUSE_MS = 300;
 
 /**
  * A transaction after which can be read whether it was done: when its answer is lost, it is tried again, and counts as done when its
- * conditions fail then and `isDone` holds. False when they fail otherwise.
+ * conditions fail then and `isDone` holds. False when they fail otherwise. `onRepeat`: the first attempt may still be done later.
  */
 export async function commitSurely(
   client: EtcdClient,
   request: Buffer,
   signal: AbortSignal,
   isDone: () => Promise<boolean>,
+  onRepeat?: () => void,
 ): Promise<boolean> {
   for (let attempt = 1; ; attempt++) {
     try {
@@ -54,6 +55,7 @@ export async function commitSurely(
       const cause = (error as Error).cause;
       if (!isUnavailable(cause) || isNotSent(cause) || attempt === SURE_ATTEMPTS) throw error;
     }
+    onRepeat?.();
     await sleep(SURE_PAUSE_MS * attempt, undefined, { signal });
   }
 }

@@ -57,15 +57,18 @@ export class FoundationdbBulkWriter implements KvBulkWriter {
     options: KvBulkOptions,
   ): Promise<FoundationdbBulkWriter | undefined> {
     const { client, keys } = transactions;
-    const { guard, signal } = options;
+    const { guard, signal, takesOver } = options;
     const isOurs = await client.transact<boolean>(async (transaction, uncertain) => {
       // The value of the guard is nobody else's.
       if (uncertain !== undefined && (await transactions.guardHolds(transaction, guard))) {
         return { result: true, commit: false };
       }
-      // Reads the whole range, so that no client can have begun a volume since it was found empty.
-      const { results } = await readPairs(transaction, keys.prefix, keys.end, 1);
-      if (results.length > 0) return { result: false, commit: false };
+      const isFree =
+        takesOver === undefined
+          ? // Reads the whole range, so that no client can have begun a volume since it was found empty.
+            (await readPairs(transaction, keys.prefix, keys.end, 1)).results.length === 0
+          : await transactions.guardHolds(transaction, { ...guard, value: takesOver });
+      if (!isFree) return { result: false, commit: false };
       transactions.apply(transaction, [guard]);
       return { result: true, commit: true };
     }, signal);
@@ -173,6 +176,27 @@ export class FoundationdbBulkWriter implements KvBulkWriter {
       return { result: undefined, commit: true };
     }, signal);
     this.#isDone = true;
+  }
+
+  async checkpoint(changes: readonly KvPair[]): Promise<void> {
+    await this.#drain();
+    await this.announce(changes);
+  }
+
+  /** Doing it again does no harm either: these are the values of this one load. */
+  async announce(changes: readonly KvPair[]): Promise<void> {
+    const { guard } = this.#options;
+    await this.#transactions.client.transact<void>(async (transaction) => {
+      if (!(await this.#transactions.guardHolds(transaction, guard))) throw guard.lost();
+      this.#transactions.apply(transaction, changes);
+      return { result: undefined, commit: true };
+    }, this.#signal);
+  }
+
+  async suspend(): Promise<void> {
+    this.#isDone = true;
+    this.#stop.abort();
+    await Promise.all(this.#inFlight.values());
   }
 
   /** Whether an earlier attempt was committed after all: its changes are there, and the guard has gone with them. */

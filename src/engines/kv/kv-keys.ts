@@ -2,12 +2,16 @@
  * Keys of a volume, without the prefix of the store (docs/spec/kv.md §3). Inodes in keys are little-endian, every other number
  * is big-endian.
  */
+import { PROGRESS_NAME } from "../load-progress.ts";
 import type { KvRange } from "./kv-store.ts";
 
 export const SETTING_KEY: Buffer = Buffer.from("setting");
 
 /** A load that runs or was cut off has this key; no volume and no client has it. */
 export const MARKER_KEY: Buffer = Buffer.from("decantLoading");
+
+/** How far a load is that has the marker. */
+export const PROGRESS_KEY: Buffer = Buffer.from(PROGRESS_NAME);
 
 /** First bytes of keys. */
 export const FAMILY_INODE = 0x41;
@@ -92,6 +96,7 @@ export const COUNTERS: readonly string[] = [
 ];
 
 /** Where a load writes, but for the setting: what else is in a store belongs to somebody else. */
-export const LOADED_RANGES: readonly KvRange[] = ["A", "C", "D", "K", "QD", "QG", "QU", "R", "SS", "U"].map(
-  prefixRange,
-);
+export const LOADED_RANGES: readonly KvRange[] = [
+  ...["A", "C", "D", "K", "QD", "QG", "QU", "R", "SS", "U"],
+  PROGRESS_NAME,
+].map(prefixRange);

@@ -1,10 +1,11 @@
 import { recycle } from "../../base/bytes.ts";
 import { ConflictError } from "../../base/errors.ts";
 import type { RecordBatch } from "../../volume/records.ts";
-import type { Loader, LoaderOptions } from "../engine.ts";
+import type { Loader, LoaderOptions, LoadPosition, LoadProgress } from "../engine.ts";
+import { encodeProgress } from "../load-progress.ts";
 import { writeBatch } from "../write-batch.ts";
-import { inodeKey, LOADED_RANGES, SETTING_KEY, TAG_NODE } from "./kv-keys.ts";
-import type { ExpectedBytes, KvBulkWriter, KvStore } from "./kv-store.ts";
+import { inodeKey, LOADED_RANGES, PROGRESS_KEY, SETTING_KEY, TAG_NODE } from "./kv-keys.ts";
+import type { ExpectedBytes, KvBulkWriter, KvPair, KvStore } from "./kv-store.ts";
 import { loadGuard } from "./load-guard.ts";
 import { RareWriter } from "./rare-writer.ts";
 import { RecordWriter } from "./record-writer.ts";
@@ -24,25 +25,35 @@ const LEAST_NODE_BYTES = 125;
 const LIKELY_JSON_SHARE = 0.8;
 const LEAST_JSON_SHARE = 0.125;
 
+/** What a load that was cut off has left: the value of its marker, and how far it came. */
+export interface EarlierLoad {
+  readonly token: Buffer;
+  readonly progress: LoadProgress;
+}
+
 /** Writes a volume as pairs in any order. The setting is the last one: clients take the store for unformatted until then. */
 export class KvLoader implements Loader {
+  readonly isResumable: boolean;
+  readonly earlier: LoadProgress | undefined;
   readonly #options: LoaderOptions;
   readonly #bulk: KvBulkWriter;
   readonly #records: RecordWriter;
   readonly #rare: RareWriter;
   #state: "writing" | "finished" | "aborted" = "writing";
 
-  private constructor(bulk: KvBulkWriter, options: LoaderOptions) {
+  private constructor(bulk: KvBulkWriter, options: LoaderOptions, earlier: LoadProgress | undefined) {
+    this.isResumable = options.stamp !== undefined && bulk.checkpoint !== undefined;
+    this.earlier = earlier;
     this.#bulk = bulk;
     this.#options = options;
     this.#records = new RecordWriter((page) => bulk.write(page));
     this.#rare = new RareWriter(this.#records);
   }
 
-  /** Throws `ConflictError` when another load runs there. */
-  static async open(store: KvStore, options: LoaderOptions): Promise<KvLoader> {
+  /** Throws `ConflictError` when another load runs there. `earlier`: one that was cut off, with which this one goes on. */
+  static async open(store: KvStore, options: LoaderOptions, earlier: EarlierLoad | undefined): Promise<KvLoader> {
     const { signal, logger } = options;
-    const expectedBytes = expectedBytesOf(options);
+    const expectedBytes = earlier === undefined ? expectedBytesOf(options) : undefined;
     const bulk = await store.openBulkWriter({
       signal,
       logger,
@@ -50,8 +61,13 @@ export class KvLoader implements Loader {
       guard: loadGuard(store.address),
       ranges: LOADED_RANGES,
       ...(expectedBytes === undefined ? {} : { expectedBytes }),
+      ...(earlier === undefined ? {} : { takesOver: earlier.token }),
     });
-    if (bulk !== undefined) return new KvLoader(bulk, options);
+    if (bulk !== undefined) {
+      const loader = new KvLoader(bulk, options, earlier?.progress);
+      if (earlier === undefined) await loader.checkpoint({ checkpoint: undefined, announced: [] });
+      return loader;
+    }
     throw new ConflictError("DECANT_E_TARGET_BUSY", `Another load into ${store.address} is running or was cut off`);
   }
 
@@ -59,6 +75,37 @@ export class KvLoader implements Loader {
     this.#options.signal.throwIfAborted();
     await writeBatch(batch, this.#records, this.#rare);
     recycle(batch.bytes);
+  }
+
+  /** The largest number of an ACL is told by all rules, so these are written again. */
+  async skip(batch: RecordBatch): Promise<void> {
+    this.#options.signal.throwIfAborted();
+    if (batch.kind === "acl") await writeBatch(batch, this.#records, this.#rare);
+  }
+
+  async checkpoint(position: LoadPosition): Promise<void> {
+    if (!this.isResumable) return;
+    this.#options.signal.throwIfAborted();
+    await this.#records.end();
+    await this.#bulk.checkpoint?.([this.#progressPair(position)]);
+  }
+
+  async announce(position: LoadPosition): Promise<void> {
+    if (!this.isResumable) return;
+    this.#options.signal.throwIfAborted();
+    await this.#bulk.announce?.([this.#progressPair(position)]);
+  }
+
+  #progressPair(position: LoadPosition): KvPair {
+    return { key: PROGRESS_KEY, value: encodeProgress({ stamp: this.#options.stamp!, ...position }) };
+  }
+
+  async suspend(): Promise<boolean> {
+    if (!this.isResumable) await this.abort();
+    if (this.#state !== "writing") return false;
+    this.#state = "aborted";
+    await this.#bulk.suspend?.();
+    return true;
   }
 
   async readNodes(inodes: readonly bigint[]): Promise<(Buffer | undefined)[]> {
@@ -71,18 +118,15 @@ export class KvLoader implements Loader {
     return this.#records.nodes(batch);
   }
 
-  /** When this throws, what was written has been removed again. */
   async finish(setting: Buffer): Promise<void> {
-    try {
-      await this.#rare.finish();
-      await this.#records.end();
-      this.#options.signal.throwIfAborted();
-      await this.#bulk.finish([{ key: SETTING_KEY, value: setting }]);
-      this.#state = "finished";
-    } catch (error) {
-      await this.abort();
-      throw error;
-    }
+    await this.#rare.finish();
+    await this.#records.end();
+    this.#options.signal.throwIfAborted();
+    await this.#bulk.finish([
+      { key: SETTING_KEY, value: setting },
+      { key: PROGRESS_KEY, value: undefined },
+    ]);
+    this.#state = "finished";
   }
 
   async abort(): Promise<void> {

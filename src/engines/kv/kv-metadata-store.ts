@@ -16,13 +16,16 @@ import type {
   TargetState,
   VolumeUsage,
 } from "../engine.ts";
-import { ALL_KEYS, MARKER_KEY, SETTING_KEY } from "./kv-keys.ts";
-import { KvLoader } from "./kv-loader.ts";
+import { parseProgress } from "../load-progress.ts";
+import type { RecordForm } from "../record-form.ts";
+import { ALL_KEYS, MARKER_KEY, PROGRESS_KEY, SETTING_KEY } from "./kv-keys.ts";
+import { type EarlierLoad, KvLoader } from "./kv-loader.ts";
 import { findSession, readSessions } from "./kv-sessions.ts";
 import { KvVolumeSnapshot } from "./kv-snapshot.ts";
 import type { KvSnapshot, KvStore } from "./kv-store.ts";
 import { readVolumeUsage } from "./kv-usage.ts";
 import { removeRemains } from "./load-guard.ts";
+import { kvRecordForm } from "./record-form.ts";
 import { readRootXattrs, swapRootXattrs } from "./root-xattrs.ts";
 import { valueLimits } from "./value-limits.ts";
 import { createVolume, replaceUserGroupUsage, updateSetting } from "./volume-changes.ts";
@@ -31,6 +34,7 @@ import { createVolume, replaceUserGroupUsage, updateSetting } from "./volume-cha
 export class KvMetadataStore implements MetadataStore {
   readonly engineName: string;
   readonly address: string;
+  readonly recordForm: RecordForm = kvRecordForm;
   readonly #store: KvStore;
   readonly #limits: ValueLimits | undefined;
 
@@ -53,11 +57,14 @@ export class KvMetadataStore implements MetadataStore {
     if (setting !== undefined) return { state: "volume", setting };
     return this.#with(signal, async (snapshot) => {
       if (await isEmpty(snapshot)) return { state: "empty" };
-      const [marker] = await snapshot.get([MARKER_KEY]);
+      const [marker, stored] = await snapshot.get([MARKER_KEY, PROGRESS_KEY]);
+      const message = `Database ${this.address} is not empty`;
+      const progress = marker === undefined ? undefined : parseProgress(stored);
+      if (progress !== undefined) return { state: "interrupted", progress, message };
       const hint = `A load into it is running or was cut off (key ${MARKER_KEY}): when none is running, load again with --clean`;
       return {
         state: "occupied",
-        message: `Database ${this.address} is not empty`,
+        message,
         ...(marker === undefined ? {} : { hint }),
       };
     });
@@ -78,11 +85,22 @@ export class KvMetadataStore implements MetadataStore {
 
   async openLoader(options: LoaderOptions): Promise<Loader> {
     const target = await this.inspectTarget(options.signal);
-    if (target.state === "occupied") throw new ConflictError("DECANT_E_TARGET_OCCUPIED", target.message);
+    const earlier =
+      options.resume === true && target.state === "interrupted" ? await this.#earlierLoad(options) : undefined;
+    if (target.state === "occupied" || (target.state === "interrupted" && earlier === undefined)) {
+      throw new ConflictError("DECANT_E_TARGET_OCCUPIED", target.message);
+    }
     if (target.state === "volume") {
       throw new ConflictError("DECANT_E_TARGET_TAKEN", `The database ${this.address} holds a volume already`);
     }
-    return KvLoader.open(this.#store, options);
+    return KvLoader.open(this.#store, options, earlier);
+  }
+
+  /** The marker and what it says, as of one moment: only as long as that marker is there its place can be taken. */
+  async #earlierLoad({ signal }: LoaderOptions): Promise<EarlierLoad | undefined> {
+    const [token, stored] = await this.#store.get([MARKER_KEY, PROGRESS_KEY], signal);
+    const progress = parseProgress(stored);
+    return token === undefined || progress === undefined ? undefined : { token, progress };
   }
 
   async createVolume(volume: NewVolume, signal: AbortSignal): Promise<void> {

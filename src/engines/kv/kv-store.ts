@@ -135,6 +135,8 @@ export interface KvBulkOptions {
   readonly ranges?: readonly KvRange[];
   /** There from the beginning until `finish` or `abort` has ended. */
   readonly guard: KvGuard;
+  /** The value of another guard of the same key, whose place this one takes: the range need not be empty then. */
+  readonly takesOver?: Uint8Array;
   /** Bytes that will be stored, where something is known of them: to tell early what has no room. */
   readonly expectedBytes?: ExpectedBytes;
 }
@@ -147,6 +149,18 @@ export interface ExpectedBytes {
 
 /** Fills an empty range with many pairs, in any order; a key that comes again replaces the value before. */
 export interface KvBulkWriter {
+  /**
+   * Waits until all that was written is durable, then makes the changes, which need the guard. Undefined where what was written is lost
+   * with the process: there nobody can go on.
+   */
+  readonly checkpoint?: (changes: readonly KvPair[]) => Promise<void>;
+
+  /** Makes the changes, which need the guard, and waits until they are durable; what was written before may still be under way. */
+  readonly announce?: (changes: readonly KvPair[]) => Promise<void>;
+
+  /** Stops as `abort` does, but leaves all as it is. Never throws. Only where there is `checkpoint`. */
+  readonly suspend?: () => Promise<void>;
+
   /** Takes over the page. Await it before the next call: it waits while too much is on its way. */
   write(page: KvPage): Promise<void>;
 

@@ -39,6 +39,8 @@ type Environment = Readonly<Record<string, string | undefined>>;
  * until the setting replaces it. Large tables are filled side by side, each by a connection of its own.
  */
 export class MysqlLoader implements Loader {
+  readonly isResumable = false;
+  readonly earlier = undefined;
   readonly #address: MysqlAddress;
   readonly #env: Environment;
   readonly #options: LoaderOptions;
@@ -124,6 +126,23 @@ export class MysqlLoader implements Loader {
       throw error;
     }
     await closeAll(this.#allLanes().map(({ session }) => session));
+  }
+
+  async skip(): Promise<void> {
+    throw new InternalError("DECANT_E_LOADER_STATE", "Nothing is stored that could be skipped");
+  }
+
+  async checkpoint(): Promise<void> {
+    // Whoever loads again begins again.
+  }
+
+  async announce(): Promise<void> {
+    // As there are no checkpoints.
+  }
+
+  async suspend(): Promise<boolean> {
+    await this.abort();
+    return false;
   }
 
   async abort(): Promise<void> {

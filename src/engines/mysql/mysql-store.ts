@@ -13,6 +13,8 @@ import type {
   TargetState,
   VolumeUsage,
 } from "../engine.ts";
+import type { RecordForm } from "../record-form.ts";
+import { sqlRecordForm } from "../sql/record-form.ts";
 import { readPendingUsage, readSessionDetail, readSessions, readUsageCounters } from "../sql/server-status.ts";
 import { LoadMarker } from "./load-marker.ts";
 import type { MysqlAddress } from "./mysql-address.ts";
@@ -32,6 +34,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
 export class MysqlStore implements MetadataStore {
   readonly engineName = "MySQL";
   readonly address: string;
+  readonly recordForm: RecordForm = sqlRecordForm;
   readonly #address: MysqlAddress;
   readonly #env: Environment;
 

@@ -20,6 +20,8 @@ import { assertEmpty, lockTarget } from "./target-state.ts";
  * and one COPY behind what is being encoded; keys and indexes are made when all rows are there.
  */
 export class PostgresLoader implements Loader {
+  readonly isResumable = false;
+  readonly earlier = undefined;
   readonly #connection: PostgresConnection;
   readonly #options: LoaderOptions;
   readonly #rows: VolumeRows;
@@ -126,6 +128,23 @@ export class PostgresLoader implements Loader {
       ).catch(() => false);
       if (!isThere) throw error;
     }
+  }
+
+  async skip(): Promise<void> {
+    throw new InternalError("DECANT_E_LOADER_STATE", "Nothing is stored that could be skipped");
+  }
+
+  async checkpoint(): Promise<void> {
+    // Whoever loads again begins again.
+  }
+
+  async announce(): Promise<void> {
+    // As there are no checkpoints.
+  }
+
+  async suspend(): Promise<boolean> {
+    await this.abort();
+    return false;
   }
 
   async abort(): Promise<void> {

@@ -12,6 +12,8 @@ import type {
   TargetState,
   VolumeUsage,
 } from "../engine.ts";
+import type { RecordForm } from "../record-form.ts";
+import { sqlRecordForm } from "../sql/record-form.ts";
 import { readPendingUsage, readSessionDetail, readSessions, readUsageCounters } from "../sql/server-status.ts";
 import { CopyReader } from "./copy-reader.ts";
 import type { PostgresAddress } from "./postgres-address.ts";
@@ -31,6 +33,7 @@ const BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 export class PostgresStore implements MetadataStore {
   readonly engineName = "PostgreSQL";
   readonly address: string;
+  readonly recordForm: RecordForm = sqlRecordForm;
   readonly #address: PostgresAddress;
 
   constructor(address: PostgresAddress) {

@@ -4,6 +4,7 @@ import { type QuotaRecord, type RecordBatch, unpackBatch } from "../../volume/re
 import type { CommandPipe } from "./command-pipe.ts";
 import { bulk, commandName, writeCommand, writeCommandHead } from "./command-writer.ts";
 import { writeNumberArgument, writePairArgument } from "./decimal.ts";
+import { WRITTEN_KEYS_NAME } from "./load-marker.ts";
 import { QUOTA_KINDS } from "./quota-records.ts";
 import { COUNTERS } from "./rare-records.ts";
 import { writeSignedArgument } from "./record-writer.ts";
@@ -17,8 +18,7 @@ const SLICE_PREFIX = Buffer.from("k");
 
 /** Encodes the kinds outside the inode families as commands (docs/spec/redis.md §12.4, §12.5). */
 export class RareWriter {
-  /** Keys with names of their own: sustained inodes of sessions, counters of other versions. */
-  readonly otherKeys: Set<string> = new Set();
+  readonly #otherKeys: Set<string> = new Set();
   readonly #pipe: CommandPipe;
   readonly #prefix: Buffer;
   #maxAclId = 0;
@@ -89,7 +89,7 @@ export class RareWriter {
 
   async sustained(batch: RecordBatch): Promise<void> {
     for (const { sid, inode } of unpackBatch("sustained", batch)) {
-      this.otherKeys.add(`session${sid}`);
+      await this.#noteKey(`session${sid}`);
       await this.#command(["SADD", this.#key(`session${sid}`), String(inode)]);
     }
   }
@@ -115,9 +115,19 @@ export class RareWriter {
   async counters(batch: RecordBatch): Promise<void> {
     for (const { name, value } of unpackBatch("counter", batch)) {
       const known = COUNTERS.find((counter) => counter.name === name);
-      if (known === undefined) this.otherKeys.add(name);
+      if (known === undefined) await this.#noteKey(name);
       await this.#command(["SET", this.#key(known?.key ?? name), String(value - (known?.offset ?? 0n))]);
     }
+  }
+
+  /**
+   * Keys with names of their own, of sustained inodes of sessions and counters of other versions, are listed beside the marker before they
+   * are written: whoever removes what a load has left finds them there.
+   */
+  async #noteKey(name: string): Promise<void> {
+    if (this.#otherKeys.has(name)) return;
+    this.#otherKeys.add(name);
+    await this.#command(["SADD", this.#key(WRITTEN_KEYS_NAME), name]);
   }
 
   /** What follows from the records as a whole. */

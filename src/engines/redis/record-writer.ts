@@ -18,6 +18,7 @@ const PARENT_BYTES = 24;
 const HSET = commandName("HSET");
 const MSET = commandName("MSET");
 const RPUSH = commandName("RPUSH");
+const DEL = commandName("DEL");
 const EMPTY = Buffer.alloc(0);
 
 /**
@@ -26,9 +27,12 @@ const EMPTY = Buffer.alloc(0);
  */
 export class RecordWriter {
   readonly #pipe: CommandPipe;
+  readonly #replaces: boolean;
   readonly #prefixes: { node: Buffer; edge: Buffer; chunk: Buffer; symlink: Buffer; xattr: Buffer; parent: Buffer };
 
-  constructor(pipe: CommandPipe, prefix: Buffer) {
+  /** `replaces`: what an earlier load may have stored of the same records is there already, and lists would get it twice. */
+  constructor(pipe: CommandPipe, prefix: Buffer, replaces: boolean) {
+    this.#replaces = replaces;
     const family = (letter: string): Buffer => Buffer.concat([prefix, Buffer.from(letter)]);
     this.#pipe = pipe;
     this.#prefixes = {
@@ -117,6 +121,11 @@ export class RecordWriter {
       const slices = size / SLICE_BYTES;
       at += CHUNK_HEADER;
       if (slices > 0) {
+        if (this.#replaces) {
+          writeCommandHead(this.#pipe.writer, DEL, 1);
+          writePairArgument(this.#pipe.writer, this.#prefixes.chunk, hi, lo, 0x5f, 0, index);
+          this.#pipe.end();
+        }
         const writer = this.#pipe.writer;
         writeCommandHead(writer, RPUSH, 1 + slices);
         writePairArgument(writer, this.#prefixes.chunk, hi, lo, 0x5f, 0, index);

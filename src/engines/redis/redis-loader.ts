@@ -1,9 +1,10 @@
 import { recycle } from "../../base/bytes.ts";
 import { EngineError, errorText } from "../../base/errors.ts";
 import type { RecordBatch } from "../../volume/records.ts";
-import type { Loader, LoaderOptions } from "../engine.ts";
+import type { Loader, LoaderOptions, LoadPosition, LoadProgress, LoadStamp } from "../engine.ts";
 import { writeBatch } from "../write-batch.ts";
 import { CommandPipe } from "./command-pipe.ts";
+import { writeCommand } from "./command-writer.ts";
 import { LoadMarker } from "./load-marker.ts";
 import { RareWriter } from "./rare-writer.ts";
 import { RecordWriter } from "./record-writer.ts";
@@ -14,13 +15,17 @@ import { RespConnection } from "./resp-connection.ts";
 /** How long an abort may go on after the signal that caused it. */
 const ABORT_TIMEOUT_MS = 60_000;
 
+type RedisLoaderOptions = Omit<LoaderOptions, "stamp"> & { readonly stamp: LoadStamp | undefined };
+
 /**
  * Writes a volume in pipelined commands. The setting is the last key: clients take the database for unformatted until
  * then.
  */
 export class RedisLoader implements Loader {
+  readonly isResumable: boolean;
+  readonly earlier: LoadProgress | undefined;
   readonly #server: RedisServer;
-  readonly #options: LoaderOptions;
+  readonly #options: RedisLoaderOptions;
   readonly #connection: RespConnection;
   readonly #pipe: CommandPipe;
   readonly #records: RecordWriter;
@@ -31,30 +36,38 @@ export class RedisLoader implements Loader {
 
   private constructor(
     server: RedisServer,
-    options: LoaderOptions,
+    options: RedisLoaderOptions,
     connection: RespConnection,
     marker: LoadMarker,
     evictedBefore: number,
+    earlier: LoadProgress | undefined,
   ) {
+    this.isResumable = options.stamp !== undefined;
+    this.earlier = earlier;
     this.#marker = marker;
     this.#server = server;
     this.#options = options;
     this.#connection = connection;
     this.#evictedBefore = evictedBefore;
     this.#pipe = new CommandPipe(connection, marker.guard);
-    this.#records = new RecordWriter(this.#pipe, server.prefix);
+    this.#records = new RecordWriter(this.#pipe, server.prefix, earlier !== undefined);
     this.#rare = new RareWriter(this.#pipe, server.prefix);
   }
 
-  /** Throws `ConflictError` when another load runs there. */
-  static async open(server: RedisServer, options: LoaderOptions): Promise<RedisLoader> {
+  /** Throws `ConflictError` when another load runs there. `goesOn`: there is one that was cut off. */
+  static async open(server: RedisServer, options: LoaderOptions, goesOn: boolean): Promise<RedisLoader> {
     const connection = await RespConnection.open(server.node, options.signal);
     try {
       const info = await readInfo(connection);
       warnAboutEviction(info, server, options);
       const marker = new LoadMarker(server.prefix, server.printable);
-      await marker.set(connection);
-      return new RedisLoader(server, options, connection, marker, evictedKeys(info));
+      let earlier: LoadProgress | undefined;
+      if (goesOn) earlier = await marker.takeOver(connection, Buffer.concat([server.prefix, Buffer.from("setting")]));
+      else await marker.set(connection);
+      const stamp = await nameConnection(connection, marker, options);
+      if (stamp !== undefined && earlier === undefined)
+        await marker.store(connection, { stamp, checkpoint: undefined, announced: [] });
+      return new RedisLoader(server, { ...options, stamp }, connection, marker, evictedKeys(info), earlier);
     } catch (error) {
       connection.close();
       throw error;
@@ -65,6 +78,36 @@ export class RedisLoader implements Loader {
     this.#options.signal.throwIfAborted();
     await writeBatch(batch, this.#records, this.#rare);
     recycle(batch.bytes);
+  }
+
+  /** The largest number of an ACL is told by all rules, so these are written again. */
+  async skip(batch: RecordBatch): Promise<void> {
+    this.#options.signal.throwIfAborted();
+    if (batch.kind === "acl") await writeBatch(batch, this.#records, this.#rare);
+  }
+
+  async checkpoint(position: LoadPosition): Promise<void> {
+    const { stamp, signal } = this.#options;
+    if (stamp === undefined) return;
+    signal.throwIfAborted();
+    await this.#pipe.drain();
+    await this.#marker.store(this.#connection, { stamp, ...position });
+  }
+
+  /** Commands of one connection are executed in their order, and a server that comes back has a first part of them. */
+  async announce(position: LoadPosition): Promise<void> {
+    const { stamp } = this.#options;
+    if (stamp === undefined) return;
+    writeCommand(this.#pipe.writer, this.#marker.progressCommand({ stamp, ...position }));
+    if (this.#pipe.end()) await this.#pipe.flow();
+  }
+
+  async suspend(): Promise<boolean> {
+    if (this.#options.stamp === undefined) await this.abort();
+    if (this.#state !== "writing") return false;
+    this.#state = "aborted";
+    this.#connection.close();
+    return true;
   }
 
   async readNodes(inodes: readonly bigint[]): Promise<(Buffer | undefined)[]> {
@@ -81,22 +124,16 @@ export class RedisLoader implements Loader {
     return this.#records.nodes(batch);
   }
 
-  /** When this throws, what was written has been removed again. */
   async finish(setting: Buffer): Promise<void> {
-    try {
-      await this.#rare.finish();
-      await this.#pipe.settle();
-      await this.#marker.check(this.#connection);
-      await this.#pipe.drain();
-      await this.#refuseEviction();
-      this.#options.signal.throwIfAborted();
-      await this.#writeSetting(setting);
-      this.#state = "finished";
-      this.#connection.close();
-    } catch (error) {
-      await this.abort();
-      throw error;
-    }
+    await this.#rare.finish();
+    await this.#pipe.settle();
+    await this.#marker.check(this.#connection);
+    await this.#pipe.drain();
+    await this.#refuseEviction();
+    this.#options.signal.throwIfAborted();
+    await this.#writeSetting(setting);
+    this.#state = "finished";
+    this.#connection.close();
   }
 
   /** When the connection breaks at the last moment, whether the transaction was executed is looked up. */
@@ -133,7 +170,7 @@ export class RedisLoader implements Loader {
       // The signal of the load may be what has stopped it.
       const signal = AbortSignal.timeout(ABORT_TIMEOUT_MS);
       await withConnection(this.#server, signal, (connection) => {
-        return removeVolume(connection, this.#server, this.#marker, this.#rare.otherKeys);
+        return removeVolume(connection, this.#server, this.#marker);
       });
     } catch (error) {
       this.#options.logger.warn(
@@ -159,4 +196,21 @@ function warnAboutEviction(info: string, server: RedisServer, { logger }: Loader
 
 function evictedKeys(info: string): number {
   return Number(/^evicted_keys:([0-9]+)/m.exec(info)?.[1] ?? 0);
+}
+
+/** The stamp, where this load can be taken over: undefined where the connection cannot be given a name by which to end it. */
+async function nameConnection(
+  connection: RespConnection,
+  marker: LoadMarker,
+  { stamp, logger }: LoaderOptions,
+): Promise<LoadStamp | undefined> {
+  if (stamp === undefined) return undefined;
+  try {
+    await marker.nameConnection(connection);
+    return stamp;
+  } catch (error) {
+    if (!(error instanceof EngineError) || error.code !== "DECANT_E_REDIS_PERMISSION") throw error;
+    logger.debug(`No load can go on with this one when it is cut off: ${error.message}`);
+    return undefined;
+  }
 }

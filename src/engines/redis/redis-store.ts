@@ -14,7 +14,9 @@ import type {
   TargetState,
   VolumeUsage,
 } from "../engine.ts";
+import type { RecordForm } from "../record-form.ts";
 import { LoadMarker } from "./load-marker.ts";
+import { redisRecordForm } from "./record-form.ts";
 import { RedisLoader } from "./redis-loader.ts";
 import { type RedisServer, withConnection } from "./redis-server.ts";
 import { findSession, readSessions } from "./redis-sessions.ts";
@@ -34,6 +36,7 @@ const TRASH_KEY = "i9223372032828243968";
 export class RedisStore implements MetadataStore {
   readonly engineName = "Redis";
   readonly address: string;
+  readonly recordForm: RecordForm = redisRecordForm;
   readonly #server: RedisServer;
   readonly #tmpDir: string;
 
@@ -69,6 +72,8 @@ export class RedisStore implements MetadataStore {
   }
 
   async #occupied(connection: RespConnection, message: string): Promise<TargetState> {
+    const progress = await LoadMarker.progress(connection, this.#server.prefix);
+    if (progress !== undefined) return { state: "interrupted", progress, message };
     const hint = await LoadMarker.hint(connection, this.#server.prefix);
     return { state: "occupied", message, ...(hint === undefined ? {} : { hint }) };
   }
@@ -77,7 +82,8 @@ export class RedisStore implements MetadataStore {
     return this.#with(signal, async (connection) => {
       const marker = await LoadMarker.find(connection, this.#server.prefix, this.address);
       if (marker === undefined) return false;
-      await removeVolume(connection, this.#server, marker, new Set());
+      await marker.endLoad(connection);
+      await removeVolume(connection, this.#server, marker);
       return true;
     });
   }
@@ -112,11 +118,14 @@ export class RedisStore implements MetadataStore {
 
   async openLoader(options: LoaderOptions): Promise<Loader> {
     const target = await this.inspectTarget(options.signal);
-    if (target.state === "occupied") throw new ConflictError("DECANT_E_TARGET_OCCUPIED", target.message);
+    const goesOn = target.state === "interrupted" && options.resume === true;
+    if (target.state === "occupied" || (target.state === "interrupted" && !goesOn)) {
+      throw new ConflictError("DECANT_E_TARGET_OCCUPIED", target.message);
+    }
     if (target.state === "volume") {
       throw new ConflictError("DECANT_E_TARGET_TAKEN", `The database ${this.address} holds a volume already`);
     }
-    return RedisLoader.open(this.#server, options);
+    return RedisLoader.open(this.#server, options, goesOn);
   }
 
   /** docs/spec/redis.md §3.1, as one transaction. */

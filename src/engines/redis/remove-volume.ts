@@ -29,16 +29,11 @@ const WRITTEN_KEYS = [
 
 /**
  * Removes what a load has written, and nothing else: keys of the inode families, which were all written by it since the
- * database was empty before, the keys named, and last the marker. Throws without it, or when there is a volume: then the
+ * database was empty before, those that it has listed, and last the marker. Throws without it, or when there is a volume: then the
  * keys are somebody else's.
  */
-export async function removeVolume(
-  connection: RespConnection,
-  server: RedisServer,
-  marker: LoadMarker,
-  otherKeys: ReadonlySet<string>,
-): Promise<void> {
-  const key = (name: string): Buffer => Buffer.concat([server.prefix, Buffer.from(name)]);
+export async function removeVolume(connection: RespConnection, server: RedisServer, marker: LoadMarker): Promise<void> {
+  const key = (name: string | Buffer): Buffer => Buffer.concat([server.prefix, Buffer.from(name as string)]);
   const checkOwner = async (): Promise<void> => {
     const hasVolume = (await connection.call(["EXISTS", key("setting")])) !== 0n;
     if (hasVolume || !(await marker.isOurs(connection))) {
@@ -57,7 +52,7 @@ export async function removeVolume(
     }
     if (cursor === "0") break;
   }
-  await connection.call(["UNLINK", ...[...WRITTEN_KEYS, ...otherKeys].map(key)]);
+  await connection.call(["UNLINK", ...[...WRITTEN_KEYS, ...(await marker.writtenKeys(connection))].map(key)]);
   await marker.remove(connection);
 }
 

@@ -27,6 +27,8 @@ const CACHE_KIB = 48 * 1024;
  * when it is complete: whatever happens before, the target stays as it was (docs/spec/sql.md §16.1, 12.8).
  */
 export class SqliteLoader implements Loader {
+  readonly isResumable = false;
+  readonly earlier = undefined;
   readonly #address: SqliteAddress;
   readonly #options: LoaderOptions;
   readonly #target: string;
@@ -120,6 +122,23 @@ export class SqliteLoader implements Loader {
       await this.abort();
       throw error;
     }
+  }
+
+  async skip(): Promise<void> {
+    throw new InternalError("DECANT_E_LOADER_STATE", "Nothing is stored that could be skipped");
+  }
+
+  async checkpoint(): Promise<void> {
+    // Whoever loads again begins again.
+  }
+
+  async announce(): Promise<void> {
+    // As there are no checkpoints.
+  }
+
+  async suspend(): Promise<boolean> {
+    await this.abort();
+    return false;
   }
 
   async abort(): Promise<void> {

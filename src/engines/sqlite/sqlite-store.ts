@@ -13,6 +13,8 @@ import type {
   TargetState,
   VolumeUsage,
 } from "../engine.ts";
+import type { RecordForm } from "../record-form.ts";
+import { sqlRecordForm } from "../sql/record-form.ts";
 import { removeLeftOverFiles } from "./left-over-files.ts";
 import {
   assertCreatable,
@@ -36,6 +38,7 @@ import { readPendingUsage, readSessionDetail, readSessions, readUsageCounters } 
 export class SqliteStore implements MetadataStore {
   readonly engineName = "SQLite";
   readonly address: string;
+  readonly recordForm: RecordForm = sqlRecordForm;
   readonly #address: SqliteAddress;
 
   constructor(address: SqliteAddress) {

@@ -40,8 +40,11 @@ export class TikvBulkWriter implements KvBulkWriter {
     transactions: TikvTransactions,
     options: KvBulkOptions,
   ): Promise<TikvBulkWriter | undefined> {
-    const { guard, signal } = options;
-    const conditions = [guard.key, guard.absent].map((key) => ({ key, value: undefined }));
+    const { guard, signal, takesOver } = options;
+    const conditions = [
+      { key: guard.key, value: takesOver },
+      { key: guard.absent, value: undefined },
+    ];
     const changes = [{ key: guard.key, value: guard.value }];
     if (!(await store.transact({ conditions, changes }, signal))) return undefined;
     return new TikvBulkWriter(store, transactions, options);
@@ -62,15 +65,28 @@ export class TikvBulkWriter implements KvBulkWriter {
   }
 
   async finish(changes: readonly KvPair[]): Promise<void> {
+    await this.checkpoint([...changes, { key: this.#options.guard.key, value: undefined }]);
+    this.#isDone = true;
+  }
+
+  async checkpoint(changes: readonly KvPair[]): Promise<void> {
     await this.#drain();
+    await this.announce(changes);
+  }
+
+  async announce(changes: readonly KvPair[]): Promise<void> {
     const { guard, signal } = this.#options;
     const conditions = [
       { key: guard.key, value: guard.value },
       { key: guard.absent, value: undefined },
     ];
-    const all = [...changes, { key: guard.key, value: undefined }];
-    if (!(await this.#store.transact({ conditions, changes: all }, signal))) throw guard.lost();
+    if (!(await this.#store.transact({ conditions, changes }, signal))) throw guard.lost();
+  }
+
+  async suspend(): Promise<void> {
     this.#isDone = true;
+    this.#stop.abort();
+    await Promise.all(this.#allDone());
   }
 
   async abort(): Promise<void> {

@@ -21,7 +21,7 @@ export interface WantedVolume {
   readonly uuid: string;
 }
 
-export interface RestoreLoadRequest extends Pick<LoadRequest, "target" | "clean" | "unsupported"> {
+export interface RestoreLoadRequest extends Pick<LoadRequest, "target" | "clean" | "unsupported" | "verify"> {
   readonly storage: ObjectStorage;
   readonly entry: CatalogueEntry;
   readonly volume: WantedVolume;
@@ -42,7 +42,12 @@ export function isBackupError(error: unknown): error is DecantError {
 /** Deleted since the bucket was listed. */
 const GONE = new Set(["DECANT_E_OBJECT_NOT_FOUND", "DECANT_E_FILE_NOT_FOUND"]);
 
-const NOT_OF_THE_BACKUP = new Set(["DECANT_E_UNSUPPORTED_VALUE", "DECANT_E_CLIENT_VERSION", "DECANT_E_SECRET"]);
+const NOT_OF_THE_BACKUP = new Set([
+  "DECANT_E_UNSUPPORTED_VALUE",
+  "DECANT_E_CLIENT_VERSION",
+  "DECANT_E_SECRET",
+  "DECANT_E_VERIFY_FAILED",
+]);
 
 /**
  * The setting in a backup, from its first bytes: what volume it is of, and which secrets it lacks. Throws as a load does, and

@@ -43,6 +43,8 @@ export interface RestoreRequest {
   /** See `LoadRequest`. */
   readonly clean?: boolean;
   readonly unsupported?: UnsupportedOptions;
+  /** See `LoadRequest`; a dry run has nothing to read. */
+  readonly verify?: boolean;
   /** Keys of the object storage to be stored; see `chooseKeys` for those that are not given. */
   readonly keys?: StorageKeys;
   /** Asked for a secret that is nowhere to be found; undefined = not known. */
@@ -182,6 +184,7 @@ async function carryOut(
     {
       target: request.target,
       ...(request.unsupported === undefined ? {} : { unsupported: request.unsupported }),
+      verify: request.verify === true,
       storage: place.storage,
       entry: plan.chosen,
       volume: plan.volume,
@@ -215,7 +218,7 @@ async function checkedTarget(request: RestoreRequest, context: OperationContext)
   const { signal, logger, env } = context;
   const store = await openStore(request.target, { logger, signal, env, tmpDir: context.memory.tmpDir, create: true });
   try {
-    await checkTarget(store, context, request.clean === true && request.dryRun !== true);
+    await checkTarget(store, context, { clean: request.clean === true && request.dryRun !== true, resume: false });
     return store.address;
   } finally {
     await store.close();

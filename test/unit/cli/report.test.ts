@@ -3,6 +3,7 @@ import { formatJson } from "../../../src/base/json-text.ts";
 import { dumpJson, isIncomplete, loadJson } from "../../../src/cli/report-json.ts";
 import { countsText, dumpSummary, findingText, loadSummary } from "../../../src/cli/report-text.ts";
 import type { CounterValues, DumpReport, Finding, LoadReport } from "../../../src/operations/report.ts";
+import type { Verification } from "../../../src/operations/verify-target.ts";
 
 const LOSS: Finding = {
   kind: "missing-node",
@@ -42,6 +43,7 @@ const LOAD: LoadReport = {
   source: "x.json",
   target: "sqlite3://n.db",
   dryRun: false,
+  resumedBatches: 0,
   readBytes: 1024,
   counters: { source: COUNTERS, loaded: COUNTERS },
   unsupported: { count: 0, values: [] },
@@ -101,6 +103,26 @@ describe("the closing report of a load", () => {
       "  next: Do this",
     ]);
     expect(lines.filter((line) => line.important)).toHaveLength(2);
+  });
+
+  test("says what was read again, and what is not compared", () => {
+    const verification: Verification = {
+      verified: true,
+      records: 1234,
+      kinds: { node: { records: 1000, bytes: 82_000 }, edge: { records: 234, bytes: 7000 } },
+      notCompared: [{ kind: "sliceRef", records: 5000, reason: "slices with one reference" }],
+    };
+    expect(loadSummary({ ...LOAD, verification }).map((line) => line.text)).toEqual([
+      ...loadSummary(LOAD)
+        .slice(0, 5)
+        .map((line) => line.text),
+      "  verified: 1,234 records were read again and are what was written",
+      "  not compared: slices with one reference: 5,000",
+      "  lost: Entries without an inode: 1,200 (/a, /b, ...)",
+      "  next: Do this",
+    ]);
+    expect(JSON.parse(formatJson(loadJson({ ...LOAD, verification })))).toMatchObject({ verification });
+    expect(JSON.parse(formatJson(loadJson(LOAD)))).toMatchObject({ verification: null });
   });
 
   test("of a dry run says that nothing was written", () => {

@@ -10,6 +10,8 @@ import type {
   TargetState,
   VolumeUsage,
 } from "../../engine.ts";
+import type { RecordForm } from "../../record-form.ts";
+import { redisRecordForm } from "../record-form.ts";
 import { type FoundVolume, findVolume, KeyPass } from "./point-reads.ts";
 import type { RdbAddress } from "./rdb-address.ts";
 import type { RdbFile } from "./rdb-file.ts";
@@ -22,6 +24,7 @@ import type { VolumePlace } from "./volume-place.ts";
 export class RdbStore implements MetadataStore {
   readonly engineName = "Redis RDB file";
   readonly address: string;
+  readonly recordForm: RecordForm = redisRecordForm;
   readonly #database: number;
   readonly #file: RdbFile;
   readonly #tmpDir: string;

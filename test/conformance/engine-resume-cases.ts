@@ -1,0 +1,134 @@
+import { expect } from "vitest";
+import { ConflictError } from "../../src/base/errors.ts";
+import { silentLogger } from "../../src/base/logger.ts";
+import type { Loader, LoadPosition, LoadStamp } from "../../src/engines/engine.ts";
+import type { RecordBatch } from "../../src/volume/records.ts";
+import { type Bench, type Fresh, failureOf, type It, never } from "./engine-harness.ts";
+import { SAMPLE_SETTING, toBatches } from "./engine-records.ts";
+
+const STAMP: LoadStamp = {
+  host: "here",
+  process: 1,
+  began: "2026-01-02T03:04:05.000Z",
+  version: "1.2.3",
+  source: "dump.json",
+  maxBytes: 1024,
+};
+
+const DIGEST = "0123456789abcdef".repeat(4);
+const at = (batches: number): LoadPosition => ({ checkpoint: { batches, digest: DIGEST }, announced: [] });
+
+async function begin(bench: Bench, resume: boolean, signal: AbortSignal = never): Promise<Loader> {
+  const store = await bench.open(signal);
+  return store.openLoader({ signal, logger: silentLogger, sliceRefs: "complete", stamp: STAMP, resume });
+}
+
+function batchesOf(bench: Bench): RecordBatch[] {
+  return [...toBatches(bench.sample(), 7)];
+}
+
+/** Loaders take batches over: every one is written from a copy. */
+async function writeAll(loader: Loader, batches: readonly RecordBatch[]): Promise<void> {
+  for (const batch of batches) await loader.write({ ...batch, bytes: Buffer.from(batch.bytes) });
+}
+
+async function undisturbed(fresh: Fresh): Promise<unknown> {
+  const bench = await fresh();
+  const loader = await begin(bench, false);
+  await writeAll(loader, batchesOf(bench));
+  await loader.finish(SAMPLE_SETTING);
+  return bench.fingerprint();
+}
+
+/** For engines that keep what a load has stored until it is gone on with. */
+export function resumeCases(it: It, fresh: Fresh): void {
+  it("from each checkpoint, with more written after it, ends as one that was not disturbed", async () => {
+    const expected = await undisturbed(fresh);
+    const bench = await fresh();
+    const count = batchesOf(bench).length;
+    for (let stored = 1; stored <= count; stored += 3) {
+      const target = await fresh();
+      const batches = batchesOf(target);
+      const first = await begin(target, false);
+      await writeAll(first, batches.slice(0, stored));
+      await first.checkpoint(at(stored));
+      const position = { ...at(stored), announced: [{ batches: stored + 4, digest: DIGEST }] };
+      await first.announce(position);
+      await writeAll(first, batches.slice(stored, stored + 4));
+      await first.readNodes([1n]); // waits until all is stored
+      expect(await first.suspend()).toBe(true);
+      expect(await (await target.open()).inspectTarget(never)).toEqual({
+        state: "interrupted",
+        progress: { stamp: STAMP, ...position },
+        message: expect.stringContaining("not empty"),
+      });
+      expect(await target.storedSetting()).toBeUndefined();
+      const second = await begin(target, true);
+      expect(second.earlier).toEqual({ stamp: STAMP, ...position });
+      for (const batch of batches.slice(0, stored)) await second.skip(batch);
+      await writeAll(second, batches.slice(stored));
+      await second.finish(SAMPLE_SETTING);
+      expect(await target.fingerprint()).toEqual(expected);
+    }
+  });
+
+  it("is refused without being asked for, and lets --clean remove everything", async () => {
+    const bench = await fresh();
+    const before = await bench.fingerprint();
+    const first = await begin(bench, false);
+    await writeAll(first, batchesOf(bench));
+    await first.checkpoint(at(3));
+    await first.suspend();
+    await expect(begin(bench, false)).rejects.toThrow(ConflictError);
+    expect(await (await bench.open()).removeRemains(never)).toBe(true);
+    expect(await (await bench.open()).inspectTarget(never)).toEqual({ state: "empty" });
+    expect(await bench.fingerprint()).toEqual(before);
+  });
+
+  it("stops the load whose place it takes, should that still run", async () => {
+    const expected = await undisturbed(fresh);
+    const bench = await fresh();
+    const batches = batchesOf(bench);
+    const first = await begin(bench, false);
+    await writeAll(first, batches.slice(0, 4));
+    await first.checkpoint(at(4));
+    const second = await begin(bench, true);
+    const error = await failureOf(async () => {
+      await writeAll(first, batches.slice(4));
+      await first.finish(SAMPLE_SETTING);
+    });
+    expect(error).toBeInstanceOf(Error);
+    await first.abort();
+    for (const batch of batches.slice(0, 4)) await second.skip(batch);
+    await writeAll(second, batches.slice(4));
+    await second.finish(SAMPLE_SETTING);
+    expect(await bench.fingerprint()).toEqual(expected);
+  });
+
+  it("aborts as a whole, with what was stored before it began", async () => {
+    const bench = await fresh();
+    const before = await bench.fingerprint();
+    const first = await begin(bench, false);
+    await writeAll(first, batchesOf(bench).slice(0, 9));
+    await first.checkpoint(at(9));
+    await first.suspend();
+    const second = await begin(bench, true);
+    for (const batch of batchesOf(bench).slice(0, 9)) await second.skip(batch);
+    await second.abort();
+    expect(await (await bench.open()).inspectTarget(never)).toEqual({ state: "empty" });
+    expect(await bench.fingerprint()).toEqual(before);
+  });
+}
+
+/** For engines where whoever loads again begins again. */
+export function noResumeCases(it: It, fresh: Fresh): void {
+  it("leaves nothing to go on with", async () => {
+    const bench = await fresh();
+    const before = await bench.fingerprint();
+    const loader = await begin(bench, false);
+    await writeAll(loader, batchesOf(bench));
+    await loader.checkpoint(at(3));
+    expect(await loader.suspend()).toBe(false);
+    expect(await bench.fingerprint()).toEqual(before);
+  });
+}
