@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import Database from "better-sqlite3";
+import { Redis } from "ioredis";
 import { describe, expect, test } from "vitest";
 import { DataError, isAbortError } from "../../src/base/errors.ts";
 import { type PhaseProgress, Progress } from "../../src/base/progress.ts";
@@ -11,7 +12,7 @@ import { load } from "../../src/operations/load.ts";
 import { migrate } from "../../src/operations/migrate.ts";
 import { kindText } from "../../src/operations/verify-target.ts";
 import { VERIFYING } from "../../src/operations/verifying.ts";
-import type { RecordKind } from "../../src/volume/records.ts";
+import type { RecordKind, RecordStream } from "../../src/volume/records.ts";
 import { bucketVolume } from "../support/backup-volume.ts";
 import { newSqliteTarget } from "../support/run-operations.ts";
 import { copySqliteFixture } from "../support/sqlite-fixture.ts";
@@ -247,3 +248,46 @@ describe("a restore", () => {
     expect(error.details[0]).toMatch(/^directory entries: (\d+) written, \d+ found$/);
   });
 });
+
+const resumable = engines.filter(({ name }) => name === "Redis" || name === "etcd" || name === "TiKV");
+
+describe.each(resumable)("a load into $name that goes on with an earlier one", (engine) => {
+  test("is verified as a whole", async () => {
+    const file = await dumpOf(copySqliteFixture(VOLUME).url, "binary");
+    const target = await engine.createDatabase();
+    await interrupted(target, file);
+    const report = await load({ target, source: { file }, resume: true, verify: true }, quiet);
+    expect(report.resumedBatches).toBeGreaterThan(0);
+    expect(report.verification!.kinds.node!.records).toBe(report.counts.node);
+  });
+});
+
+describe.each(engines.filter(({ name }) => name === "Redis"))("a load into $name that goes on", (engine) => {
+  test("finds what the server has lost of what the earlier one stored", async () => {
+    const file = await dumpOf(copySqliteFixture(VOLUME).url, "binary");
+    const target = await engine.createDatabase();
+    await interrupted(target, file);
+    const client = new Redis(target);
+    const stored = await client.keys("i[0-9]*");
+    expect(await client.del(...stored)).toBeGreaterThan(0);
+    client.disconnect();
+    const error = await failure(() => load({ target, source: { file }, resume: true, verify: true }, quiet));
+    expect(error.code).toBe("DECANT_E_VERIFY_FAILED");
+    expect(error.details).toEqual([expect.stringMatching(/^inodes: \d+ written, \d+ found$/)]);
+  });
+});
+
+/** Leaves a part of a volume in the target, up to a checkpoint: the kinds before the last one of the dump. */
+async function interrupted(target: string, file: string): Promise<void> {
+  const cutOff = new Error("cut off");
+  async function* cut(records: RecordStream): RecordStream {
+    const kinds = new Set<string>();
+    for await (const batch of records) {
+      kinds.add(batch.kind);
+      if (kinds.size > 8) throw cutOff;
+      yield batch;
+    }
+  }
+  const request = { target, source: { file }, resume: true, checkpointBytes: 1000, through: cut };
+  await expect(load(request, quiet)).rejects.toBe(cutOff);
+}
