@@ -5,6 +5,7 @@ import { redactUrl } from "../base/redact-url.ts";
 import type { CompressionName } from "../formats/container/output.ts";
 import { DEFAULT_POLICY_TEXT, parsePolicy } from "../operations/backups/retention-policy.ts";
 import { DEFAULT_MAX_SHRINK, parseMaxShrink } from "../operations/backups/shrink-guard.ts";
+import { parseMaxPause, parseSnapshotMethod } from "../operations/snapshot-choice.ts";
 import type { ConfigContent, ConfigFile, HookContent, VolumeContent } from "./config-file.ts";
 import { DEFAULT_SKIP_ABOVE, type SkipAbove } from "./decide.ts";
 import { DEFAULT_HOOK_TIMEOUT_MS, HOOK_EVENTS, type Hook, type HookEvent } from "./hooks.ts";
@@ -57,6 +58,7 @@ interface Source {
 }
 
 export const DEFAULT_INTERVAL = "1h";
+const DEFAULT_MAX_PAUSE = "500ms";
 const DEFAULT_STOP_TIMEOUT = "30s";
 const DEFAULT_LEASE = "1m";
 const DEFAULT_CONCURRENCY = "2";
@@ -160,6 +162,8 @@ class Resolver {
         compression: setting("compression", compression, (text) =>
           oneOf(text, ["none", "gzip", "zstd"] as const),
         ) satisfies CompressionName,
+        snapshot: setting("snapshot", "auto", parseSnapshotMethod),
+        maxPauseMs: setting("maxPause", DEFAULT_MAX_PAUSE, parseMaxPause),
         skipTrash: setting("skipTrash", "false", parseFlag),
         maxShrink: setting("maxShrink", String(DEFAULT_MAX_SHRINK), parseMaxShrink),
         policy: setting("policy", DEFAULT_POLICY_TEXT, parsePolicy),

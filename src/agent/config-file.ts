@@ -12,6 +12,8 @@ export interface SettingContent {
   readonly skipTrash?: boolean | undefined;
   readonly format?: string | undefined;
   readonly compression?: string | undefined;
+  readonly snapshot?: string | undefined;
+  readonly maxPause?: string | undefined;
   readonly policy?: string | undefined;
   readonly prune?: boolean | undefined;
   readonly verify?: boolean | undefined;
@@ -74,6 +76,8 @@ const settingEntries = {
   prune: v.optional(flag),
   verify: v.optional(flag),
   maxShrink: v.optional(text),
+  snapshot: v.optional(text),
+  maxPause: v.optional(text),
   skipAbove: v.optional(text),
   hooks: v.optional(v.array(hookSchema)),
 };

@@ -13,6 +13,7 @@ import { writeRunStatus } from "../operations/backups/run-status.ts";
 import { sidecarKey, thisAuthor } from "../operations/backups/sidecars.ts";
 import { verifyBackup } from "../operations/backups/verify-backup.ts";
 import type { OperationContext } from "../operations/context.ts";
+import type { SnapshotChoice } from "../operations/snapshot-choice.ts";
 import { readVolumeSetting } from "../operations/volume-setting.ts";
 import type { ObjectStorage } from "../storage/object-storage.ts";
 import type { AgentVolume, FinishedBackup } from "./agent-volume.ts";
@@ -20,7 +21,7 @@ import { bucketView } from "./bucket-view.ts";
 import type { ManifestCache } from "./manifest-cache.ts";
 
 /** What the backups of a volume are like. */
-export interface BackupStyle {
+export interface BackupStyle extends SnapshotChoice {
   readonly format: DumpFormat;
   readonly compression: CompressionName;
   readonly skipTrash: boolean;
@@ -62,8 +63,9 @@ export async function openAgentVolume(options: OpenAgentVolumeOptions, signal: A
       freeName: async (begunAt, wanted) =>
         freeBackupName(await bucket(wanted), begunAt, style.format, style.compression, wanted),
       makeBackup: async (backup, wanted) => {
-        const { skipTrash, maxShrink } = style;
-        const request = { store, storage: await bucket(wanted), backup, skipTrash, maxShrink };
+        const { skipTrash, maxShrink, snapshot, maxPauseMs } = style;
+        const reading = { snapshot, maxPauseMs };
+        const request = { store, storage: await bucket(wanted), backup, skipTrash, maxShrink, ...reading };
         return finished(await makeBackup(request, { ...context, signal: wanted, progress: new Progress() }));
       },
       verifyBackup: async (backup, wanted) => {

@@ -114,6 +114,8 @@ export function configJson({ volumes, ...agent }: AgentOptions): JsonValue {
       verify: schedule.verify,
       format: style.format,
       compression: style.compression,
+      snapshot: style.snapshot ?? "auto",
+      maxPauseMs: style.maxPauseMs ?? null,
       skipTrash: style.skipTrash,
       maxShrink: style.maxShrink,
       policy: policyText(style.policy),

@@ -11,6 +11,7 @@ import type { OperationContext } from "./context.ts";
 import { compareCounters, compareQuotas, DeletedFiles, type HeadValues, SideReader } from "./diff-head.ts";
 import type { DiffPart } from "./diff-parts.ts";
 import { compareSettings, type ValueChange } from "./diff-settings.ts";
+import type { SnapshotChoice } from "./snapshot-choice.ts";
 import { canReadOnce, openVolumeSource, type VolumeSource } from "./volume-source.ts";
 
 export type { FactChange, FactTime, FactValue } from "../tree/compare-facts.ts";
@@ -22,7 +23,7 @@ export type { ValueChange } from "./diff-settings.ts";
 /** One difference: a path, or a value of the volume. */
 export type Difference = TreeChange | ValueChange;
 
-export interface DiffRequest {
+export interface DiffRequest extends SnapshotChoice {
   /** META-URL (with a scheme), file name, or a stream (stdin); a stream can be only one of the two. */
   readonly from: string | { readonly stream: Readable };
   readonly to: string | { readonly stream: Readable };
@@ -124,7 +125,7 @@ function sideOf(source: VolumeSource, { setting }: HeadValues, entries: number):
 
 function sideFindings(source: VolumeSource): readonly Finding[] {
   const { findings, consistency } = source;
-  if (consistency !== undefined && !consistency.pointInTime) {
+  if (consistency !== undefined && !consistency.pointInTime && consistency.asked !== true) {
     findings.addOther("not-point-in-time", `Not one point in time: ${consistency.method}`, true);
   }
   return findings.all;
@@ -185,8 +186,10 @@ class Comparison {
   }
 
   async #open(side: Side): Promise<VolumeSource> {
-    const { from, to, subdir, skipTrash, decryption } = this.#request;
+    const { from, to, subdir, skipTrash, decryption, snapshot, maxPauseMs } = this.#request;
     const options = {
+      snapshot,
+      maxPauseMs,
       subdir: parsePath(subdir ?? "/"),
       withTrash: skipTrash !== true,
       isUnsorted: this.#unsorted.has(side),

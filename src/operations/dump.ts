@@ -1,7 +1,7 @@
 import type { Writable } from "node:stream";
 import { recycle } from "../base/bytes.ts";
 import { NotFoundError, UsageError } from "../base/errors.ts";
-import type { Snapshot, SnapshotMethod } from "../engines/engine.ts";
+import type { Snapshot } from "../engines/engine.ts";
 import { openStore } from "../engines/registry.ts";
 import { type Output, openOutput } from "../formats/container/output.ts";
 import type { DumpFormat } from "../formats/dump-format.ts";
@@ -16,8 +16,10 @@ import type { OperationContext } from "./context.ts";
 import { dumpDocument } from "./dump-document.ts";
 import { checkManifestTarget, type ManifestContent, removeStaleManifest, writeManifest } from "./manifest.ts";
 import type { DumpReport } from "./report.ts";
+import { refuseReplicaOfPart, type SnapshotChoice, snapshotOptions } from "./snapshot-choice.ts";
 
-export interface DumpRequest {
+/** `snapshot` `replica` takes no `subdir`. */
+export interface DumpRequest extends SnapshotChoice {
   /** META-URL of the volume. */
   readonly source: string;
   /** File to write, or a stream (stdout). A file appears under its name only when it is complete. */
@@ -35,8 +37,6 @@ export interface DumpRequest {
    * Default: they are left out, which is a finding.
    */
   readonly rawXattrNames?: boolean;
-  /** How Redis comes to one instant; other engines have a view of one. Default `auto`. `replica` takes no `subdir`. */
-  readonly snapshot?: SnapshotMethod;
 }
 
 /**
@@ -48,19 +48,10 @@ export async function dump(request: DumpRequest, context: OperationContext): Pro
   const startedAt = performance.now();
   const { signal, logger, env } = context;
   if (request.manifest === true) checkManifestTarget(request.target);
-  const { snapshot: method = "auto" } = request;
-  if (method === "replica" && parsePath(request.subdir ?? "/").length > 0) {
-    throw new UsageError(
-      "DECANT_E_REPLICA_SUBDIR",
-      "A full resync gives whole volumes: --snapshot replica takes no --subdir",
-      {
-        hint: "Use --snapshot tracking, or take the part from an RDB file of the server (rdb://)",
-      },
-    );
-  }
+  refuseReplicaOfPart(request.snapshot, parsePath(request.subdir ?? "/").length > 0);
   const store = await openStore(request.source, { logger, signal, env, tmpDir: context.memory.tmpDir });
   try {
-    const snapshot = await store.openSnapshot({ signal, logger, method });
+    const snapshot = await store.openSnapshot({ signal, logger, ...snapshotOptions(request) });
     try {
       const stored = parseSetting(snapshot.setting);
       checkClientVersion(stored);
@@ -86,6 +77,7 @@ export async function dump(request: DumpRequest, context: OperationContext): Pro
           method: snapshot.consistency.method,
           asOf: snapshot.consistency.asOf.toISOString(),
           ...(snapshot.consistency.asked === true ? { asked: true } : {}),
+          ...(snapshot.consistency.tracking === undefined ? {} : { tracking: snapshot.consistency.tracking }),
         },
       };
       const file = "file" in request.target ? request.target.file : undefined;

@@ -7,11 +7,12 @@ import { LoadDigest } from "./load-digest.ts";
 import { checkTarget, loadVolume, nextStepsAfterLoad, refuseContradictions, refuseSameAddress } from "./load-volume.ts";
 import { DEFAULT_CHECKPOINT_BYTES } from "./load-writer.ts";
 import type { LoadReport } from "./report.ts";
+import { type SnapshotChoice, snapshotOptions } from "./snapshot-choice.ts";
 import { snapshotTree } from "./snapshot-tree.ts";
 import { STOP_ON_UNSUPPORTED, type UnsupportedOptions } from "./unsupported-values.ts";
 import { verifyTarget } from "./verify-target.ts";
 
-export interface MigrateRequest {
+export interface MigrateRequest extends SnapshotChoice {
   /** META-URLs of the volume and of the empty target. */
   readonly source: string;
   readonly target: string;
@@ -52,7 +53,7 @@ export async function migrate(request: MigrateRequest, given: OperationContext):
     try {
       const earlier = await checkTarget(target, given, { clean, resume });
       const context = resumedContext(given, earlier);
-      const snapshot = await source.openSnapshot({ signal, logger });
+      const snapshot = await source.openSnapshot({ signal, logger, ...snapshotOptions(request) });
       try {
         const findings = new FindingList();
         // Two record indexes stand side by side: one that makes the tree, one that consolidates it.
@@ -74,7 +75,7 @@ export async function migrate(request: MigrateRequest, given: OperationContext):
           },
           ...(expectedNodes === undefined ? {} : { expectedNodes }),
         });
-        if (!snapshot.consistency.pointInTime) {
+        if (!snapshot.consistency.pointInTime && snapshot.consistency.asked !== true) {
           findings.addOther("not-point-in-time", `Not one point in time: ${snapshot.consistency.method}`, true);
         }
         await snapshot.close(); // the source need not keep what it was at that instant

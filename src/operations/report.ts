@@ -34,6 +34,8 @@ export interface DumpReport extends ReportBase {
     readonly asOf: string;
     /** No point in time, but nothing else was asked for. */
     readonly asked?: boolean;
+    /** Where changed values were read again: how many, in how many rounds, and how long writers were held. */
+    readonly tracking?: { readonly rereadKeys: number; readonly rounds: number; readonly heldMs: number };
   };
   /** The manifest that was written beside the file. */
   readonly manifest?: string;

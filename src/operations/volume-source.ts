@@ -14,9 +14,10 @@ import { parseSetting } from "../volume/setting.ts";
 import { checkClientVersion } from "../volume/version.ts";
 import type { OperationContext } from "./context.ts";
 import { type Decryption, type DumpSource, decodeDump, openDumpFile } from "./dump-file.ts";
+import { type SnapshotChoice, snapshotOptions } from "./snapshot-choice.ts";
 import { flatTree, snapshotTree } from "./snapshot-tree.ts";
 
-export interface VolumeSourceOptions {
+export interface VolumeSourceOptions extends SnapshotChoice {
   /** For files that are encrypted; others are read as they are. Pass phrase in `JFS_RSA_PASSPHRASE`. */
   readonly decryption?: Decryption;
   /** Names of the directory to read; none = the whole volume. */
@@ -106,7 +107,7 @@ async function openDatabase(
   const store = await openStore(address, { logger, signal, env, tmpDir: context.memory.tmpDir });
   let snapshot: Snapshot | undefined;
   try {
-    snapshot = await store.openSnapshot({ signal, logger });
+    snapshot = await store.openSnapshot({ signal, logger, ...snapshotOptions(options) });
     checkClientVersion(parseSetting(snapshot.setting));
     const root = await findDirectory(snapshot, options.subdir);
     return databaseSource(store, snapshot, root, options, context);
@@ -130,7 +131,9 @@ function databaseSource(
     hasIndex: true,
     canBeSorted: false,
     findings,
-    consistency: snapshot.consistency,
+    get consistency() {
+      return snapshot.consistency; // some engines know it only when all is read
+    },
     records: async function* (maxBytes) {
       yield packBatch("setting", [{ json: snapshot.setting }]);
       const memory = { ...context.memory, maxBytes };

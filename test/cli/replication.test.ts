@@ -33,7 +33,21 @@ describe.skipIf(redis === undefined)("dump --snapshot", () => {
     for (const file of files) expect(file.equals(files[0]!)).toBe(true);
   });
 
+  test("holds for other commands too: with none a migration and a comparison end with 0", async () => {
+    const source = redis!.url(3);
+    expect((await runDecant(["load", source, fixture("golden/dumps/golden.keep.json")])).code).toBe(0);
+    const copy = `sqlite3://${join(temporaryDirectory(), "copy.db")}`;
+    for (const method of ["none", "auto"]) {
+      const choice = ["--snapshot", method, "--max-pause", "0"];
+      const migrated = await runDecant(["migrate", source, method === "none" ? copy : `${copy}2`, ...choice]);
+      expect([method, migrated.code]).toEqual([method, 0]);
+      const compared = await runDecant(["diff", source, copy, ...choice]);
+      expect([method, compared.code, compared.err]).toEqual([method, 0, expect.not.stringContaining("NOT one")]);
+    }
+  });
+
   test.each([
+    [["--max-pause", "soon"], /Invalid value "soon" for "max-pause": 0, or up to 1m/],
     [["--snapshot", "magic"], /must be auto, tracking, replica or none/],
     [["--snapshot", "replica", "--subdir", "/docs"], /--snapshot replica takes no --subdir/],
   ])("%j is refused", async (options, message) => {

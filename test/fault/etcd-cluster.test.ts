@@ -96,7 +96,7 @@ describe.skipIf(!isAvailable)("a cluster of three etcd servers", () => {
     expect(await runDecant(["status", url])).toMatchObject({ code: 4 });
     const again = await runDecant(["load", url, "/dev/null"]);
     expect(again.code).toBe(5);
-    expect(again.err).toContain("load again with --clean");
+    expect(again.err).toContain("with --clean removes what it wrote");
     const clean = startDecant(["load", url, "--clean"]);
     clean.input.end(text);
     expect(await clean.ended).toMatchObject({ code: 0 });

@@ -5,6 +5,7 @@ import { logLevel } from "../console-logger.ts";
 import { ExitCode } from "../exit-code.ts";
 import { RESOURCE_OPTIONS } from "../global-options.ts";
 import type { OptionValues } from "../option-values.ts";
+import { SNAPSHOT_OPTIONS } from "../snapshot-options.ts";
 
 const EACH = "Each volume (env DECANT_BACKUP_META, ..., or in the file)";
 const PROCESS = "The process (env DECANT_LISTEN, ..., or in the file)";
@@ -19,6 +20,7 @@ const VOLUME_OPTIONS: readonly OptionSpec[] = [
   { flags: "--backup-skip-trash", description: "the same, as mount calls it", hidden: true },
   { flags: "--format <FORMAT>", description: "json, or binary: exactly what the engine stores", default: "json" },
   { flags: "--compression <NAME>", description: "gzip, zstd or none", default: "gzip; zstd with --format binary" },
+  ...SNAPSHOT_OPTIONS,
   { flags: "--policy <RULES>", description: "which backups stay, as in backups prune", default: "see there" },
   { flags: "--no-prune", description: "delete nothing" },
   { flags: "--no-verify", description: "do not read back the newest backup when a juicefs client has made it" },
@@ -171,6 +173,8 @@ const TEXT_FLAGS = [
   "backupMeta",
   "format",
   "compression",
+  "snapshot",
+  "maxPause",
   "policy",
   "maxShrink",
   "skipAbove",

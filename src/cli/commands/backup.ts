@@ -7,6 +7,7 @@ import { backupSummary } from "../backup-text.ts";
 import type { CommandOutcome, CommandSpec, Invocation } from "../command-spec.ts";
 import { RESOURCE_OPTIONS } from "../global-options.ts";
 import type { OptionValues } from "../option-values.ts";
+import { SNAPSHOT_OPTIONS, snapshotChoice } from "../snapshot-options.ts";
 
 /** `backup META-URL` (docs/backups.md). */
 export const backupCommand: CommandSpec = {
@@ -37,6 +38,7 @@ export const backupCommand: CommandSpec = {
     },
     { flags: "--prune", description: "delete old backups when this one is verified" },
     { ...POLICY_OPTION, description: `with --prune: ${POLICY_OPTION.description}` },
+    ...SNAPSHOT_OPTIONS,
     NO_WAIT_OPTION,
     ...PLACE_OPTIONS.filter(({ group }) => group === undefined),
     ...RESOURCE_OPTIONS,
@@ -70,6 +72,7 @@ async function run({ args, options, context }: Invocation): Promise<CommandOutco
       skipTrash: options.flag("skip-trash"),
       maxShrink: maxShrink === undefined ? DEFAULT_MAX_SHRINK : parseMaxShrink(maxShrink),
       ...(options.flag("prune") ? { prune: policy } : {}),
+      ...snapshotChoice(options),
       ...readKey(options),
       acquire: acquireTurn({ wait: options.given("wait") !== false, logger: context.logger }),
     },
@@ -80,7 +83,7 @@ async function run({ args, options, context }: Invocation): Promise<CommandOutco
     json: backupJson(report),
     summary: backupSummary(report),
     incomplete:
-      !manifest.consistency.pointInTime ||
+      !(manifest.consistency.pointInTime || options.text("snapshot") === "none") ||
       manifest.backup.suspicious.length > 0 ||
       findings.some(({ loss }) => loss) ||
       pruned?.refusal !== undefined ||

@@ -8,6 +8,7 @@ import { ExitCode } from "../exit-code.ts";
 import { RESOURCE_OPTIONS } from "../global-options.ts";
 import { rawArgument } from "../raw-argument.ts";
 import { findingText } from "../report-text.ts";
+import { SNAPSHOT_OPTIONS, snapshotChoice } from "../snapshot-options.ts";
 
 /** `diff A B` (docs/diff.md). */
 export const diffCommand: CommandSpec = {
@@ -44,6 +45,7 @@ export const diffCommand: CommandSpec = {
       description: "private key for those of the files that are encrypted (pass phrase: JFS_RSA_PASSPHRASE)",
     },
     { flags: "--encrypt-algo <ALGO>", description: "aes256gcm-rsa, chacha20-rsa or sm4gcm", default: "aes256gcm-rsa" },
+    ...SNAPSHOT_OPTIONS,
     ...RESOURCE_OPTIONS,
   ],
   examples: [
@@ -103,6 +105,7 @@ function diffRequest({ args, options, io }: Invocation): DiffRequest {
     to: side(args[1]!),
     ...(subdir === undefined ? {} : { subdir: rawArgument(subdir) }),
     skipTrash: options.flag("skip-trash"),
+    ...snapshotChoice(options),
     renames: options.given("renames") !== false,
     ignore: ignoredParts(options.text("ignore") ?? "", options.flag("atime")),
     ...(keyFile === undefined ? {} : { decryption: { keyFile, algorithm } }),

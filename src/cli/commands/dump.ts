@@ -1,13 +1,12 @@
 import { createWriteStream } from "node:fs";
 import type { Writable } from "node:stream";
-import { UsageError } from "../../base/errors.ts";
-import type { SnapshotMethod } from "../../engines/engine.ts";
 import type { CommandOutcome, CommandSpec, Invocation } from "../command-spec.ts";
 import { descriptorOf } from "../descriptor-path.ts";
 import { RESOURCE_OPTIONS } from "../global-options.ts";
 import { rawArgument } from "../raw-argument.ts";
 import { dumpJson, isIncomplete } from "../report-json.ts";
 import { dumpSummary } from "../report-text.ts";
+import { SNAPSHOT_OPTIONS, snapshotChoice } from "../snapshot-options.ts";
 
 /** `dump META-URL [FILE]` (docs/spec/cli.md §4). */
 export const dumpCommand: CommandSpec = {
@@ -30,14 +29,7 @@ export const dumpCommand: CommandSpec = {
       flags: "--manifest",
       description: "write FILE.manifest.json beside the dump: its SHA-256, counts, source and time, for verify",
     },
-    {
-      flags: "--snapshot <METHOD>",
-      description:
-        "of Redis, how to come to one instant: tracking (what changes meanwhile is read again), replica (a full resync as " +
-        "replicas get it, the server forks), none (key by key, exit status 0 all the same), or auto: tracking where the server " +
-        "permits it",
-      default: "auto",
-    },
+    ...SNAPSHOT_OPTIONS,
     { flags: "--threads <N>", description: "accepted for compatibility; decant decides by itself", default: "10" },
     { flags: "--fast", description: "accepted for compatibility; every dump is fast and needs bounded memory" },
     {
@@ -108,7 +100,7 @@ async function run(invocation: Invocation): Promise<CommandOutcome> {
       format: options.flag("binary") ? "binary" : "json",
       rawXattrNames: options.flag("raw-xattr-names"),
       manifest: options.flag("manifest"),
-      snapshot: snapshotMethod(options.text("snapshot")),
+      ...snapshotChoice(options),
     },
     context,
   );
@@ -117,15 +109,4 @@ async function run(invocation: Invocation): Promise<CommandOutcome> {
     summary: dumpSummary(report),
     incomplete: isIncomplete(report) || !(report.consistency.pointInTime || report.consistency.asked === true),
   };
-}
-
-const METHODS: readonly SnapshotMethod[] = ["auto", "tracking", "replica", "none"];
-
-function snapshotMethod(text: string | undefined): SnapshotMethod {
-  const method = METHODS.find((known) => known === (text ?? "auto"));
-  if (method !== undefined) return method;
-  throw new UsageError(
-    "DECANT_E_OPTION_VALUE",
-    `Invalid value "${text}" for "snapshot": it must be ${METHODS.slice(0, -1).join(", ")} or ${METHODS.at(-1)}`,
-  );
 }

@@ -3,6 +3,7 @@ import { RESOURCE_OPTIONS } from "../global-options.ts";
 import { isIncomplete, loadJson } from "../report-json.ts";
 import { loadSummary } from "../report-text.ts";
 import { RESUME_OPTIONS, resumeOptions } from "../resume-options.ts";
+import { SNAPSHOT_OPTIONS, snapshotChoice } from "../snapshot-options.ts";
 import { UNSUPPORTED_OPTIONS, unsupportedOptions } from "../unsupported-options.ts";
 import { DEFAULT_VERIFY_OPTION, describeInterruptedLoad } from "../verify-option.ts";
 
@@ -24,6 +25,7 @@ export const migrateCommand: CommandSpec = {
     { flags: "--dry-run", description: "read and check everything, write nothing" },
     ...RESUME_OPTIONS,
     DEFAULT_VERIFY_OPTION,
+    ...SNAPSHOT_OPTIONS,
     ...UNSUPPORTED_OPTIONS,
     ...RESOURCE_OPTIONS,
   ],
@@ -46,6 +48,7 @@ async function run(invocation: Invocation): Promise<CommandOutcome> {
       target: invocation.args[1]!,
       dryRun: invocation.options.flag("dry-run"),
       ...resumeOptions(invocation.options),
+      ...snapshotChoice(invocation.options),
       unsupported: unsupportedOptions(invocation.options),
       verify: invocation.options.given("verify") !== false,
     },

@@ -7,6 +7,7 @@ import type { DumpFormat } from "../../formats/dump-format.ts";
 import type { ObjectStorage } from "../../storage/object-storage.ts";
 import { LAST_BACKUP_XATTR } from "../../volume/backup-xattrs.ts";
 import type { OperationContext } from "../context.ts";
+import type { SnapshotChoice } from "../snapshot-choice.ts";
 import { type BackupPlaceRequest, openBackupPlace, storeOf } from "./backup-place.ts";
 import type { BackupTurn } from "./fence.ts";
 import { freeBackupName, type MadeBackup, makeBackup } from "./make-backup.ts";
@@ -15,7 +16,7 @@ import type { RetentionPolicy } from "./retention-policy.ts";
 import { writeRunStatus } from "./run-status.ts";
 import { thisAuthor } from "./sidecars.ts";
 
-export interface BackupRequest extends Omit<BackupPlaceRequest, "volume"> {
+export interface BackupRequest extends Omit<BackupPlaceRequest, "volume">, SnapshotChoice {
   /** META-URL. */
   readonly volume: string;
   /** Default `json`. */

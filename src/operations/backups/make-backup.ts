@@ -13,6 +13,7 @@ import type { OperationContext } from "../context.ts";
 import { type DumpDocument, dumpDocument } from "../dump-document.ts";
 import { decantVersion } from "../own-version.ts";
 import type { RecordCounts } from "../report.ts";
+import { type SnapshotChoice, snapshotOptions } from "../snapshot-choice.ts";
 import { type BackupManifest, manifestJson } from "./backup-manifest.ts";
 import { BACKUP_FOLDERS, type BackupName, backupName } from "./backup-name.ts";
 import { lastGood, readCatalogue } from "./catalogue.ts";
@@ -20,7 +21,7 @@ import { type BackupMeasure, DEFAULT_MAX_SHRINK, shrinkage } from "./shrink-guar
 import { SIDECAR_FOLDERS, sidecarKey, thisAuthor, writeSidecar } from "./sidecars.ts";
 import { isWholeDump } from "./verify-backup.ts";
 
-export interface MakeBackupRequest {
+export interface MakeBackupRequest extends SnapshotChoice {
   readonly store: MetadataStore;
   /** Of that volume: see `openBackupPlace`. */
   readonly storage: ObjectStorage;
@@ -76,7 +77,7 @@ export async function makeBackup(request: MakeBackupRequest, context: OperationC
   const { signal, logger } = context;
   const startedAt = performance.now();
   const usage = await store.readUsage({ more: false, signal });
-  const snapshot = await store.openSnapshot({ signal, logger });
+  const snapshot = await store.openSnapshot({ signal, logger, ...snapshotOptions(request) });
   try {
     const findings = new FindingList();
     const stored = parseSetting(snapshot.setting);

@@ -45,7 +45,14 @@ describe("the options of an agent", () => {
       label: undefined,
       metaUrl: "redis://localhost/1",
       schedule: { intervalMs: 3_600_000, skipAbove: 1_000_000n, prune: true },
-      style: { format: "json", compression: "gzip", skipTrash: false, maxShrink: 50 },
+      style: {
+        format: "json",
+        compression: "gzip",
+        skipTrash: false,
+        maxShrink: 50,
+        snapshot: "auto",
+        maxPauseMs: 500,
+      },
       hooks: [],
     });
     expect(policyText(volume!.style.policy)).toBe("all=2d,day=2w,week=2mo,month=forever");
