@@ -24,9 +24,13 @@ export interface RunningDecant {
   readonly ended: Promise<DecantEnd>;
 }
 
-/** Starts the command line in a process of its own. `env` is added to the environment of this one. */
-export function startDecant(args: readonly string[], env: Readonly<Record<string, string>> = {}): RunningDecant {
-  const child = spawn(NODE, [DECANT_MAIN, ...args], {
+/** Starts the command line in a process of its own. `env` is added to the environment of this one; `main` may be the compiled one. */
+export function startDecant(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+  main: string = DECANT_MAIN,
+): RunningDecant {
+  const child = spawn(NODE, [main, ...args], {
     stdio: ["pipe", "pipe", "pipe"],
     env: { ...process.env, ...env },
   });

@@ -1,0 +1,83 @@
+import { join } from "node:path";
+import { startDurableRedis } from "../../test/support/durable-redis.ts";
+import { startEtcd } from "../../test/support/etcd-server.ts";
+import { startMysql } from "../../test/support/mysql-server.ts";
+import { startPostgres } from "../../test/support/postgres-server.ts";
+import { temporaryDirectory } from "../../test/support/temporary-directory.ts";
+import { requireTikv } from "../../test/support/tikv-server.ts";
+
+export const ENGINE_NAMES = ["sqlite", "badger", "redis", "postgres", "mariadb", "etcd", "tikv"] as const;
+export type EngineName = (typeof ENGINE_NAMES)[number];
+
+/** Where loads go, and what can happen to it. */
+export interface FaultTarget {
+  /** The address of an empty database that no other round has. */
+  fresh(): Promise<string>;
+  /** Ends the server as a crash does, and starts it again with what it had acknowledged; undefined where there is none. */
+  readonly restart?: () => Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function openTarget(name: EngineName): Promise<FaultTarget> {
+  let rounds = 0;
+  switch (name) {
+    case "sqlite":
+    case "badger": {
+      const scheme = name === "sqlite" ? "sqlite3" : "badger";
+      const directory = temporaryDirectory();
+      return {
+        fresh: async () => `${scheme}://${join(directory, `volume${rounds++}`)}`,
+        close: async () => undefined,
+      };
+    }
+    case "redis": {
+      const server = await startDurableRedis();
+      return {
+        fresh: async () => `redis://127.0.0.1:${server.port}/${rounds++ % 16}`,
+        restart: async () => {
+          await server.crash();
+          await server.start();
+        },
+        close: server.stop,
+      };
+    }
+    case "postgres": {
+      const server = await startPostgres({ settings: { fsync: "on", synchronous_commit: "on" } });
+      return {
+        fresh: async () => server.url(await server.createDatabase()),
+        restart: async () => {
+          await server.crash();
+          await server.restart();
+        },
+        close: server.stop,
+      };
+    }
+    case "mariadb": {
+      const server = await startMysql();
+      return {
+        fresh: async () => server.url(await server.createDatabase()),
+        restart: async () => {
+          await server.crash();
+          await server.restart();
+        },
+        close: server.stop,
+      };
+    }
+    case "etcd": {
+      const server = await startEtcd({ args: ["--unsafe-no-fsync=false", "--quota-backend-bytes=8589934592"] });
+      return {
+        fresh: async () => server.url(`/round${rounds++}`),
+        restart: async () => {
+          await server.crash();
+          await server.start();
+        },
+        close: server.stop,
+      };
+    }
+    case "tikv": {
+      const server = await requireTikv();
+      if (server === undefined) throw new Error("There is no server of TiKV for tests: it needs Go");
+      return { fresh: async () => server.url(`round${rounds++}`), close: server.end };
+    }
+  }
+}
