@@ -34,6 +34,10 @@ export interface EngineHarness {
   readonly pointInTime: boolean;
   /** Whether a load that was cut off can be gone on with. */
   readonly resumes?: boolean;
+  /** Whether nothing is ever stored beyond a checkpoint: then nothing needs to be announced. */
+  readonly exactCheckpoints?: boolean;
+  /** Whether a load that still runs refuses those that would go on with it, instead of giving way. */
+  readonly holdsItsPlace?: boolean;
   /** Kinds that are stored, but not returned where the rest of what they belong to is missing. */
   readonly omits?: readonly RecordKind[];
   /** What the engine has less room for than others. */

@@ -11,19 +11,27 @@ const SEND_BYTES: number = 1024 * 1024;
 export class CopyWriter implements RowSink {
   readonly table: string;
   readonly columns: readonly string[];
-  readonly #isNumbered: boolean;
+  readonly isNumbered: boolean;
   readonly #writer = new ByteWriter(SEND_BYTES + 65536);
   #view: DataView = this.#writer.view;
   #at = 0;
-  /** Rows so far, sent or not. */
-  #count = 0;
+  #count: number;
 
-  /** `table`: name without prefix. `numberColumn` gets the numbers of the rows, where they have one. */
-  constructor(table: string, columns: readonly string[], numberColumn?: string) {
+  /**
+   * `table`: name without prefix. `numberColumn` gets the numbers of the rows, where they have one; `rowsBefore` are stored
+   * already.
+   */
+  constructor(table: string, columns: readonly string[], numberColumn?: string, rowsBefore: number = 0) {
     this.table = table;
     this.columns = numberColumn === undefined ? columns : [numberColumn, ...columns];
-    this.#isNumbered = numberColumn !== undefined;
+    this.isNumbered = numberColumn !== undefined;
+    this.#count = rowsBefore;
     this.#writer.writeBytes(HEADER);
+  }
+
+  /** Rows so far, sent or not, those before included. */
+  get rowCount(): number {
+    return this.#count;
   }
 
   begin(bytes: number): void {
@@ -31,7 +39,7 @@ export class CopyWriter implements RowSink {
     this.#view = this.#writer.view;
     this.#view.setInt16(this.#at, this.columns.length);
     this.#at += 2;
-    if (this.#isNumbered) this.putInt64(this.#count + 1);
+    if (this.isNumbered) this.putInt64(this.#count + 1);
   }
 
   putHalves(high: number, low: number): void {

@@ -1,60 +1,100 @@
 import { recycle } from "../../base/bytes.ts";
-import { EngineError, InternalError } from "../../base/errors.ts";
+import { EngineError, errorText, InternalError } from "../../base/errors.ts";
 import type { RecordBatch } from "../../volume/records.ts";
-import type { Loader, LoaderOptions } from "../engine.ts";
+import type { Loader, LoaderOptions, LoadPosition, LoadProgress } from "../engine.ts";
 import { takeLastChangelog } from "../sql/last-changelog.ts";
+import { countRows, NO_ROWS, type RowCounts } from "../sql/load-rows.ts";
 import { unpackNodeRow } from "../sql/node-row.ts";
 import { NODE_COLUMNS, SQL_TABLES, type SqlTable, tableName } from "../sql/schema.ts";
 import type { CopyWriter } from "./copy-writer.ts";
+import { findLoad, LoadMarker } from "./load-marker.ts";
 import type { PostgresAddress } from "./postgres-address.ts";
 import { PostgresConnection, type SqlValue, withConnection } from "./postgres-connection.ts";
-import { addPrimaryKey, createBareTable, createIndexes, readSettingRow, SERIAL_COLUMN } from "./postgres-schema.ts";
+import {
+  addPrimaryKey,
+  createBareTable,
+  createIndexes,
+  readKeyedTables,
+  readSettingRow,
+  SERIAL_COLUMN,
+} from "./postgres-schema.ts";
 import { readNodes } from "./postgres-snapshot.ts";
-import { DERIVED_REFERENCES, GIVEN_REFERENCES, type VolumeRows, volumeRows } from "./record-writers.ts";
+import { type VolumeRows, volumeRows } from "./record-writers.ts";
+import { createReferenceTables, mergeReferences } from "./reference-tables.ts";
+import { dropTables } from "./remove-remains.ts";
 import { quote } from "./stored-names.ts";
-import { assertEmpty, lockTarget } from "./target-state.ts";
+import { endOtherLoad, inspectTarget, lockTarget, refuseTarget } from "./target-state.ts";
+
+/** How long removing what was stored with a checkpoint may take. */
+const ABORT_TIMEOUT_MS = 60_000;
 
 /**
- * Loads a volume in one transaction with the tables themselves: until it ends nobody sees anything of it, and whatever
- * happens before, the server leaves nothing behind (docs/spec/sql.md §16.3, 12.8). Rows go in with COPY, one table at a time
- * and one COPY behind what is being encoded; keys and indexes are made when all rows are there.
+ * Loads a volume in one transaction with the tables themselves: until its first checkpoint nobody sees anything of it, and whatever
+ * happens before, the server leaves nothing behind (docs/spec/sql.md §16.3, 12.8). A checkpoint ends the transaction, with a marker
+ * that says what the tables are, and begins the next one: so there is never anything that no checkpoint covers. Rows go in with
+ * COPY, one table at a time and one COPY behind what is being encoded; keys and indexes are made when all rows are there, in the
+ * last transaction.
  */
 export class PostgresLoader implements Loader {
-  readonly isResumable = false;
-  readonly earlier = undefined;
+  readonly isResumable: boolean;
+  readonly earlier: LoadProgress | undefined;
   readonly #connection: PostgresConnection;
   readonly #options: LoaderOptions;
   readonly #rows: VolumeRows;
   readonly #derives: boolean;
   /** Tables that have their primary key already. */
-  readonly #keyed = new Set<string>();
+  readonly #keyed: Set<string>;
+  readonly #marker: LoadMarker;
+  readonly #backend: bigint;
+  /** Whether the marker is there: then what was loaded stays when the transaction does not. */
+  #isMarked: boolean;
   #sending: Promise<void> = Promise.resolve();
   #lastChangelog = 0n;
   #state: "open" | "failed" | "ended" = "open";
 
-  /** Throws `ConflictError` when the target is not empty, or another load is under way. */
+  /**
+   * Throws `ConflictError` when the target is not empty, or another load is under way. With `options.resume` a load that was cut off
+   * is gone on with.
+   */
   static async open(address: PostgresAddress, options: LoaderOptions): Promise<PostgresLoader> {
     const connection = await PostgresConnection.open(address, options.signal);
     try {
+      if (options.resume) await endLoadWithMarker(connection);
       await connection.run("BEGIN");
       await lockTarget(connection, options.signal);
-      await assertEmpty(connection);
+      const target = await inspectTarget(connection);
+      const [[backend]] = (await connection.rows<[bigint]>("SELECT pg_backend_pid()")) as [[bigint]];
+      const marker = new LoadMarker();
+      const start: LoadStart = { marker, backend, earlier: undefined, rows: NO_ROWS, keyed: new Set() };
+      if (target.state === "interrupted" && options.resume && target.progress.checkpoint !== undefined) {
+        const { rows } = (await findLoad(connection))!;
+        await marker.store(connection, target.progress, rows);
+        await beginNext(connection, options.signal, marker);
+        const keyed = await readKeyedTables(connection);
+        return new PostgresLoader(connection, options, { ...start, earlier: target.progress, rows, keyed });
+      }
+      refuseTarget(connection, target);
       for (const table of SQL_TABLES) await connection.run(createBareTable(table, address.tablePrefix));
       await connection.readCatalog();
-      const derives = options.sliceRefs === "exceptions";
-      if (derives) await createReferenceTables(connection);
-      return new PostgresLoader(connection, options, derives);
+      if (options.sliceRefs === "exceptions") await createReferenceTables(connection);
+      return new PostgresLoader(connection, options, start);
     } catch (error) {
       await connection.close();
       throw error;
     }
   }
 
-  private constructor(connection: PostgresConnection, options: LoaderOptions, derives: boolean) {
+  private constructor(connection: PostgresConnection, options: LoaderOptions, start: LoadStart) {
+    this.isResumable = options.stamp !== undefined;
+    this.earlier = start.earlier;
     this.#connection = connection;
     this.#options = options;
-    this.#derives = derives;
-    this.#rows = volumeRows(derives);
+    this.#derives = options.sliceRefs === "exceptions";
+    this.#rows = volumeRows(this.#derives, start.rows);
+    this.#keyed = new Set(start.keyed);
+    this.#marker = start.marker;
+    this.#backend = start.backend;
+    this.#isMarked = start.earlier !== undefined;
   }
 
   async write(batch: RecordBatch): Promise<void> {
@@ -91,8 +131,8 @@ export class PostgresLoader implements Loader {
   async finish(setting: Buffer): Promise<void> {
     try {
       await this.#step(async () => {
-        for (const rows of this.#rows.writers) await this.#send(rows);
-        await this.#sending;
+        await this.#sendAll();
+        if (this.#isMarked) await this.#marker.remove(this.#connection);
         if (this.#derives) await mergeReferences(this.#connection);
         for (const table of SQL_TABLES) {
           await this.#addKey(table);
@@ -130,29 +170,69 @@ export class PostgresLoader implements Loader {
     }
   }
 
-  async skip(): Promise<void> {
-    throw new InternalError("DECANT_E_LOADER_STATE", "Nothing is stored that could be skipped");
+  async skip(batch: RecordBatch): Promise<void> {
+    await this.#step(async () => {
+      if (batch.kind === "counter") this.#withoutChangelog(batch);
+    });
   }
 
-  async checkpoint(): Promise<void> {
-    // Whoever loads again begins again.
+  /**
+   * Without a place in it the position says that nothing can be gone on with. But nothing of what follows is stored without the
+   * setting, so the checkpoint before it stays good.
+   */
+  async checkpoint(position: LoadPosition): Promise<void> {
+    const stamp = this.earlier?.stamp ?? this.#options.stamp;
+    if (stamp === undefined || position.checkpoint === undefined) return;
+    await this.#step(async () => {
+      await this.#sendAll();
+      const rows = countRows(this.#rows.writers, ({ table }) => table);
+      await this.#marker.store(this.#connection, { stamp, ...position }, rows);
+      this.#isMarked = true; // also where the answer to COMMIT is lost
+      await beginNext(this.#connection, this.#options.signal, this.#marker);
+    });
   }
 
-  async announce(): Promise<void> {
-    // As there are no checkpoints.
-  }
+  /** Nothing is stored beyond a checkpoint. */
+  async announce(): Promise<void> {}
 
   async suspend(): Promise<boolean> {
-    await this.abort();
-    return false;
+    if (!this.#isMarked) await this.abort();
+    if (this.#state === "ended") return false;
+    await this.#end();
+    return true;
   }
 
   async abort(): Promise<void> {
     if (this.#state === "ended") return;
+    await this.#end();
+    if (!this.#isMarked) return;
+    try {
+      await this.#removeStored();
+    } catch (error) {
+      const { url } = this.#connection.address;
+      this.#options.logger.warn(`Could not remove the tables of the load from ${url}: ${errorText(error)}`);
+    }
+  }
+
+  async #end(): Promise<void> {
     this.#state = "ended";
     await this.#sending.catch(() => undefined); // its error was the reason, or does not matter any more
     await this.#connection.rollback();
     await this.#connection.close();
+  }
+
+  /** By a connection that neither the caller's signal nor what happened to the old one touches. */
+  async #removeStored(): Promise<void> {
+    const signal = AbortSignal.timeout(ABORT_TIMEOUT_MS);
+    await withConnection(this.#connection.address, signal, async (connection) => {
+      await this.#marker.check(connection); // another load that has it holds the lock
+      await endOtherLoad(connection, this.#backend); // the server may still be busy with its last statement
+      await connection.transaction("BEGIN", async () => {
+        await lockTarget(connection, signal, ABORT_TIMEOUT_MS);
+        await this.#marker.check(connection);
+        await dropTables(connection);
+      });
+    });
   }
 
   /** After an error the server takes nothing more in this transaction. */
@@ -182,6 +262,11 @@ export class PostgresLoader implements Loader {
     const statement = `COPY ${this.#table(rows.table)} (${columns}) FROM STDIN (FORMAT binary)`;
     this.#sending = this.#connection.copyIn(statement, bytes).then(() => recycle(bytes));
     this.#sending.catch(() => undefined); // reported by whoever waits for it next
+  }
+
+  async #sendAll(): Promise<void> {
+    for (const rows of this.#rows.writers) await this.#send(rows);
+    await this.#sending;
   }
 
   async #completeNodes(): Promise<void> {
@@ -218,32 +303,29 @@ export class PostgresLoader implements Loader {
   }
 
   #table(name: string): string {
-    return name === GIVEN_REFERENCES || name === DERIVED_REFERENCES
-      ? quote(name)
-      : quote(tableName(this.#prefix, name));
+    return quote(tableName(this.#prefix, name));
   }
 }
 
-/**
- * For a source that names only the slices whose count is not 1: those that the chunks name and those that were given wait in
- * tables of this session.
- */
-async function createReferenceTables(connection: PostgresConnection): Promise<void> {
-  for (const name of [GIVEN_REFERENCES, DERIVED_REFERENCES]) {
-    await connection.run(
-      `CREATE TEMPORARY TABLE ${quote(name)} (chunkid BIGINT NOT NULL, size INTEGER NOT NULL, refs INTEGER NOT NULL) ON COMMIT DROP`,
-    );
-  }
+/** What a load begins with. */
+interface LoadStart {
+  readonly marker: LoadMarker;
+  readonly backend: bigint;
+  readonly earlier: LoadProgress | undefined;
+  readonly rows: RowCounts;
+  readonly keyed: ReadonlySet<string>;
 }
 
-/** A count that was given beats one that was derived from a chunk. */
-async function mergeReferences(connection: PostgresConnection): Promise<void> {
-  const [given, derived] = [quote(GIVEN_REFERENCES), quote(DERIVED_REFERENCES)];
-  await connection.run(
-    `INSERT INTO ${connection.catalog.table("chunk_ref")} (chunkid, size, refs)
-       SELECT chunkid, size, refs FROM ${given}
-       UNION ALL
-       SELECT chunkid, max(size), 1 FROM ${derived} d
-        WHERE NOT EXISTS (SELECT 1 FROM ${given} g WHERE g.chunkid = d.chunkid) GROUP BY chunkid`,
-  );
+/** Ends the session of a load whose place this one takes; one that has no checkpoint yet is left alone. */
+async function endLoadWithMarker(connection: PostgresConnection): Promise<void> {
+  await connection.readCatalog();
+  if ((await findLoad(connection)) !== undefined) await endOtherLoad(connection);
+}
+
+/** Stores the transaction with its marker and begins the next. Throws `ConflictError` when another load came in between. */
+async function beginNext(connection: PostgresConnection, signal: AbortSignal, marker: LoadMarker): Promise<void> {
+  await connection.run("COMMIT");
+  await connection.run("BEGIN");
+  await lockTarget(connection, signal);
+  await marker.check(connection);
 }

@@ -52,6 +52,19 @@ export function addPrimaryKey(table: SqlTable, prefix: string): string {
   return `ALTER TABLE ${quote(tableName(prefix, table.name))} ADD PRIMARY KEY (${columns.map(quote).join(",")})`;
 }
 
+/** The tables of a volume that have their primary key, by name without prefix. */
+export async function readKeyedTables(connection: PostgresConnection): Promise<Set<string>> {
+  const { schema, tablePrefix } = connection.address;
+  const found = await connection.rows<[string]>(
+    `SELECT c.relname::text FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
+       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE k.contype = 'p' AND n.nspname = $1`,
+    [schema],
+  );
+  const names = new Set(found.map(([name]) => name));
+  const keyed = SQL_TABLES.filter(({ name }) => names.has(storedName(tableName(tablePrefix, name))));
+  return new Set(keyed.map(({ name }) => name));
+}
+
 export function createIndexes(table: SqlTable, prefix: string): string[] {
   return createIndexSql(DIALECT, table, prefix);
 }

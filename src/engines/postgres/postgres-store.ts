@@ -21,6 +21,7 @@ import { type PostgresConnection, withConnection } from "./postgres-connection.t
 import { PostgresLoader } from "./postgres-loader.ts";
 import { readSettingRow } from "./postgres-schema.ts";
 import { PostgresSnapshot } from "./postgres-snapshot.ts";
+import { removeRemains } from "./remove-remains.ts";
 import { readRootXattrs, serverTime, swapRootXattrs } from "./root-xattrs.ts";
 import { inspectTarget } from "./target-state.ts";
 import { POSTGRES_LIMITS } from "./value-limits.ts";
@@ -49,9 +50,8 @@ export class PostgresStore implements MetadataStore {
     return this.#reading(signal, inspectTarget);
   }
 
-  /** A load is one transaction: whatever ends it, the server leaves nothing of it. */
-  async removeRemains(): Promise<boolean> {
-    return false;
+  removeRemains(signal: AbortSignal): Promise<boolean> {
+    return withConnection(this.#address, signal, (connection) => removeRemains(connection, signal));
   }
 
   openSnapshot(options: SnapshotOptions): Promise<PostgresSnapshot> {

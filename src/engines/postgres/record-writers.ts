@@ -1,4 +1,5 @@
 import type { RecordKind } from "../../volume/records.ts";
+import type { RowCounts } from "../sql/load-rows.ts";
 import { REFERENCE_COLUMNS } from "../sql/record-rows.ts";
 import { type RecordWriter, recordWriters } from "../sql/record-writers.ts";
 import { numberColumn } from "../sql/row-sink.ts";
@@ -15,11 +16,11 @@ export interface VolumeRows {
 export const GIVEN_REFERENCES = "decant_given";
 export const DERIVED_REFERENCES = "decant_derived";
 
-/** With `derives` slice references go into tables of their own. */
-export function volumeRows(derives: boolean): VolumeRows {
+/** With `derives` slice references go into tables of their own. `rowsBefore` are stored already. */
+export function volumeRows(derives: boolean, rowsBefore: RowCounts): VolumeRows {
   const writers: CopyWriter[] = [];
   const open = (table: string, columns: readonly string[]): CopyWriter => {
-    const writer = new CopyWriter(table, columns, numberColumn(table, columns));
+    const writer = new CopyWriter(table, columns, numberColumn(table, columns), rowsBefore.get(table));
     writers.push(writer);
     return writer;
   };
