@@ -10,6 +10,9 @@ const PREFIX = "sqlite3://";
 describeEngine("sqlite", {
   createsDatabase: true,
   pointInTime: true,
+  resumes: true,
+  exactCheckpoints: true,
+  holdsItsPlace: true,
   emptyAddress: async () => PREFIX + join(temporaryDirectory(), "volume.db"),
   fingerprint: async (address) => {
     const path = address.slice(PREFIX.length);

@@ -1,8 +1,10 @@
-import { readdirSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { ConflictError } from "../../base/errors.ts";
+import type { LoadProgress } from "../engine.ts";
+import { readProgress } from "./load-progress-row.ts";
 import { removeDatabase, TEMPORARY_MARK } from "./publish-database.ts";
-import { openWriter } from "./sqlite-connection.ts";
+import { type Connection, openWriter } from "./sqlite-connection.ts";
 import { isSqliteError } from "./sqlite-errors.ts";
 
 /** The files in which other loads into `target` build their databases, or did when they were killed. */
@@ -18,13 +20,46 @@ export function removeLeftOverFiles(target: string): boolean {
   const files = leftOverFiles(target);
   for (const file of files) {
     if (isInUse(file)) {
-      throw new ConflictError("DECANT_E_TARGET_BUSY", `Another load into ${target} is writing ${file}`, {
-        hint: "Wait for its end, or stop it",
-      });
+      throw runningLoad(target, file);
     }
     removeDatabase(file);
   }
   return files.length > 0;
+}
+
+/** A database that a load into the same target was building when it was cut off. */
+export interface LeftOverLoad {
+  readonly file: string;
+  readonly progress: LoadProgress;
+}
+
+/**
+ * The load that was cut off after a checkpoint, the last one where there are several; undefined when there is none. Throws
+ * `ConflictError` when another load is running and `ifRunning` is `refuse`.
+ */
+export function findLeftOver(target: string, prefix: string, ifRunning: "skip" | "refuse"): LeftOverLoad | undefined {
+  if (!existsSync(dirname(target))) return undefined;
+  const found = leftOverFiles(target).flatMap((file): LeftOverLoad[] => {
+    let db: Connection | undefined;
+    try {
+      db = openWriter(file); // also rolls back what a load that was killed has not completed
+      const progress = readProgress(db, prefix);
+      return progress === undefined ? [] : [{ file, progress }];
+    } catch (error) {
+      if (!isSqliteError(error, "SQLITE_")) throw error;
+      if (ifRunning === "refuse" && isSqliteError(error, "SQLITE_BUSY")) throw runningLoad(target, file);
+      return []; // killed before its first checkpoint: no whole database
+    } finally {
+      db?.close();
+    }
+  });
+  return found.toSorted((a, b) => (a.progress.stamp.began < b.progress.stamp.began ? 1 : -1))[0];
+}
+
+export function runningLoad(target: string, file: string): ConflictError {
+  return new ConflictError("DECANT_E_TARGET_BUSY", `Another load into ${target} is writing ${file}`, {
+    hint: "Wait for its end, or stop it",
+  });
 }
 
 /** A load holds its file locked; what a killed one left may be no whole database. */

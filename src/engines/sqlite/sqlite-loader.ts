@@ -2,11 +2,12 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { DataError, errorText, InternalError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { RecordBatch, RecordKind } from "../../volume/records.ts";
-import type { Loader, LoaderOptions } from "../engine.ts";
+import type { Loader, LoaderOptions, LoadPosition, LoadProgress } from "../engine.ts";
 import { takeLastChangelog } from "../sql/last-changelog.ts";
 import { unpackNodeRow } from "../sql/node-row.ts";
 import { NODE_COLUMNS, SQL_TABLES, tableName } from "../sql/schema.ts";
-import { leftOverFiles } from "./left-over-files.ts";
+import { findLeftOver, leftOverFiles, runningLoad } from "./left-over-files.ts";
+import { readProgress, removeProgress, storeProgress } from "./load-progress-row.ts";
 import { assertCreatable, publishDatabase, removeDatabase, resolveTarget, temporaryName } from "./publish-database.ts";
 import { nodeReader } from "./read-node.ts";
 import { type RecordWriter, recordWriters } from "./record-writers.ts";
@@ -23,49 +24,68 @@ const TURN_MS = 15;
 const CACHE_KIB = 48 * 1024;
 
 /**
- * Builds the volume in a file beside the target, without journal and in one transaction, and gives it the target's name
- * when it is complete: whatever happens before, the target stays as it was (docs/spec/sql.md §16.1, 12.8).
+ * Builds the volume in a file beside the target and gives it the target's name when it is complete: whatever happens before, the
+ * target stays as it was (docs/spec/sql.md §16.1, 12.8). Until the first checkpoint without journal and in one transaction: when
+ * that is cut off, the file is of no use. A checkpoint ends the transaction, and from then on a journal takes the file back to it.
  */
 export class SqliteLoader implements Loader {
-  readonly isResumable = false;
-  readonly earlier = undefined;
+  readonly isResumable: boolean;
+  readonly earlier: LoadProgress | undefined;
   readonly #address: SqliteAddress;
   readonly #options: LoaderOptions;
   readonly #target: string;
   readonly #temporary: string;
   readonly #db: Connection;
   readonly #writers: Partial<Record<RecordKind, RecordWriter>>;
+  #hasCheckpoint: boolean;
   #lastChangelog = 0n;
   #lastTurn = performance.now();
   #state: "open" | "failed" | "ended" = "open";
 
-  /** The caller has found the target to be empty. */
+  /** The caller has found the target to be empty, or a load that was cut off, with which this one goes on if it is told to. */
   static open(address: SqliteAddress, options: LoaderOptions): SqliteLoader {
     const target = resolveTarget(address.path);
     assertCreatable(target);
-    warnOfLeftovers(target, options.logger);
-    const temporary = temporaryName(target);
+    const earlier = options.resume ? findLeftOver(target, address.tablePrefix, "refuse") : undefined;
+    warnOfLeftovers(target, earlier?.file, options.logger);
+    const temporary = earlier?.file ?? temporaryName(target);
     try {
-      return new SqliteLoader(address, options, target, temporary);
+      return new SqliteLoader(address, options, target, temporary, earlier !== undefined);
     } catch (error) {
-      removeDatabase(temporary);
+      if (earlier === undefined) removeDatabase(temporary);
+      else if (isSqliteError(error, "SQLITE_BUSY")) throw runningLoad(target, temporary);
       throw toEngineError(error, temporary, "create");
     }
   }
 
-  private constructor(address: SqliteAddress, options: LoaderOptions, target: string, temporary: string) {
+  private constructor(
+    address: SqliteAddress,
+    options: LoaderOptions,
+    target: string,
+    temporary: string,
+    goesOn: boolean,
+  ) {
+    this.isResumable = options.stamp !== undefined;
     this.#address = address;
     this.#options = options;
     this.#target = target;
     this.#temporary = temporary;
+    this.#hasCheckpoint = goesOn;
     this.#db = openWriter(temporary);
     try {
-      this.#db.pragma("journal_mode = OFF");
-      this.#db.pragma("synchronous = OFF");
       this.#db.pragma("locking_mode = EXCLUSIVE");
       this.#db.pragma(`cache_size = -${CACHE_KIB}`);
-      this.#db.exec("BEGIN");
-      for (const table of SQL_TABLES) this.#db.exec(createTableSql(table, address.tablePrefix));
+      if (goesOn) {
+        this.#useJournal();
+        this.#db.exec("BEGIN EXCLUSIVE");
+        this.earlier = readProgress(this.#db, address.tablePrefix);
+        if (this.earlier === undefined) throw runningLoad(target, temporary); // which has gone on meanwhile
+      } else {
+        this.#db.pragma("journal_mode = OFF");
+        this.#db.pragma("synchronous = OFF");
+        this.#db.exec("BEGIN EXCLUSIVE");
+        for (const table of SQL_TABLES) this.#db.exec(createTableSql(table, address.tablePrefix));
+      }
       this.#writers = recordWriters(this.#db, address.tablePrefix, options.sliceRefs);
     } catch (error) {
       this.#db.close();
@@ -107,9 +127,7 @@ export class SqliteLoader implements Loader {
 
   async finish(setting: Buffer): Promise<void> {
     try {
-      await this.#step(() => {
-        for (const writer of Object.values(this.#writers)) writer.flush();
-      });
+      await this.#step(() => this.#flush());
       for (const table of SQL_TABLES) {
         for (const sql of createIndexSql(table, this.#address.tablePrefix)) {
           await this.#step(() => this.#createIndex(sql, table.name));
@@ -124,21 +142,43 @@ export class SqliteLoader implements Loader {
     }
   }
 
-  async skip(): Promise<void> {
-    throw new InternalError("DECANT_E_LOADER_STATE", "Nothing is stored that could be skipped");
+  async skip(batch: RecordBatch): Promise<void> {
+    await this.#step(() => {
+      if (batch.kind === "counter") this.#withoutChangelog(batch);
+    });
   }
 
-  async checkpoint(): Promise<void> {
-    // Whoever loads again begins again.
+  /**
+   * Without a place in it the position says that nothing can be gone on with. But nothing of what follows is stored without the
+   * setting, so the checkpoint before it stays good.
+   */
+  async checkpoint(position: LoadPosition): Promise<void> {
+    const stamp = this.earlier?.stamp ?? this.#options.stamp;
+    if (stamp === undefined || position.checkpoint === undefined) return;
+    await this.#step(() => {
+      this.#flush();
+      if (!this.#hasCheckpoint) {
+        // The position comes in a transaction of its own: before it the file may be of no use, and must not say otherwise.
+        this.#db.exec("COMMIT");
+        this.#useJournal();
+        this.#db.exec("BEGIN");
+      }
+      storeProgress(this.#db, this.#address.tablePrefix, { stamp, ...position });
+      this.#db.exec("COMMIT");
+      this.#hasCheckpoint = true;
+      this.#db.exec("BEGIN");
+    });
   }
 
-  async announce(): Promise<void> {
-    // As there are no checkpoints.
-  }
+  /** Nothing is stored beyond a checkpoint. */
+  async announce(): Promise<void> {}
 
   async suspend(): Promise<boolean> {
-    await this.abort();
-    return false;
+    if (!this.#hasCheckpoint) await this.abort();
+    if (this.#state === "ended") return false;
+    this.#state = "ended";
+    this.#db.close(); // back to the last checkpoint
+    return true;
   }
 
   async abort(): Promise<void> {
@@ -150,6 +190,16 @@ export class SqliteLoader implements Loader {
     } catch (error) {
       this.#options.logger.warn(`Could not remove ${this.#temporary}: ${errorText(error)}`);
     }
+  }
+
+  /** Writes to the disk what is committed, and can take back what is not, also after a loss of power. */
+  #useJournal(): void {
+    this.#db.pragma("journal_mode = DELETE");
+    this.#db.pragma("synchronous = FULL");
+  }
+
+  #flush(): void {
+    for (const writer of Object.values(this.#writers)) writer.flush();
   }
 
   /** Nothing may be written after an error: without a journal, half of a statement may have been stored. */
@@ -208,6 +258,7 @@ export class SqliteLoader implements Loader {
       this.#db.prepare("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)").run(name, this.#lastChangelog);
     }
     this.#db.prepare(`INSERT INTO ${this.#table("setting")} VALUES ('format', CAST(? AS TEXT))`).run(setting);
+    if (this.#hasCheckpoint) removeProgress(this.#db, this.#address.tablePrefix);
     this.#db.exec("COMMIT");
     this.#db.close();
     const db = openWriter(this.#temporary);
@@ -226,8 +277,9 @@ export class SqliteLoader implements Loader {
 }
 
 /** A load that was killed could not clean up; its file is never used again, but takes space. */
-function warnOfLeftovers(target: string, logger: Logger): void {
+function warnOfLeftovers(target: string, own: string | undefined, logger: Logger): void {
   for (const file of leftOverFiles(target)) {
+    if (file === own) continue;
     logger.warn(`${file} belongs to another load into ${target}: if that was killed, remove it or load with --clean`);
   }
 }

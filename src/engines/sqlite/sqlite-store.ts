@@ -15,7 +15,7 @@ import type {
 } from "../engine.ts";
 import type { RecordForm } from "../record-form.ts";
 import { sqlRecordForm } from "../sql/record-form.ts";
-import { removeLeftOverFiles } from "./left-over-files.ts";
+import { findLeftOver, removeLeftOverFiles } from "./left-over-files.ts";
 import {
   assertCreatable,
   assertNoCompanions,
@@ -55,14 +55,23 @@ export class SqliteStore implements MetadataStore {
       const target = resolveTarget(this.#address.path);
       assertNoCompanions(target);
       assertCreatable(target);
-      return { state: "empty" };
+      return this.#interrupted() ?? { state: "empty" };
     }
     return withReader(this.#address, signal, (db): TargetState => {
       const setting = readSettingRow(db, this.#address.tablePrefix);
       if (setting !== undefined) return { state: "volume", setting };
-      if (countTables(db) === 0) return { state: "empty" };
-      return { state: "occupied", message: `database ${this.#address.dsn} is not empty` };
+      if (countTables(db) === 0) return this.#interrupted() ?? { state: "empty" };
+      return { state: "occupied", message: this.#notEmpty };
     });
+  }
+
+  #interrupted(): TargetState | undefined {
+    const found = findLeftOver(resolveTarget(this.#address.path), this.#address.tablePrefix, "skip");
+    return found && { state: "interrupted", progress: found.progress, message: this.#notEmpty };
+  }
+
+  get #notEmpty(): string {
+    return `database ${this.#address.dsn} is not empty`;
   }
 
   /** Throws `EngineError` for a directory that cannot be read. */
@@ -82,8 +91,8 @@ export class SqliteStore implements MetadataStore {
 
   async openLoader(options: LoaderOptions): Promise<SqliteLoader> {
     const target = await this.inspectTarget(options.signal);
-    if (target.state !== "empty") {
-      const message = target.state === "occupied" ? target.message : `database ${this.address} holds a volume`;
+    if (target.state !== "empty" && !(target.state === "interrupted" && options.resume)) {
+      const message = target.state === "volume" ? `database ${this.address} holds a volume` : target.message;
       throw new ConflictError("DECANT_E_NOT_EMPTY", message);
     }
     return SqliteLoader.open(this.#address, options);
