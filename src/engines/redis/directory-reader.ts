@@ -1,5 +1,7 @@
 import { ByteWriter } from "../../base/bytes.ts";
+import type { Notes } from "../notes.ts";
 import type { CommandTarget } from "./command-target.ts";
+import { toBigInt } from "./decimal.ts";
 import { KeyList } from "./key-list.ts";
 import type { DirectoryPage, RawValues } from "./raw-values.ts";
 import { FAMILY_DIRECTORY } from "./redis-keys.ts";
@@ -12,6 +14,9 @@ const WHOLE_ENTRIES = 5000;
 /** At most so many entries are on their way at once, so that neither side has to hold more. */
 const ENTRIES_IN_FLIGHT = 50_000;
 const PAGE_COUNT = "5000";
+
+const MISSED_NOTE =
+  "Names of files with wrong link counts in large directories could not be told from repetitions and were left out";
 
 /** Hears of every directory that is read in pages, with its number of entries. */
 export type OnLarge = (hi: number, lo: number, entries: number) => void;
@@ -28,6 +33,7 @@ interface HardLinks {
 export class DirectoryReader {
   readonly #connection: CommandTarget;
   readonly #hardLinks: HardLinks;
+  readonly #notes: Notes;
   readonly #onLarge: OnLarge | undefined;
   /** Small directories whose entries have not been asked for, with their sizes. */
   #waiting = new KeyList();
@@ -37,8 +43,9 @@ export class DirectoryReader {
   #asked = new KeyList();
   readonly #large = new KeyList();
 
-  constructor(connection: CommandTarget, hardLinks: HardLinks, onLarge?: OnLarge) {
+  constructor(connection: CommandTarget, hardLinks: HardLinks, notes: Notes, onLarge?: OnLarge) {
     this.#connection = connection;
+    this.#notes = notes;
     this.#hardLinks = hardLinks;
     this.#onLarge = onLarge;
   }
@@ -125,6 +132,19 @@ export class DirectoryReader {
       if (cursor !== "0") this.#connection.send(hscan(argument, cursor));
       yield { family: FAMILY_DIRECTORY, keys, first: at, count: 1, block, page };
     }
+    if (page.doubtful > 0) await this.#compareSize(keys, at, page);
+  }
+
+  /** What was taken for a repetition is a name of its own where the directory has more names than were found. */
+  async #compareSize(keys: KeyList, at: number, page: LargeDirectory): Promise<void> {
+    this.#connection.send(Buffer.concat([HLEN_HEAD, keys.args.buffer.subarray(keys.argStart(at), keys.ends[at]!)]));
+    const size = integerAt(await this.#connection.read(1), 0);
+    for (let i = page.distinct; i < size; i++) {
+      this.#notes.loss(
+        MISSED_NOTE,
+        `entry ${i - page.distinct + 1} of directory ${toBigInt(keys.hi[at]!, keys.lo[at]!)}`,
+      );
+    }
   }
 }
 
@@ -133,6 +153,10 @@ export class DirectoryReader {
  * hard-linked, and those inodes are known when the large directories are read. Only their names are kept.
  */
 export class LargeDirectory implements DirectoryPage {
+  /** Entries found. */
+  distinct = 0;
+  /** Entries that were taken for repetitions by their inode alone. */
+  doubtful = 0;
   readonly #inodes = new SeenSet();
   readonly #names = new Set<string>();
   readonly #hardLinks: HardLinks;
@@ -142,10 +166,16 @@ export class LargeDirectory implements DirectoryPage {
   }
 
   isNew(bytes: Buffer, nameStart: number, nameEnd: number, hi: number, lo: number): boolean {
-    if (!this.#hardLinks.has(hi, lo)) return this.#inodes.add(hi, lo);
+    if (!this.#hardLinks.has(hi, lo)) {
+      const isNew = this.#inodes.add(hi, lo);
+      if (isNew) this.distinct++;
+      else this.doubtful++;
+      return isNew;
+    }
     const name = bytes.toString("latin1", nameStart, nameEnd);
     if (this.#names.has(name)) return false;
     this.#names.add(name);
+    this.distinct++;
     return true;
   }
 }

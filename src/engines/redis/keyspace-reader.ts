@@ -33,7 +33,7 @@ export async function* readKeyspace(
   { only, sessions = new Set(), onLarge }: KeyspaceOptions = {},
 ): AsyncGenerator<RawValues> {
   const history = new ScanHistory(hardLinks, sessions);
-  const directories = new DirectoryReader(connection, hardLinks, onLarge);
+  const directories = new DirectoryReader(connection, hardLinks, notes, onLarge);
   let page = new ScanPage();
   let next = new ScanPage();
   connection.send(scanCommand("0", prefix));

@@ -77,7 +77,7 @@ export class SubtreeReader {
     this.#seen.add(hi, lo);
     this.#children.push(hi, lo, FileType.directory);
     yield* this.#readChildren();
-    const reader = new DirectoryReader(connection, this.#hardLinks);
+    const reader = new DirectoryReader(connection, this.#hardLinks, this.#context.notes);
     while (this.#directories.count > 0) {
       const keys = this.#takeDirectories();
       reader.askSizes(keys);

@@ -246,7 +246,7 @@ export class TrackedRead {
 
   async #readRound(keys: DirtyKeys): Promise<void> {
     const { connection, context, hardLinks, hasChangeLog } = this.#options;
-    const directories = new DirectoryReader(connection, hardLinks, this.onLarge);
+    const directories = new DirectoryReader(connection, hardLinks, context.notes, this.onLarge);
     for await (const raw of readAgain(connection, keys, this.#lists, directories)) {
       context.mapper.map(raw);
       this.#keepFull();
