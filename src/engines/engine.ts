@@ -1,4 +1,5 @@
 import type { Logger } from "../base/logger.ts";
+import type { Progress } from "../base/progress.ts";
 import type { RecordBatch, RecordKind, RecordStream } from "../volume/records.ts";
 import type { ValueLimits } from "../volume/value-limits.ts";
 import type { RecordForm } from "./record-form.ts";
@@ -138,6 +139,8 @@ export interface SnapshotOptions {
   readonly method?: SnapshotMethod;
   /** How long the writers of a server may be held where nothing else leads to one instant. 0: not at all. Default 500. */
   readonly maxPauseMs?: number;
+  /** Gets phases where the engine works for long before its first record. */
+  readonly progress?: Progress | undefined;
 }
 
 /**

@@ -16,7 +16,7 @@ import type { OperationContext } from "./context.ts";
 import { dumpDocument } from "./dump-document.ts";
 import { checkManifestTarget, type ManifestContent, removeStaleManifest, writeManifest } from "./manifest.ts";
 import type { DumpReport } from "./report.ts";
-import { refuseReplicaOfPart, type SnapshotChoice, snapshotOptions } from "./snapshot-choice.ts";
+import { refuseReplicaOfPart, reportedConsistency, type SnapshotChoice, snapshotOptions } from "./snapshot-choice.ts";
 
 /** `snapshot` `replica` takes no `subdir`. */
 export interface DumpRequest extends SnapshotChoice {
@@ -51,7 +51,7 @@ export async function dump(request: DumpRequest, context: OperationContext): Pro
   refuseReplicaOfPart(request.snapshot, parsePath(request.subdir ?? "/").length > 0);
   const store = await openStore(request.source, { logger, signal, env, tmpDir: context.memory.tmpDir });
   try {
-    const snapshot = await store.openSnapshot({ signal, logger, ...snapshotOptions(request) });
+    const snapshot = await store.openSnapshot(snapshotOptions(request, context));
     try {
       const stored = parseSetting(snapshot.setting);
       checkClientVersion(stored);
@@ -72,13 +72,7 @@ export async function dump(request: DumpRequest, context: OperationContext): Pro
         compression,
         documentBytes: bytes,
         writtenBytes,
-        consistency: {
-          pointInTime: snapshot.consistency.pointInTime,
-          method: snapshot.consistency.method,
-          asOf: snapshot.consistency.asOf.toISOString(),
-          ...(snapshot.consistency.asked === true ? { asked: true } : {}),
-          ...(snapshot.consistency.tracking === undefined ? {} : { tracking: snapshot.consistency.tracking }),
-        },
+        consistency: reportedConsistency(snapshot.consistency),
       };
       const file = "file" in request.target ? request.target.file : undefined;
       const manifest = await keepManifest(file, sha256, context, {

@@ -5,7 +5,7 @@ import { DataError, UsageError } from "../base/errors.ts";
 import { fileError } from "../base/file-error.ts";
 import type { CompressionName } from "../formats/container/output.ts";
 import { decantVersion } from "./own-version.ts";
-import type { RecordCounts } from "./report.ts";
+import type { DumpReport, RecordCounts } from "./report.ts";
 
 /** What a dump is and how it was made, kept beside it (docs/verify.md). Members are added, never changed or removed. */
 export interface Manifest {
@@ -23,7 +23,8 @@ export interface Manifest {
   readonly volume: { readonly name: string; readonly uuid: string };
   /** Address without password. */
   readonly source: { readonly engine: string; readonly address: string };
-  readonly consistency: { readonly pointInTime: boolean; readonly method: string; readonly asOf: string };
+  /** How that was made, as of which instant, and what it took. */
+  readonly consistency: DumpReport["consistency"];
   /** False for a part of the volume. */
   readonly whole: boolean;
   /** Records of a binary dump by kind. Of a JSON dump: its entries, and what they have at every place. */

@@ -53,7 +53,7 @@ export async function migrate(request: MigrateRequest, given: OperationContext):
     try {
       const earlier = await checkTarget(target, given, { clean, resume });
       const context = resumedContext(given, earlier);
-      const snapshot = await source.openSnapshot({ signal, logger, ...snapshotOptions(request) });
+      const snapshot = await source.openSnapshot(snapshotOptions(request, context));
       try {
         const findings = new FindingList();
         // Two record indexes stand side by side: one that makes the tree, one that consolidates it.

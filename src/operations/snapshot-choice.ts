@@ -1,6 +1,8 @@
 import { UsageError } from "../base/errors.ts";
 import { parseDurationSeconds } from "../base/go-duration.ts";
-import type { SnapshotMethod, SnapshotOptions } from "../engines/engine.ts";
+import type { Consistency, SnapshotMethod, SnapshotOptions } from "../engines/engine.ts";
+import type { OperationContext } from "./context.ts";
+import type { DumpReport } from "./report.ts";
 
 /** How a volume is read that others write to; only Redis has a choice, other engines have a view of one instant. */
 export interface SnapshotChoice {
@@ -11,13 +13,29 @@ export interface SnapshotChoice {
 }
 
 /** What `openSnapshot` is to be given. */
-export function snapshotOptions({
-  snapshot,
-  maxPauseMs,
-}: SnapshotChoice): Pick<SnapshotOptions, "method" | "maxPauseMs"> {
+export function snapshotOptions(
+  { snapshot, maxPauseMs }: SnapshotChoice,
+  { signal, logger, progress }: Pick<OperationContext, "signal" | "logger" | "progress">,
+): SnapshotOptions {
   return {
+    ...{ signal, logger, progress },
     ...(snapshot === undefined ? {} : { method: snapshot }),
     ...(maxPauseMs === undefined ? {} : { maxPauseMs }),
+  };
+}
+
+/** What reports and manifests say of it. */
+export function reportedConsistency({
+  pointInTime,
+  method,
+  asOf,
+  asked,
+  tracking,
+}: Consistency): DumpReport["consistency"] {
+  return {
+    ...{ pointInTime, method, asOf: asOf.toISOString() },
+    ...(asked === true ? { asked } : {}),
+    ...(tracking === undefined ? {} : { tracking }),
   };
 }
 

@@ -107,7 +107,7 @@ async function openDatabase(
   const store = await openStore(address, { logger, signal, env, tmpDir: context.memory.tmpDir });
   let snapshot: Snapshot | undefined;
   try {
-    snapshot = await store.openSnapshot({ signal, logger, ...snapshotOptions(options) });
+    snapshot = await store.openSnapshot(snapshotOptions(options, context));
     checkClientVersion(parseSetting(snapshot.setting));
     const root = await findDirectory(snapshot, options.subdir);
     return databaseSource(store, snapshot, root, options, context);

@@ -8,6 +8,7 @@ import { decodeDentry } from "./dentry.ts";
 import { familiesOf, PlainRead, type PlainReadOptions } from "./plain-read.ts";
 import type { RedisServer } from "./redis-server.ts";
 import { RespConnection } from "./resp-connection.ts";
+import { checkSlot } from "./slot-check.ts";
 import { KeyFilter } from "./tracking/key-filter.ts";
 import { RepeatedNotes } from "./tracking/repeated-notes.ts";
 import { TrackedRead } from "./tracking/tracked-read.ts";
@@ -62,6 +63,7 @@ export class RedisSnapshot implements Snapshot {
     const bulk = await RespConnection.open(server.node, options.signal);
     try {
       const points = await RespConnection.open(server.node, options.signal);
+      await checkSlot(server, points);
       return new RedisSnapshot(server, options, { bulk, points }, setting, await estimate(server, points), tmpDir);
     } catch (error) {
       bulk.close();
@@ -82,10 +84,11 @@ export class RedisSnapshot implements Snapshot {
   }
 
   /** Key by key; `asked` when nothing better was wanted, else `reason` says why there is nothing better. */
-  #readPlain(selection: RecordSelection, asked: boolean, reason?: string): RecordStream {
+  async *#readPlain(selection: RecordSelection, asked: boolean, reason?: string): RecordStream {
     this.#notes = new Notes(this.#options.logger);
     this.#consistency = notOneInstant(asked, reason);
-    return new PlainRead({ ...this.#readOptions, notes: this.#notes }).records(selection);
+    yield* new PlainRead({ ...this.#readOptions, notes: this.#notes }).records(selection);
+    await checkSlot(this.#server, this.#connection);
   }
 
   get #readOptions(): Omit<PlainReadOptions, "notes"> {
@@ -103,6 +106,7 @@ export class RedisSnapshot implements Snapshot {
       try {
         tracked = await this.#openTracked(selection, read, notes);
         this.#consistency = await prove(tracked, read.records(selection, tracked), attempt === MAX_ATTEMPTS);
+        await checkSlot(this.#server, this.#connection);
         yield* this.#deliver(tracked);
         return;
       } catch (error) {
@@ -113,6 +117,7 @@ export class RedisSnapshot implements Snapshot {
         if (reason === undefined || this.#options.method === "tracking") throw failure;
         if (again || tracked?.isWhole !== true) return yield* this.#readPlain(selection, false, reason);
         this.#consistency = notOneInstant(false, reason);
+        await checkSlot(this.#server, this.#connection);
         yield* this.#deliver(tracked);
         return;
       } finally {
@@ -146,6 +151,8 @@ export class RedisSnapshot implements Snapshot {
       hardLinks: read.hardLinks,
       notes,
       isTree,
+      progress: this.#options.progress,
+      expectedRecords: [...this.estimates.values()].reduce((sum, count) => sum + count, 0),
       maxPauseMs: this.#options.maxPauseMs ?? DEFAULT_MAX_PAUSE_MS,
       spool: { maxBytes: SPOOL_BYTES, tmpDir: this.#tmpDir },
     });

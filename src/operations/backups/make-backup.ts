@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { DataError, DecantError } from "../../base/errors.ts";
-import type { MetadataStore, Snapshot } from "../../engines/engine.ts";
+import type { MetadataStore } from "../../engines/engine.ts";
 import { compress } from "../../formats/container/compress.ts";
 import type { CompressionName } from "../../formats/container/output.ts";
 import type { DumpFormat } from "../../formats/dump-format.ts";
@@ -13,7 +13,7 @@ import type { OperationContext } from "../context.ts";
 import { type DumpDocument, dumpDocument } from "../dump-document.ts";
 import { decantVersion } from "../own-version.ts";
 import type { RecordCounts } from "../report.ts";
-import { type SnapshotChoice, snapshotOptions } from "../snapshot-choice.ts";
+import { reportedConsistency, type SnapshotChoice, snapshotOptions } from "../snapshot-choice.ts";
 import { type BackupManifest, manifestJson } from "./backup-manifest.ts";
 import { BACKUP_FOLDERS, type BackupName, backupName } from "./backup-name.ts";
 import { lastGood, readCatalogue } from "./catalogue.ts";
@@ -74,10 +74,10 @@ async function isFree(storage: ObjectStorage, { key, name }: BackupName, signal:
  */
 export async function makeBackup(request: MakeBackupRequest, context: OperationContext): Promise<MadeBackup> {
   const { store, storage, backup } = request;
-  const { signal, logger } = context;
+  const { signal } = context;
   const startedAt = performance.now();
   const usage = await store.readUsage({ more: false, signal });
-  const snapshot = await store.openSnapshot({ signal, logger, ...snapshotOptions(request) });
+  const snapshot = await store.openSnapshot(snapshotOptions(request, context));
   try {
     const findings = new FindingList();
     const stored = parseSetting(snapshot.setting);
@@ -109,7 +109,7 @@ export async function makeBackup(request: MakeBackupRequest, context: OperationC
       sha256: written.sha256,
       volume: { name: stored.name, uuid: stored.uuid },
       source: { engine: store.engineName, address: store.address },
-      consistency: consistencyOf(snapshot),
+      consistency: reportedConsistency(snapshot.consistency),
       whole: request.skipTrash !== true,
       counts: backup.format === "binary" ? recordsOnly(counts) : { ...counts, ...contents },
     };
@@ -236,9 +236,4 @@ async function compareWithLast(
 /** Entries are no records: how many can be reached is not what a binary dump says. */
 function recordsOnly({ directory: _directory, file: _file, ...records }: RecordCounts): RecordCounts {
   return records;
-}
-
-function consistencyOf({ consistency }: Snapshot): BackupManifest["consistency"] {
-  const { pointInTime, method, asOf } = consistency;
-  return { pointInTime, method, asOf: asOf.toISOString() };
 }

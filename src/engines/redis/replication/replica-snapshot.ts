@@ -7,6 +7,7 @@ import { readRdbRecords } from "../rdb/rdb-records.ts";
 import type { RedisServer } from "../redis-server.ts";
 import { estimate } from "../redis-snapshot.ts";
 import { RespConnection } from "../resp-connection.ts";
+import { checkSlot } from "../slot-check.ts";
 import { ResyncConnection } from "./resync-connection.ts";
 
 /** So often the server is asked again when somebody changed the setting just then. */
@@ -60,6 +61,7 @@ export class ReplicaSnapshot implements Snapshot {
         const connection = await ResyncConnection.open(server.node, options.signal);
         try {
           const after = await points.call(["GET", key]);
+          await checkSlot(server, points); // behind the fork
           if (Buffer.isBuffer(after) && after.equals(before)) {
             return new ReplicaSnapshot(server, options, connection, { setting: before, estimates }, tmpDir);
           }

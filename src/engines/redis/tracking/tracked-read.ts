@@ -1,4 +1,5 @@
 import { EngineError } from "../../../base/errors.ts";
+import type { PhaseProgress, Progress } from "../../../base/progress.ts";
 import type { RecordBatch, RecordKind } from "../../../volume/records.ts";
 import { DirectoryReader } from "../directory-reader.ts";
 import { FAMILY_OF_KIND } from "../family-kinds.ts";
@@ -54,6 +55,9 @@ export interface TrackedReadOptions {
   readonly hardLinks: SeenSet;
   /** Those of `context`. */
   readonly notes: RepeatedNotes;
+  readonly progress: Progress | undefined;
+  /** A guess for `progress`; 0 where there is none. */
+  readonly expectedRecords: number;
   /** 0: writers are never held. */
   readonly maxPauseMs: number;
   /** Only a part of the tree is read: where one of its directories changes, another part is wanted, which must be read anew. */
@@ -102,6 +106,7 @@ export class TrackedRead {
   /** Members of hashes and sorted sets outside the inode families, by the name of the key. */
   readonly #sizes: Map<string, number> = new Map();
   #rereadKeys = 0;
+  #again: PhaseProgress | undefined;
   #withTime = true;
   #asOf = new Date();
 
@@ -153,19 +158,43 @@ export class TrackedRead {
    */
   async prove(all: AsyncIterable<RecordBatch>): Promise<Proof> {
     const from = this.#spool.length;
-    for await (const batch of all) this.#spool.add(batch);
+    await this.#readFirst(all);
     this.#generations.push({ from, keys: undefined });
     for (const kind of this.#options.filter.rareKeys.keys()) this.#latest.set(kind, 0);
     this.#options.notes.isAgain = true;
-    await this.#readInRounds();
-    await this.#readLast();
-    await this.#invalidations.lastFence();
+    await this.#readChanged();
     return {
       asOf: this.#asOf,
       rereadKeys: this.#rereadKeys,
       rounds: this.#generations.length - 1,
       heldMs: this.#pause.heldMs,
     };
+  }
+
+  async #readFirst(all: AsyncIterable<RecordBatch>): Promise<void> {
+    const { progress, expectedRecords } = this.#options;
+    const totals = expectedRecords === 0 ? {} : { records: expectedRecords };
+    const phase = progress?.begin("Reading all values while changes are tracked", totals);
+    for await (const batch of all) {
+      if (phase !== undefined) {
+        phase.records += batch.count;
+        phase.bytes += batch.bytes.length;
+      }
+      this.#spool.add(batch);
+    }
+    if (phase !== undefined) progress?.end(phase);
+  }
+
+  async #readChanged(): Promise<void> {
+    const { progress } = this.#options;
+    this.#again = progress?.begin("Reading again what was changed");
+    try {
+      await this.#readInRounds();
+      await this.#readLast();
+      await this.#invalidations.lastFence();
+    } finally {
+      if (this.#again !== undefined) progress?.end(this.#again);
+    }
   }
 
   /** Every record once, as it was read last. */
@@ -240,6 +269,7 @@ export class TrackedRead {
     const keys = this.#invalidations.take();
     if (this.#options.isTree && keys.hasFamily(FAMILY_DIRECTORY)) throw new StartAgain();
     this.#rereadKeys += keys.count;
+    if (this.#again !== undefined) this.#again.records += keys.count;
     this.#generations.push({ from: this.#spool.length, keys });
     return keys;
   }
