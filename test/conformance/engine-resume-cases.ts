@@ -42,11 +42,11 @@ async function undisturbed(fresh: Fresh): Promise<unknown> {
 
 /** For engines that keep what a load has stored until it is gone on with. */
 export function resumeCases(it: It, fresh: Fresh): void {
-  it("from each checkpoint, with more written after it, ends as one that was not disturbed", async () => {
+  it("from any checkpoint, with more written after it, ends as one that was not disturbed", async () => {
     const expected = await undisturbed(fresh);
     const bench = await fresh();
     const count = batchesOf(bench).length;
-    for (let stored = 1; stored <= count; stored += 3) {
+    for (let stored = 1; stored <= count; stored += Math.ceil(count / 15)) {
       const target = await fresh();
       const batches = batchesOf(target);
       const first = await begin(target, false);

@@ -1,14 +1,15 @@
 import { ConflictError, errorText, InternalError } from "../../base/errors.ts";
 import type { RecordBatch, RecordKind } from "../../volume/records.ts";
-import type { Loader, LoaderOptions } from "../engine.ts";
+import type { Loader, LoaderOptions, LoadPosition, LoadProgress } from "../engine.ts";
 import { takeLastChangelog } from "../sql/last-changelog.ts";
+import { countRows, NO_ROWS, type RowCounts } from "../sql/load-rows.ts";
 import { REFERENCE_COLUMNS } from "../sql/record-rows.ts";
 import { putNode, type RecordWriter, recordWriters } from "../sql/record-writers.ts";
 import { NODE_COLUMNS, SQL_TABLES, type SqlTable, tableName } from "../sql/schema.ts";
-import { LoadMarker } from "./load-marker.ts";
+import { type EarlierLoad, LoadMarker } from "./load-marker.ts";
 import type { MysqlAddress } from "./mysql-address.ts";
 import { mysqlErrno } from "./mysql-errors.ts";
-import { addIndexes, createTable, quote, readSettingRow } from "./mysql-schema.ts";
+import { addIndexes, createTable, quote, readIndexNames, readSettingRow } from "./mysql-schema.ts";
 import { MysqlSession, withSession } from "./mysql-session.ts";
 import { readNode } from "./mysql-snapshot.ts";
 import { choosePath, openRowWriter, type RowPath, removeProbe } from "./open-row-writer.ts";
@@ -18,8 +19,6 @@ import type { RowWriter } from "./row-writer.ts";
 import { closeAll } from "./shared-snapshot.ts";
 import { MYSQL_COLUMNS } from "./value-limits.ts";
 import { settingInsert } from "./volume-changes.ts";
-
-/** What the columns hold (docs/spec/sql.md §3.2, 6). */
 
 /** A count that was given beats one that was derived from a chunk, whatever comes first. */
 const KEEP_GIVEN = " ON DUPLICATE KEY UPDATE chunkid = chunkid";
@@ -37,10 +36,13 @@ type Environment = Readonly<Record<string, string | undefined>>;
  * Fills new tables, adds their indexes after the rows, and writes the setting last (docs/spec/sql.md §16.2, 12.8). The
  * server commits with every change of the schema, so a load cannot be one transaction: a marker says what the tables are
  * until the setting replaces it. Large tables are filled side by side, each by a connection of its own.
+ *
+ * So more rows than those of the last checkpoint may be stored, of some tables more than of others, but none that were not announced.
+ * All have a primary key that comes from the records or from the order of their rows: a load that goes on writes them again, and
+ * keeps those that it meets.
  */
 export class MysqlLoader implements Loader {
-  readonly isResumable = false;
-  readonly earlier = undefined;
+  readonly isResumable: boolean;
   readonly #address: MysqlAddress;
   readonly #env: Environment;
   readonly #options: LoaderOptions;
@@ -49,7 +51,12 @@ export class MysqlLoader implements Loader {
   readonly #lanes = new Map<string, RowLane>();
   #leader: RowLane | undefined;
   readonly #marker = new LoadMarker();
-  readonly #writers: RowWriter[] = [];
+  #earlier: EarlierLoad | undefined;
+  #hasCheckpoint = false;
+  /** Rows of batches up to this one may be stored already. */
+  #repeatsUntil = 0;
+  #batches = 0;
+  #writers: RowWriter[] = [];
   #path: RowPath = "insert";
   #byKind: Partial<Record<RecordKind, RecordWriter<RowWriter>>> = {};
   /** Full names of the tables that this load has created. */
@@ -58,35 +65,43 @@ export class MysqlLoader implements Loader {
   #lastChangelog = 0n;
   #state: "open" | "failed" | "ended" = "open";
 
-  /** The caller has found the target to be empty. */
-  static async open(address: MysqlAddress, env: Environment, options: LoaderOptions): Promise<MysqlLoader> {
+  /** The caller has found the target to be empty; `goesOn`: a load that was cut off. */
+  static async open(
+    address: MysqlAddress,
+    env: Environment,
+    options: LoaderOptions,
+    goesOn: boolean,
+  ): Promise<MysqlLoader> {
     const session = await MysqlSession.open(address, env, options.signal, { offersFiles: true });
     const loader = new MysqlLoader(address, env, options, session);
     try {
-      await loader.#createTables();
-      await loader.#openWriters();
+      if (goesOn) await loader.#takeOver();
+      else await loader.#createTables();
+      await loader.#begin();
     } catch (error) {
-      await loader.abort();
+      if (goesOn) await loader.suspend();
+      else await loader.abort();
       throw error;
     }
     return loader;
   }
 
   private constructor(address: MysqlAddress, env: Environment, options: LoaderOptions, session: MysqlSession) {
+    this.isResumable = options.stamp !== undefined;
     this.#address = address;
     this.#env = env;
     this.#options = options;
     this.#session = session;
   }
 
+  get earlier(): LoadProgress | undefined {
+    return this.#earlier?.progress;
+  }
+
   async write(batch: RecordBatch): Promise<void> {
     await this.#step(async () => {
-      let stored = batch;
-      if (batch.kind === "counter") {
-        const { counters, lastChangelog } = takeLastChangelog(batch);
-        stored = counters;
-        this.#lastChangelog = lastChangelog ?? this.#lastChangelog;
-      }
+      if (this.#batches++ === this.#repeatsUntil && this.#repeatsUntil > 0) await this.#endRepeats();
+      const stored = batch.kind === "counter" ? this.#withoutChangelog(batch) : batch;
       const write = this.#byKind[batch.kind]; // parent records are computed from the edges in SQL
       for (const writer of write?.(stored) ?? []) await (await this.#laneOf(writer.table.name)).send(writer);
     });
@@ -106,7 +121,7 @@ export class MysqlLoader implements Loader {
       await this.#sendAll();
       const assignments = NODE_COLUMNS.map((name) => `${quote(name)} = VALUES(${quote(name)})`);
       const tail = ` ON DUPLICATE KEY UPDATE ${assignments.join(", ")}`;
-      const writer = openRowWriter(this.#session, "insert", "node", NODE_COLUMNS, tail);
+      const writer = openRowWriter(this.#session, "insert", "node", NODE_COLUMNS, { tail });
       const values: unknown[] = [];
       for (let i = 0, at = 0; i < batch.count; i++) {
         at = putNode(writer, MYSQL_COLUMNS.engineName, batch.bytes, at, values);
@@ -128,28 +143,46 @@ export class MysqlLoader implements Loader {
     await closeAll(this.#allLanes().map(({ session }) => session));
   }
 
-  async skip(): Promise<void> {
-    throw new InternalError("DECANT_E_LOADER_STATE", "Nothing is stored that could be skipped");
+  async skip(batch: RecordBatch): Promise<void> {
+    await this.#step(async () => {
+      this.#batches++;
+      if (batch.kind === "counter") this.#withoutChangelog(batch);
+    });
   }
 
-  async checkpoint(): Promise<void> {
-    // Whoever loads again begins again.
+  /** The position is stored when all lanes have committed what it says. */
+  async checkpoint(position: LoadPosition): Promise<void> {
+    const stamp = this.earlier?.stamp ?? this.#options.stamp;
+    if (stamp === undefined) return;
+    await this.#step(async () => {
+      await this.#sendAll();
+      for (const lane of this.#allLanes()) await lane.commit();
+      const progress = { stamp, ...position };
+      const rows = countRows(this.#writers, ({ table }) => table.name);
+      await this.#leader!.commit(...this.#marker.progressStatements(this.#session, progress, rows));
+      this.#hasCheckpoint = position.checkpoint !== undefined;
+    });
   }
 
-  async announce(): Promise<void> {
-    // As there are no checkpoints.
+  async announce(position: LoadPosition): Promise<void> {
+    const stamp = this.earlier?.stamp ?? this.#options.stamp;
+    if (stamp === undefined) return;
+    await this.#step(async () => {
+      const progress = { stamp, ...position };
+      await this.#leader!.commit(...this.#marker.progressStatements(this.#session, progress));
+    });
   }
 
   async suspend(): Promise<boolean> {
-    await this.abort();
-    return false;
+    if (!this.#hasCheckpoint) await this.abort();
+    if (this.#state === "ended") return false;
+    await this.#disconnect();
+    return true;
   }
 
   async abort(): Promise<void> {
     if (this.#state === "ended") return;
-    this.#state = "ended";
-    this.#session.connection.destroy();
-    for (const lane of this.#allLanes()) await lane.destroy();
+    await this.#disconnect();
     if (this.#created.length === 0) return;
     try {
       await this.#withNewSession((session) => this.#removeTables(session));
@@ -158,12 +191,32 @@ export class MysqlLoader implements Loader {
     }
   }
 
+  async #disconnect(): Promise<void> {
+    this.#state = "ended";
+    this.#session.connection.destroy();
+    for (const lane of this.#allLanes()) await lane.destroy();
+  }
+
+  #withoutChangelog(batch: RecordBatch): RecordBatch {
+    const { counters, lastChangelog } = takeLastChangelog(batch);
+    this.#lastChangelog = lastChangelog ?? this.#lastChangelog;
+    return counters;
+  }
+
+  async #takeOver(): Promise<void> {
+    this.#hasCheckpoint = true;
+    this.#earlier = await this.#marker.takeOver(this.#session);
+    this.#isMarked = true;
+    this.#created.push(...SQL_TABLES.map(({ name }) => tableName(this.#address.tablePrefix, name)));
+    this.#repeatsUntil = this.#earlier.progress.announced.at(-1)?.batches ?? 0;
+  }
+
   async #createTables(): Promise<void> {
     for (const table of SQL_TABLES) {
       await this.#createTable(table);
       if (table.name !== "setting") continue;
       await this.#session.refreshCatalog();
-      await this.#marker.set(this.#session);
+      await this.#marker.set(this.#session, this.#options.stamp);
       this.#isMarked = true;
     }
     await this.#session.refreshCatalog();
@@ -183,18 +236,39 @@ export class MysqlLoader implements Loader {
     this.#created.push(tableName(this.#address.tablePrefix, table.name));
   }
 
-  async #openWriters(): Promise<void> {
+  async #begin(): Promise<void> {
     this.#path = await this.#tryPath();
+    await this.#marker.nameConnection(this.#session, 0);
+    this.#leader = this.#newLane(this.#session);
+    this.#openWriters(this.#earlier?.rows ?? NO_ROWS, this.#repeatsUntil > 0);
+  }
+
+  #newLane(session: MysqlSession): RowLane {
+    return new RowLane(session, (user) => this.#marker.claim(user));
+  }
+
+  /** With `repeats` rows that are there already stay. */
+  #openWriters(rows: RowCounts, repeats: boolean): void {
+    this.#writers = [];
     const derives = this.#options.sliceRefs === "exceptions";
-    const open = (table: string, columns: readonly string[], tail?: string): RowWriter => {
-      const writer = openRowWriter(this.#session, this.#path, table, columns, tail);
+    const open = (table: string, columns: readonly string[], ownTail?: string): RowWriter => {
+      const tail = ownTail ?? (repeats ? keepStored(table) : undefined);
+      const writer = openRowWriter(this.#session, this.#path, table, columns, { tail, rowsBefore: rows.get(table) });
       this.#writers.push(writer);
       return writer;
     };
     const given = open("chunk_ref", REFERENCE_COLUMNS, derives ? REPLACE_DERIVED : undefined);
     const derived = derives ? open("chunk_ref", REFERENCE_COLUMNS, KEEP_GIVEN) : undefined;
     this.#byKind = recordWriters({ open, given, derived }, MYSQL_COLUMNS);
-    this.#leader = new RowLane(this.#session);
+  }
+
+  /** What comes now is stored for the first time. */
+  async #endRepeats(): Promise<void> {
+    await this.#sendAll();
+    this.#openWriters(
+      countRows(this.#writers, ({ table }) => table.name),
+      false,
+    );
   }
 
   /** A connection of its own tries, because it may be lost by that. */
@@ -233,16 +307,18 @@ export class MysqlLoader implements Loader {
   /** The connection that fills a table; opened when there is a whole portion for it, so that small volumes need one. */
   async #laneOf(table: string): Promise<RowLane> {
     if (!OWN_LANES.has(table)) return this.#leader!;
-    const lane = this.#lanes.get(table) ?? (await this.#openLane());
+    const lane = this.#lanes.get(table) ?? (await this.#openLane(this.#lanes.size + 1));
     this.#lanes.set(table, lane);
     return lane;
   }
 
   /** Where no more connections are to be had, the first one does it all. */
-  async #openLane(): Promise<RowLane> {
+  async #openLane(number: number): Promise<RowLane> {
     const { signal } = this.#options;
     try {
-      return new RowLane(await this.#openSession());
+      const session = await this.#openSession();
+      await this.#marker.nameConnection(session, number);
+      return this.#newLane(session);
     } catch (error) {
       signal.throwIfAborted();
       this.#options.logger.debug(`One connection for several tables: ${errorText(error)}`);
@@ -261,9 +337,10 @@ export class MysqlLoader implements Loader {
   }
 
   async #addIndexes(): Promise<void> {
+    const present = this.#earlier === undefined ? undefined : await readIndexNames(this.#session.connection);
     const work = this.#allLanes().map(async (lane) => {
       for (const table of SQL_TABLES) {
-        const sql = addIndexes(table, this.#address.tablePrefix);
+        const sql = addIndexes(table, this.#address.tablePrefix, present);
         if (sql !== undefined && (this.#lanes.get(table.name) ?? this.#leader) === lane) await lane.session.run(sql);
       }
     });
@@ -325,6 +402,13 @@ export class MysqlLoader implements Loader {
   #warnOfLeftovers(reason: string): void {
     this.#options.logger.warn(`Could not remove the tables of the load from ${this.#address.url}: ${reason}`);
   }
+}
+
+/** All other tables have one row for each record, by a key of it or by its number. */
+function keepStored(name: string): string {
+  const { primaryKey, columns } = SQL_TABLES.find((table) => table.name === name)!;
+  const key = quote(primaryKey?.[0] ?? columns.find((column) => column.key !== undefined)!.name);
+  return ` ON DUPLICATE KEY UPDATE ${key} = ${key}`;
 }
 
 function connectionIdOf({ server }: MysqlSession): bigint {

@@ -1,6 +1,14 @@
 import { SqlCatalog } from "../sql/catalog.ts";
 import { columnSql, createIndexSql, createTableSql, type SqlDialect } from "../sql/ddl.ts";
-import { LEGACY_SESSION_TABLE, SQL_TABLES, type SqlTable, type SqlType, tableName } from "../sql/schema.ts";
+import {
+  indexName,
+  LEGACY_SESSION_TABLE,
+  SQL_TABLES,
+  type SqlIndex,
+  type SqlTable,
+  type SqlType,
+  tableName,
+} from "../sql/schema.ts";
 import type { MysqlConnection } from "./mysql-connection.ts";
 
 const TYPE_NAMES: Readonly<Record<SqlType, string>> = {
@@ -74,14 +82,29 @@ export function createTable(table: SqlTable, prefix: string): string {
   return createTableSql(MYSQL_DIALECT, table, prefix);
 }
 
-/** One statement that adds all indexes of a table, which reads the rows once; undefined when there is none. */
-export function addIndexes(table: SqlTable, prefix: string): string | undefined {
+/** One statement that adds the indexes of a table, which reads the rows once; undefined when there are none or they are `present`. */
+export function addIndexes(
+  whole: SqlTable,
+  prefix: string,
+  present: ReadonlySet<string> = new Set(),
+): string | undefined {
+  const fullName = tableName(prefix, whole.name);
+  const isMissing = (index: SqlIndex): boolean => !present.has(indexName(fullName, index).toLowerCase());
+  const table = { ...whole, indexes: whole.indexes.filter(isMissing) };
   if (table.indexes.length === 0) return undefined;
   const start = `ALTER TABLE ${quote(tableName(prefix, table.name))} `;
   const clauses = createIndexSql(MYSQL_DIALECT, table, prefix).map((sql) =>
     sql.replace(/^CREATE /, "ADD ").replace(/ ON `(?:[^`]|``)*`/, ""),
   );
   return start + clauses.join(", ");
+}
+
+/** Names of all indexes of a database, in lower case. */
+export async function readIndexNames(connection: MysqlConnection): Promise<Set<string>> {
+  const rows = await connection.rows<[name: string]>(
+    "SELECT DISTINCT index_name FROM information_schema.statistics WHERE table_schema = DATABASE()",
+  );
+  return new Set(rows.map(([name]) => name.toLowerCase()));
 }
 
 /** Statements that create the tables and columns that are missing (docs/spec/sql.md §3.3). */

@@ -55,6 +55,8 @@ export class MysqlStore implements MetadataStore {
       if (setting !== undefined) return { state: "volume", setting };
       if (session.tables.countedTables === 0) return { state: "empty" };
       const message = `database ${this.#address.dsn(session.server.isolationVariable)} is not empty`;
+      const progress = await LoadMarker.progress(session);
+      if (progress !== undefined) return { state: "interrupted", progress, message };
       const hint = await LoadMarker.hint(session);
       return { state: "occupied", message, ...(hint === undefined ? {} : { hint }) };
     });
@@ -81,7 +83,10 @@ export class MysqlStore implements MetadataStore {
       const hint = target.hint === undefined ? {} : { hint: target.hint };
       throw new ConflictError("DECANT_E_NOT_EMPTY", target.message, hint);
     }
-    return MysqlLoader.open(this.#address, this.#env, options);
+    const goesOn =
+      target.state === "interrupted" && options.resume === true && target.progress.checkpoint !== undefined;
+    if (target.state === "interrupted" && !goesOn) throw new ConflictError("DECANT_E_NOT_EMPTY", target.message);
+    return MysqlLoader.open(this.#address, this.#env, options, goesOn);
   }
 
   createVolume(volume: NewVolume, signal: AbortSignal): Promise<void> {

@@ -14,13 +14,16 @@ export type RowPath = "load data" | "insert";
 
 const TEXTS: ReadonlySet<SqlType> = new Set(["name", "text"]);
 
-/** The fastest writer for a table, that may follow `path`. `tail` follows the rows of its statements: then they are `INSERT`. */
+/**
+ * The fastest writer for a table, that may follow `path`. `tail` follows the rows of its statements: then they are `INSERT`.
+ * `rowsBefore` are stored already, which matters where rows are numbered.
+ */
 export function openRowWriter(
   session: MysqlSession,
   path: RowPath,
   table: string,
   columns: readonly string[],
-  tail?: string,
+  { tail, rowsBefore }: { readonly tail?: string | undefined; readonly rowsBefore?: number | undefined } = {},
 ): RowWriter {
   const prefix = session.connection.address.tablePrefix;
   const target: RowTable = {
@@ -28,6 +31,7 @@ export function openRowWriter(
     fullName: quote(tableName(prefix, table)),
     columns,
     numberColumn: numberColumn(table, columns),
+    rowsBefore,
   };
   const packet = session.server.maxAllowedPacket;
   const isBinary = path === "load data" && tail === undefined && !hasText(table);
@@ -41,11 +45,12 @@ function hasText(table: string): boolean {
 
 /** Every byte, also where it follows a backslash. */
 const PROBE: Buffer = Buffer.from(Array.from({ length: 256 }, (_, byte) => [byte, 0x5c]).flat());
-const PROBE_INODE = -(1n << 63n);
+const PROBE_TABLE = "delslices";
+const PROBE_ID = -(1n << 63n);
 
 /**
  * Whether a server that says that it takes rows by `LOAD DATA LOCAL INFILE` does so, and stores every byte and number as it is:
- * some refuse it, and so do some proxies. Tried with one row of the empty table of symbolic links, by a connection of its own,
+ * some refuse it, and so do some proxies. Tried with one row of the table of delayed slices, which no load fills, by a connection of its own,
  * `session`, that may be of no use after it. Whether it was stored or not, the caller removes it by `removeProbe`.
  */
 export async function choosePath(session: MysqlSession, logger: Logger): Promise<RowPath> {
@@ -54,16 +59,17 @@ export async function choosePath(session: MysqlSession, logger: Logger): Promise
     return "insert";
   }
   try {
-    const writer = openRowWriter(session, "load data", "symlink", ["inode", "target"]);
+    const writer = openRowWriter(session, "load data", PROBE_TABLE, ["chunkid", "deleted", "slices"]);
     writer.begin(PROBE.length);
-    writer.putInt64(PROBE_INODE);
+    writer.putInt64(PROBE_ID);
+    writer.putInt64(0);
     writer.putBytes(viewOf(PROBE), 0, PROBE.length);
     writer.commit();
     await writer.store(session.connection, writer.take()!);
-    const [row] = await session.rows<[inode: bigint, target: Buffer]>(
-      `SELECT inode, target FROM ${probeTable(session)}`,
+    const [row] = await session.rows<[id: bigint, slices: Buffer]>(
+      `SELECT chunkid, slices FROM ${probeTable(session)}`,
     );
-    if (row?.[0] === PROBE_INODE && row[1].equals(PROBE)) return "load data";
+    if (row?.[0] === PROBE_ID && row[1].equals(PROBE)) return "load data";
     logger.debug("Rows are stored by INSERT: LOAD DATA does not store bytes as they are");
   } catch (error) {
     logger.debug(`Rows are stored by INSERT: ${errorText(error)}`);
@@ -77,5 +83,5 @@ export async function removeProbe(session: MysqlSession): Promise<void> {
 }
 
 function probeTable(session: MysqlSession): string {
-  return session.catalog.table("symlink");
+  return session.catalog.table(PROBE_TABLE);
 }

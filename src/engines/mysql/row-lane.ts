@@ -7,17 +7,19 @@ const COMMIT_BYTES = 16 * 1024 * 1024;
 
 /**
  * Stores portions of rows by one connection, one after the other, of which one is under way while the caller collects the
- * next. It is always in a transaction, which `commit` ends for good.
+ * next. They go in transactions, each of which is begun when there is something for it.
  */
 export class RowLane {
   readonly session: MysqlSession;
-  #underWay: Promise<void>;
+  readonly #claim: (session: MysqlSession) => Promise<void>;
+  #underWay: Promise<void> = Promise.resolve();
+  #isOpen = false;
   #uncommitted = 0;
 
-  constructor(session: MysqlSession) {
+  /** `claim` throws at the beginning of a transaction when the place in the target belongs to another load, and keeps it until the end. */
+  constructor(session: MysqlSession, claim: (session: MysqlSession) => Promise<void>) {
     this.session = session;
-    this.#underWay = this.#begin();
-    this.#underWay.catch(() => undefined); // told to whoever waits for it next
+    this.#claim = claim;
   }
 
   /** Waits for the portion before, and begins to store what the writer has collected. */
@@ -34,9 +36,12 @@ export class RowLane {
     await this.#underWay;
   }
 
-  async commit(): Promise<void> {
+  /** Ends the transaction, in which `statements` are the last ones. */
+  async commit(...statements: readonly string[]): Promise<void> {
     await this.#underWay;
-    await this.session.run("COMMIT");
+    if (statements.length > 0) await this.#begin();
+    await this.session.run(...statements);
+    await this.#commit();
   }
 
   /** Drops the connection and waits until nothing is under way. */
@@ -46,15 +51,24 @@ export class RowLane {
   }
 
   async #begin(): Promise<void> {
+    if (this.#isOpen) return;
     await this.session.run("START TRANSACTION");
+    await this.#claim(this.session);
+    this.#isOpen = true;
+  }
+
+  async #commit(): Promise<void> {
+    if (!this.#isOpen) return;
+    await this.session.run("COMMIT");
+    this.#isOpen = false;
+    this.#uncommitted = 0;
   }
 
   async #store(writer: RowWriter, portion: RowPortion): Promise<void> {
+    await this.#begin();
     await writer.store(this.session.connection, portion);
     this.#uncommitted += portion.bytes.length;
     recycle(portion.bytes);
-    if (this.#uncommitted < COMMIT_BYTES) return;
-    await this.session.run("COMMIT", "START TRANSACTION");
-    this.#uncommitted = 0;
+    if (this.#uncommitted >= COMMIT_BYTES) await this.#commit();
   }
 }

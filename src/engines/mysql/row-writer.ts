@@ -29,6 +29,8 @@ export interface RowTable {
   readonly columns: readonly string[];
   /** Gets the numbers of the rows, where they have one. */
   readonly numberColumn: string | undefined;
+  /** How many rows are stored already. */
+  readonly rowsBefore?: number | undefined;
 }
 
 /** How the values of a row are told apart. */
@@ -53,13 +55,13 @@ export abstract class RowWriter implements RowSink {
   readonly #syntax: RowSyntax;
   readonly #limit: number;
   readonly #start: number;
-  readonly #isNumbered: boolean;
+  readonly isNumbered: boolean;
   readonly #afterValue: number;
   readonly #escapes: Uint8Array;
   protected readonly bytes: ByteWriter;
   protected at = 0;
   #rows = 0;
-  #rowsBefore = 0;
+  #rowsBefore: number;
 
   /** `maxPacketBytes`: what the server takes at once. */
   protected constructor(table: RowTable, syntax: RowSyntax, maxPacketBytes: number) {
@@ -67,11 +69,17 @@ export abstract class RowWriter implements RowSink {
     this.#syntax = syntax;
     this.#limit = Math.min(PORTION_BYTES, Math.floor(maxPacketBytes / 2));
     this.#start = syntax.head.length;
-    this.#isNumbered = table.numberColumn !== undefined;
+    this.isNumbered = table.numberColumn !== undefined;
+    this.#rowsBefore = table.rowsBefore ?? 0;
     this.#afterValue = syntax.afterValue;
     this.#escapes = syntax.escapes;
     this.bytes = new ByteWriter(this.#limit + 0x4_0000);
     this.bytes.writeBytes(syntax.head);
+  }
+
+  /** Rows so far, sent or not, those before included. */
+  get rowCount(): number {
+    return this.#rowsBefore + this.#rows;
   }
 
   /** Stores a portion of this writer. */
@@ -87,7 +95,7 @@ export abstract class RowWriter implements RowSink {
     const { view } = this.bytes;
     if (betweenRows !== undefined && this.at > this.#start) view.setUint8(this.at++, betweenRows);
     if (beforeRow !== undefined) view.setUint8(this.at++, beforeRow);
-    if (this.#isNumbered) this.putInt64(this.#rowsBefore + this.#rows + 1);
+    if (this.isNumbered) this.putInt64(this.#rowsBefore + this.#rows + 1);
   }
 
   putHalves(high: number, low: number): void {

@@ -1,12 +1,13 @@
 import { randomUUID } from "node:crypto";
 import { ConflictError } from "../../base/errors.ts";
 import type { LoadProgress } from "../engine.ts";
-import { encodeProgress, PROGRESS_NAME, parseProgress } from "../load-progress.ts";
+import { PROGRESS_NAME, parseProgress } from "../load-progress.ts";
 import {
   encodeRowCounts,
   LOAD_ROW_LITERALS,
   MARKER_NAME,
   parseRowCounts,
+  progressText,
   ROW_COUNTS_NAME,
   type RowCounts,
 } from "../sql/load-rows.ts";
@@ -33,7 +34,7 @@ export class LoadMarker {
     await this.remove(connection);
     const values = [
       [MARKER_NAME, this.#token],
-      [PROGRESS_NAME, encodeProgress(progress).toString()],
+      [PROGRESS_NAME, progressText(progress)],
       [ROW_COUNTS_NAME, encodeRowCounts(rows)],
     ] as const;
     const insert = `INSERT INTO ${connection.catalog.table("setting")} (name, value) VALUES ($1, $2)`;

@@ -1,4 +1,5 @@
-import { PROGRESS_NAME } from "../load-progress.ts";
+import type { LoadProgress } from "../engine.ts";
+import { encodeProgress, PROGRESS_NAME } from "../load-progress.ts";
 
 /**
  * Rows of the setting table that are there while a load runs, or when one was cut off: clients ask for the row `format` only
@@ -43,4 +44,10 @@ export function parseRowCounts(text: string | undefined): RowCounts | undefined 
   } catch {
     return undefined;
   }
+}
+
+/** In ASCII: not every database has characters for the name of every dump. */
+export function progressText(progress: LoadProgress): string {
+  const text = encodeProgress(progress).toString();
+  return text.replace(/[^ -~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
