@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Redis } from "ioredis";
+import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { silentLogger } from "../../src/base/logger.ts";
 import type { Consistency, SnapshotMethod } from "../../src/engines/engine.ts";
@@ -23,12 +23,12 @@ interface Picture {
   readonly consistency: Consistency;
 }
 
-/** `onFirst` comes when the first records are there, before any other is asked for. */
-async function read(url: string, method: SnapshotMethod, onFirst?: () => Promise<void>): Promise<Picture> {
+/** `onOpen` is done when the snapshot is open: the setting was read and, for a full resync, the server has forked. */
+async function read(url: string, method: SnapshotMethod, onOpen?: () => Promise<void>): Promise<Picture> {
   const store = await openStore(url, { logger: silentLogger, signal: never, env: {} });
   const snapshot = await store.openSnapshot({ logger: silentLogger, signal: never, method });
   try {
-    await onFirst?.();
+    await onOpen?.();
     return {
       records: await collectRecords(snapshot.records({ kinds: ENGINE_KINDS })),
       consistency: snapshot.consistency,
@@ -36,6 +36,12 @@ async function read(url: string, method: SnapshotMethod, onFirst?: () => Promise
   } finally {
     await snapshot.close();
   }
+}
+
+/** How many of the nodes that `fill` has written. */
+function restIn(records: Picture["records"]): number {
+  const nodes = (records.get("node") ?? []) as RecordTypes["node"][];
+  return nodes.filter(({ inode }) => inode >= 900_000_000n).length;
 }
 
 async function failure(work: () => Promise<unknown>): Promise<unknown> {
@@ -167,7 +173,7 @@ describe.skipIf(!isAvailable)("a volume in the slot of a cluster of three nodes"
       );
       expect(error).toMatchObject({ code: "DECANT_E_REDIS_CLUSTER", retryable: true });
       const { records } = await read(cluster.url(3), method);
-      expect(records.get("node")!.filter(({ inode }: { inode: bigint }) => inode >= 900_000_000n)).toHaveLength(FILES);
+      expect(restIn(records)).toBe(FILES);
       await beginMove(other, owner);
       await moveKeys(other, FILES * 2);
       await endMove(owner);
@@ -182,7 +188,7 @@ describe.skipIf(!isAvailable)("a volume in the slot of a cluster of three nodes"
     });
     await beginMoveBack();
     expect(consistency.pointInTime).toBe(true);
-    expect(records.get("node")!.filter(({ inode }: { inode: bigint }) => inode >= 900_000_000n)).toHaveLength(FILES);
+    expect(restIn(records)).toBe(FILES);
   });
 
   /** Ends a move that was begun: what has gone is taken from the target and written anew by the next test. */
@@ -196,3 +202,79 @@ describe.skipIf(!isAvailable)("a volume in the slot of a cluster of three nodes"
     await other.call("CLUSTER", "SETSLOT", slot, "STABLE");
   }
 });
+
+describe.skipIf(!isAvailable)("a volume behind Sentinel", () => {
+  let master: RedisServer;
+  let replica: RedisServer;
+  let sentinel: Redis;
+  let url: string;
+
+  beforeAll(async () => {
+    master = await startRedis({ mode: "sentinel", args: AT_ONCE });
+    replica = await startRedis({ args: [...AT_ONCE, "--replicaof", "127.0.0.1", String(master.port)] });
+    url = master.url();
+    sentinel = new Redis({ host: "127.0.0.1", port: Number(/:([0-9]+)\/0/.exec(url)![1]) });
+    await sentinel.call("SENTINEL", "SET", "mymaster", "failover-timeout", "1000", "down-after-milliseconds", "500");
+    await until(async () => ((await sentinel.call("SENTINEL", "REPLICAS", "mymaster")) as unknown[]).length === 1);
+  });
+  afterAll(async () => {
+    sentinel.disconnect();
+    await Promise.all([replica.stop(), master.stop()]);
+  });
+
+  async function masterPort(): Promise<number> {
+    const [, port] = (await sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster")) as [string, string];
+    return Number(port);
+  }
+
+  /** All values say `version`, changed at one instant. */
+  async function write(port: number, version: number): Promise<void> {
+    const client = new Redis({ port });
+    const files = Array.from({ length: FILES }, (_, i) => [`i${900_000_000 + i}`, attributeOf(version)] as const);
+    await client.mset("setting", "{}", ...files.flat());
+    await client.wait(1, 5000);
+    client.disconnect();
+  }
+
+  function versionsIn(records: Picture["records"]): number[] {
+    const nodes = (records.get("node") ?? []) as RecordTypes["node"][];
+    return [...new Set(nodes.map(({ attribute }) => Number(attribute.readBigUInt64BE(51))))];
+  }
+
+  test("is read as of one instant by tracking and by a full resync", async () => {
+    await write(await masterPort(), 1);
+    for (const method of ["tracking", "replica"] as const) {
+      const { records, consistency } = await read(url, method);
+      expect([method, versionsIn(records), restIn(records)]).toEqual([method, [1], FILES]);
+      expect(consistency.pointInTime).toBe(true);
+    }
+  });
+
+  test.each(["tracking", "replica", "none"] as const)(
+    "that gets another master while it is read with %s is an error or one of its states, and read from the new master after that",
+    async (method) => {
+      const before = await masterPort();
+      await write(before, 1);
+      const change = async (): Promise<void> => {
+        await until(async () => (await sentinel.call("SENTINEL", "FAILOVER", "mymaster").catch(() => "")) === "OK");
+        await until(async () => (await masterPort()) !== before);
+        const old = new Redis({ port: before }).on("error", () => undefined); // Sentinel ends all connections
+        await until(async () => String(await old.info("replication")).includes("master_link_status:up"));
+        old.disconnect();
+        await write(await masterPort(), 2);
+      };
+      const outcome = await read(url, method, change).catch((error: unknown) => error);
+      if (method === "replica") {
+        expect([versionsIn((outcome as Picture).records), restIn((outcome as Picture).records)]).toEqual([[1], FILES]);
+      } else expect(outcome).toMatchObject({ code: "DECANT_E_REDIS_LOST", retryable: true });
+      const { records } = await read(url, method);
+      expect([versionsIn(records), restIn(records)]).toEqual([[2], FILES]);
+    },
+  );
+});
+
+async function until(isSo: () => Promise<boolean>): Promise<void> {
+  for (const deadline = Date.now() + 40_000; !(await isSo()); await sleep(50)) {
+    if (Date.now() > deadline) throw new Error("Waited 40 s in vain");
+  }
+}

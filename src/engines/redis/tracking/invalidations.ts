@@ -1,21 +1,24 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { EngineError, errorText } from "../../../base/errors.ts";
+import type { EngineError } from "../../../base/errors.ts";
 import { encodeCommand } from "../command-writer.ts";
 import { replyError } from "../redis-errors.ts";
 import { type RedisServer, readInfo } from "../redis-server.ts";
 import { RespConnection } from "../resp-connection.ts";
 import {
+  decodeReply,
   type ReplyBlock,
+  ReplyFailure,
   TOKEN_ARRAY,
   TOKEN_BULK,
   TOKEN_ERROR,
   TOKEN_PUSH,
   TOKEN_SIMPLE,
   TOKEN_STRIDE,
+  TokenCursor,
 } from "../resp-parser.ts";
 import { DirtyKeys } from "./dirty-keys.ts";
 import type { KeyFilter } from "./key-filter.ts";
-import { notTracked, StartAgain } from "./tracking-errors.ts";
+import { notTracked, RIGHTS_HINT, StartAgain } from "./tracking-errors.ts";
 
 /** More memory for changed keys is not taken: 64 bytes at the worst for each of a million. */
 const MAX_DIRTY_BYTES = 96 * 1024 * 1024;
@@ -222,7 +225,7 @@ export async function readRunId(connection: RespConnection, server: RedisServer)
   const info = await readInfo(connection, "server");
   const runId = /^run_id:([0-9a-f]+)/m.exec(info)?.[1];
   if (runId === undefined) {
-    throw notTracked(server.printable, "the user may not ask which server this is (INFO)");
+    throw notTracked(server.printable, "the user may not ask which server this is (INFO)", RIGHTS_HINT);
   }
   if (/^(dragonfly_version|.*keydb)/im.test(info)) {
     throw notTracked(server.printable, "the order in which this kind of server tells of changes is not known");
@@ -235,11 +238,12 @@ async function permitted(
   server: RedisServer,
   command: readonly (string | Buffer)[],
 ): Promise<void> {
-  try {
-    await connection.call(command);
-  } catch (error) {
-    if (!(error instanceof EngineError) || error.retryable) throw error;
-    const name = command.slice(0, command[0] === "CLIENT" ? 2 : 1).join(" ");
-    throw notTracked(server.printable, `the server does not permit ${name}: ${errorText(error)}`);
-  }
+  connection.send(encodeCommand(command));
+  const reply = decodeReply(new TokenCursor(await connection.read(1)));
+  if (!(reply instanceof ReplyFailure)) return;
+  const name = command.slice(0, command[0] === "CLIENT" ? 2 : 1).join(" ");
+  const error = replyError(reply.text, server.printable, name);
+  throw error.retryable
+    ? error
+    : notTracked(server.printable, `the server does not permit ${name}: ${reply.text}`, RIGHTS_HINT);
 }
