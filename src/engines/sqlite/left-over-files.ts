@@ -33,27 +33,35 @@ export interface LeftOverLoad {
   readonly progress: LoadProgress;
 }
 
-/**
- * The load that was cut off after a checkpoint, the last one where there are several; undefined when there is none. Throws
- * `ConflictError` when another load is running and `ifRunning` is `refuse`.
- */
-export function findLeftOver(target: string, prefix: string, ifRunning: "skip" | "refuse"): LeftOverLoad | undefined {
+/** The load that was cut off after a checkpoint, the last one where there are several; undefined when there is none. */
+export function findLeftOver(target: string, prefix: string): LeftOverLoad | undefined {
   if (!existsSync(dirname(target))) return undefined;
   const found = leftOverFiles(target).flatMap((file): LeftOverLoad[] => {
-    let db: Connection | undefined;
-    try {
-      db = openWriter(file); // also rolls back what a load that was killed has not completed
-      const progress = readProgress(db, prefix);
-      return progress === undefined ? [] : [{ file, progress }];
-    } catch (error) {
-      if (!isSqliteError(error, "SQLITE_")) throw error;
-      if (ifRunning === "refuse" && isSqliteError(error, "SQLITE_BUSY")) throw runningLoad(target, file);
-      return []; // killed before its first checkpoint: no whole database
-    } finally {
-      db?.close();
-    }
+    const progress = progressIn(file, prefix);
+    return progress === undefined || progress === "running" ? [] : [{ file, progress }];
   });
   return found.toSorted((a, b) => (a.progress.stamp.began < b.progress.stamp.began ? 1 : -1))[0];
+}
+
+/** Removes those with which nobody can go on. Throws `ConflictError` when another load is running. */
+export function removeUselessFiles(target: string, prefix: string): void {
+  const files = leftOverFiles(target).map((file) => ({ file, progress: progressIn(file, prefix) }));
+  const running = files.find(({ progress }) => progress === "running");
+  if (running !== undefined) throw runningLoad(target, running.file);
+  for (const { file, progress } of files) if (progress === undefined) removeDatabase(file);
+}
+
+function progressIn(file: string, prefix: string): LoadProgress | "running" | undefined {
+  let db: Connection | undefined;
+  try {
+    db = openWriter(file); // also rolls back what a load that was killed has not completed
+    return readProgress(db, prefix);
+  } catch (error) {
+    if (!isSqliteError(error, "SQLITE_")) throw error;
+    return isSqliteError(error, "SQLITE_BUSY") ? "running" : undefined; // killed before its first checkpoint: no whole database
+  } finally {
+    db?.close();
+  }
 }
 
 export function runningLoad(target: string, file: string): ConflictError {

@@ -6,7 +6,7 @@ import type { Loader, LoaderOptions, LoadPosition, LoadProgress } from "../engin
 import { takeLastChangelog } from "../sql/last-changelog.ts";
 import { unpackNodeRow } from "../sql/node-row.ts";
 import { NODE_COLUMNS, SQL_TABLES, tableName } from "../sql/schema.ts";
-import { findLeftOver, leftOverFiles, runningLoad } from "./left-over-files.ts";
+import { findLeftOver, leftOverFiles, removeUselessFiles, runningLoad } from "./left-over-files.ts";
 import { readProgress, removeProgress, storeProgress } from "./load-progress-row.ts";
 import { assertCreatable, publishDatabase, removeDatabase, resolveTarget, temporaryName } from "./publish-database.ts";
 import { nodeReader } from "./read-node.ts";
@@ -46,7 +46,8 @@ export class SqliteLoader implements Loader {
   static open(address: SqliteAddress, options: LoaderOptions): SqliteLoader {
     const target = resolveTarget(address.path);
     assertCreatable(target);
-    const earlier = options.resume ? findLeftOver(target, address.tablePrefix, "refuse") : undefined;
+    if (options.resume) removeUselessFiles(target, address.tablePrefix);
+    const earlier = options.resume ? findLeftOver(target, address.tablePrefix) : undefined;
     warnOfLeftovers(target, earlier?.file, options.logger);
     const temporary = earlier?.file ?? temporaryName(target);
     try {

@@ -66,7 +66,7 @@ export class SqliteStore implements MetadataStore {
   }
 
   #interrupted(): TargetState | undefined {
-    const found = findLeftOver(resolveTarget(this.#address.path), this.#address.tablePrefix, "skip");
+    const found = findLeftOver(resolveTarget(this.#address.path), this.#address.tablePrefix);
     return found && { state: "interrupted", progress: found.progress, message: this.#notEmpty };
   }
 

@@ -1,0 +1,240 @@
+import { existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { silentLogger } from "../../src/base/logger.ts";
+import { openStore } from "../../src/engines/registry.ts";
+import { databaseOf } from "../support/database-of.ts";
+import { runDecant } from "../support/decant.ts";
+import { requireMysqlProgram, startMysql } from "../support/mysql-server.ts";
+import { readMysqlCatalog, readMysqlTables } from "../support/mysql-tables.ts";
+import { requirePostgresServer, startPostgres } from "../support/postgres-server.ts";
+import { readPostgresCatalog, readPostgresTables } from "../support/postgres-tables.ts";
+import { realClient } from "../support/real-client.ts";
+import { runCommand } from "../support/run-command.ts";
+import { type RunningDecant, startDecant } from "../support/running-decant.ts";
+import { readCatalog, readTables } from "../support/sqlite-tables.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { wideVolumeText } from "../support/wide-volume.ts";
+
+interface Target {
+  /** The address of an empty database. */
+  fresh(): Promise<string>;
+  /** All rows and definitions, and for a file what is beside it. */
+  contents(url: string): Promise<unknown>;
+  /** Whether indexes that a load adds at its end are there, as others see it; undefined where they come with the setting. */
+  hasIndexes?(url: string): Promise<boolean>;
+  /** Ends the server as a crash does, and starts it again with its data. */
+  restart?(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+const directory = temporaryDirectory();
+const dumpFile = join(directory, "dump.json");
+const binaryFile = join(directory, "dump.bin");
+const otherFile = join(directory, "other.json");
+const OPTIONS = ["--checkpoint-every", "100K"];
+const never = new AbortController().signal;
+const client = await realClient();
+
+beforeAll(async () => {
+  const text = await wideVolumeText(20_000);
+  writeFileSync(dumpFile, text);
+  writeFileSync(otherFile, text.toString("latin1").replace('"mode":420', '"mode":421'), "latin1");
+  const converted = await runDecant(["convert", dumpFile, binaryFile]);
+  expect([converted.code, converted.err]).toEqual([0, expect.anything()]);
+});
+afterAll(() => rmSync(directory, { recursive: true }));
+
+/** Batches up to the last checkpoint; 0 where none can be seen, as in a file that its load holds locked. */
+async function checkpoint(url: string): Promise<number> {
+  const store = await openStore(url, { logger: silentLogger, signal: never, env: {}, create: true });
+  try {
+    const state = await store.inspectTarget(never);
+    return state.state === "interrupted" ? (state.progress.checkpoint?.batches ?? 0) : 0;
+  } finally {
+    await store.close();
+  }
+}
+
+function begin(url: string, file: string): RunningDecant & { readonly hasEnded: () => boolean } {
+  const load = startDecant(["load", url, file, ...OPTIONS, "--resume", "--verbose"]);
+  load.input.end();
+  let hasEnded = false;
+  void load.ended.then(() => {
+    hasEnded = true;
+  });
+  return { ...load, hasEnded: () => hasEnded };
+}
+
+/** Kills a load as soon as `isThere`; true when it was still running. */
+async function killWhen(url: string, file: string, isThere: () => Promise<boolean>): Promise<boolean> {
+  const load = begin(url, file);
+  while (!load.hasEnded() && !(await isThere())) await sleep(2);
+  load.kill("SIGKILL");
+  return (await load.ended).signalName === "SIGKILL";
+}
+
+async function resume(url: string, file: string): Promise<void> {
+  const { code, err } = await runDecant(["load", url, file, ...OPTIONS, "--resume"]);
+  // what was killed too late has ended well
+  if (code !== 5 || !err.includes("is used by volume")) expect([code, err]).toEqual([0, expect.anything()]);
+}
+
+function cases(target: () => Target): void {
+  const undisturbed = async (file: string): Promise<unknown> => {
+    const url = await target().fresh();
+    const { code, err } = await runDecant(["load", url, file, "--checkpoint-every", "0"]);
+    expect([code, err]).toEqual([0, expect.anything()]);
+    return target().contents(url);
+  };
+
+  for (const [form, file] of [
+    ["a JSON dump", dumpFile],
+    ["a binary dump", binaryFile],
+  ] as const) {
+    test(`of ${form} ends as one that was not disturbed, wherever and how often it was killed`, async () => {
+      const expected = await undisturbed(file);
+      for (const steps of [[1], [4, 4], [9, 2, 2]]) {
+        const url = await target().fresh();
+        for (const step of steps) {
+          const before = await checkpoint(url);
+          await killWhen(url, file, async () => (await progressOf(url)) >= before + step);
+        }
+        await resume(url, file);
+        expect(await target().contents(url)).toEqual(expected);
+      }
+    });
+  }
+
+  test("is no volume to the real client, refuses another dump, and is removed by --clean", async () => {
+    const url = await target().fresh();
+    await killWhen(url, dumpFile, async () => (await progressOf(url)) > 3);
+    const batches = await checkpoint(url);
+    expect(batches).toBeGreaterThan(0);
+    const other = await runDecant(["load", url, otherFile, ...OPTIONS, "--resume"]);
+    expect([other.code, other.err]).toEqual([5, expect.stringContaining("and these differ")]);
+    expect(await checkpoint(url)).toBe(batches);
+    const cut = await runDecant(["status", url]);
+    expect([cut.code, cut.err]).toEqual([4, expect.stringContaining("with --resume goes on")]);
+    const plain = await runDecant(["load", url, dumpFile]);
+    expect([plain.code, plain.err]).toEqual([5, expect.stringContaining("with --resume goes on")]);
+    if (client !== undefined && !url.startsWith("sqlite")) {
+      const address = url.startsWith("mysql") ? url.replace(/@([^/(]+)\//, "@($1)/") : `${url}?sslmode=disable`;
+      const status = await runCommand(client, ["status", address]);
+      expect([status.code, status.err]).toEqual([1, expect.stringContaining("database is not formatted")]);
+    }
+    const removed = await runDecant(["load", url, dumpFile, "--clean", "--checkpoint-every", "0"]);
+    expect([removed.code, removed.err]).toEqual([0, expect.stringContaining("Removed from")]);
+    expect(await target().contents(url)).toEqual(await undisturbed(dumpFile));
+  });
+
+  /** What is seen from outside while a load runs. */
+  async function progressOf(url: string): Promise<number> {
+    const stored = await checkpoint(url);
+    if (stored > 0 || !url.startsWith("sqlite")) return stored;
+    // The file is locked: its journal is there from the first checkpoint on, and the file grows.
+    const path = url.slice("sqlite3://".length);
+    const names = readdirSync(join(path, ".."));
+    seen.set(url, (seen.get(url) ?? 0) + (names.some((name) => name.endsWith("-journal")) ? 1 : 0));
+    return seen.get(url)!;
+  }
+  const seen = new Map<string, number>();
+}
+
+describe("a load into SQLite that goes on", () => {
+  cases(() => ({
+    fresh: async () => `sqlite3://${join(temporaryDirectory(), "volume.db")}`,
+    contents: async (url) => {
+      const path = url.slice("sqlite3://".length);
+      const files = readdirSync(join(path, ".."));
+      return existsSync(path) ? { files, catalog: readCatalog(path), tables: readTables(path, "") } : { files };
+    },
+    stop: async () => undefined,
+  }));
+});
+
+const hasPostgres = await requirePostgresServer();
+describe.skipIf(!hasPostgres)("a load into PostgreSQL that goes on", () => {
+  let target: Target;
+  beforeAll(async () => {
+    const server = await startPostgres();
+    target = {
+      fresh: async () => server.url(await server.createDatabase()),
+      contents: async (url) => ({
+        catalog: await readPostgresCatalog(url),
+        tables: await readPostgresTables(url, ""),
+      }),
+      restart: async () => {
+        await server.crash();
+        await server.restart();
+      },
+      stop: () => server.stop(),
+    };
+  });
+  afterAll(() => target.stop());
+  cases(() => target);
+  serverCases(() => target);
+});
+
+const hasMysql = await requireMysqlProgram();
+describe.skipIf(!hasMysql)("a load into MySQL that goes on", () => {
+  let target: Target;
+  beforeAll(async () => {
+    const server = await startMysql();
+    target = {
+      fresh: async () => server.url(await server.createDatabase()),
+      contents: async (url) => ({
+        catalog: await readMysqlCatalog(server, databaseOf(url)),
+        tables: await readMysqlTables(server, databaseOf(url)),
+      }),
+      hasIndexes: async (url) => {
+        const query = "SELECT count(*) FROM information_schema.statistics WHERE index_name LIKE '%jfs_chunk%'";
+        const [row] = await server.query(`${query} AND table_schema = '${databaseOf(url)}'`);
+        return Number(row![0]) > 0;
+      },
+      restart: async () => {
+        await server.crash();
+        await server.restart();
+      },
+      stop: () => server.stop(),
+    };
+  });
+  afterAll(() => target.stop());
+  cases(() => target);
+  serverCases(() => target);
+
+  test("ends as one that was not disturbed when it was killed between its indexes", async () => {
+    const whole = await target.fresh();
+    expect((await runDecant(["load", whole, dumpFile, "--checkpoint-every", "0"])).code).toBe(0);
+    const url = await target.fresh();
+    await killWhen(url, dumpFile, () => target.hasIndexes!(url));
+    await resume(url, dumpFile);
+    expect(await target.contents(url)).toEqual(await target.contents(whole));
+  });
+});
+
+function serverCases(target: () => Target): void {
+  test("goes on when the server has crashed and is back", async () => {
+    const whole = await target().fresh();
+    expect((await runDecant(["load", whole, dumpFile, "--checkpoint-every", "0"])).code).toBe(0);
+    const expected = await target().contents(whole);
+    const url = await target().fresh();
+    const load = begin(url, dumpFile);
+    while (!load.hasEnded() && (await checkpoint(url)) < 5) await sleep(2);
+    await target().restart!();
+    await load.ended;
+    await resume(url, dumpFile);
+    expect(await target().contents(url)).toEqual(expected);
+  });
+
+  test("keeps what it has when a signal stops it, and says how to go on", async () => {
+    const url = await target().fresh();
+    const load = begin(url, dumpFile);
+    while (!load.hasEnded() && (await checkpoint(url)) < 5) await sleep(2);
+    load.kill("SIGTERM");
+    const { code, err } = await load.ended;
+    if (code !== 0) expect(err).toContain("was kept, and is no volume: the same command goes on with it");
+    await resume(url, dumpFile);
+  });
+}
