@@ -46,6 +46,10 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(directory, { recursive: true }));
 
+function clientAddress(url: string): string {
+  return url.startsWith("mysql") ? url.replace(/@([^/(]+)\//, "@($1)/") : `${url}?sslmode=disable`;
+}
+
 /** Batches up to the last checkpoint; 0 where none can be seen, as in a file that its load holds locked. */
 async function checkpoint(url: string): Promise<number> {
   const store = await openStore(url, { logger: silentLogger, signal: never, env: {}, create: true });
@@ -120,8 +124,7 @@ function cases(target: () => Target): void {
     const plain = await runDecant(["load", url, dumpFile]);
     expect([plain.code, plain.err]).toEqual([5, expect.stringContaining("with --resume goes on")]);
     if (client !== undefined && !url.startsWith("sqlite")) {
-      const address = url.startsWith("mysql") ? url.replace(/@([^/(]+)\//, "@($1)/") : `${url}?sslmode=disable`;
-      const status = await runCommand(client, ["status", address]);
+      const status = await runCommand(client, ["status", clientAddress(url)]);
       expect([status.code, status.err]).toEqual([1, expect.stringContaining("database is not formatted")]);
     }
     const removed = await runDecant(["load", url, dumpFile, "--clean", "--checkpoint-every", "0"]);
@@ -226,6 +229,26 @@ function serverCases(target: () => Target): void {
     await load.ended;
     await resume(url, dumpFile);
     expect(await target().contents(url)).toEqual(expected);
+  });
+
+  test.skipIf(client === undefined)("leaves a volume alone that a client has formatted there meanwhile", async () => {
+    const url = await target().fresh();
+    const store = await openStore(url, { logger: silentLogger, signal: never, env: {} });
+    const stamp = { host: "here", process: 1, began: "2026-01-02T03:04:05Z", version: "1", source: "d", maxBytes: 1 };
+    const options = { signal: never, logger: silentLogger, sliceRefs: "complete", stamp } as const;
+    const loader = await store.openLoader(options);
+    await loader.checkpoint({ checkpoint: { batches: 1, digest: "0".repeat(64) }, announced: [] });
+    const bucket = temporaryDirectory();
+    const args = ["--storage", "file", "--bucket", bucket, clientAddress(url), "formatted"];
+    const formatted = await runCommand(client!, ["format", ...args]);
+    expect([formatted.code, formatted.err]).toEqual([0, expect.anything()]);
+    const setting = await store.readSetting(never);
+    expect(setting?.toString()).toContain("formatted");
+    await expect(store.openLoader({ ...options, resume: true })).rejects.toThrow("volume");
+    await expect(store.removeRemains(never)).rejects.toThrow("There is a volume");
+    await expect(loader.finish(Buffer.from("{}"))).rejects.toThrow();
+    await loader.abort();
+    expect(await store.readSetting(never)).toEqual(setting);
   });
 
   test("keeps what it has when a signal stops it, and says how to go on", async () => {

@@ -12,6 +12,7 @@ import {
   type RowCounts,
 } from "../sql/load-rows.ts";
 import type { PostgresConnection } from "./postgres-connection.ts";
+import { readSettingRow } from "./postgres-schema.ts";
 
 /** What a load that runs or was cut off has left in the setting table. */
 export interface FoundLoad {
@@ -51,9 +52,10 @@ export class LoadMarker {
     );
   }
 
+  /** A client's `format` takes the tables for its own, and leaves the marker. */
   async isOurs(connection: PostgresConnection): Promise<boolean> {
-    const catalog = await connection.readCatalog();
-    return catalog.has("setting") && (await findLoad(connection))?.token === this.#token;
+    if ((await readSettingRow(connection)) !== undefined) return false;
+    return (await findLoad(connection))?.token === this.#token;
   }
 
   async remove(connection: PostgresConnection): Promise<void> {
