@@ -6,6 +6,7 @@ import { silentLogger } from "../src/base/logger.ts";
 import type { Consistency, SnapshotMethod } from "../src/engines/engine.ts";
 import { openStore } from "../src/engines/registry.ts";
 import { collectRecords, ENGINE_KINDS } from "../test/support/collect-records.ts";
+import { RedisGate } from "../test/support/redis-gate.ts";
 import { attributeOf, contradictions } from "../test/support/redis-model.ts";
 import { type RedisServer, startRedis } from "../test/support/redis-server.ts";
 import { RedisWriters } from "../test/support/redis-writers.ts";
@@ -29,7 +30,7 @@ const { values } = parseArgs({
 if (values.help) {
   console.log(`npm run redis-dumps -- [options]   dumps of a Redis that writers change: how many are of no instant
 
-  --tracking N   dumps by tracking, three quarters of them against slow writers (2200)
+  --tracking N   dumps by tracking, a quarter of them against writers at full speed (2200)
   --replica N    dumps by a full resync (200)
   --none N       dumps key by key, of which some must be wrong (200)
   --nodes N      nodes that nobody changes, beside those of the writers (3000)`);
@@ -45,13 +46,20 @@ interface Load {
   readonly share: number;
   /** The server process is stopped for moments while it is read, so that much waits on every connection when it goes on. */
   readonly stopsServer?: boolean;
+  /** Messages about changes come so much later than the values that they make old, on another connection. */
+  readonly lateMs?: number;
 }
 
-const SLOW: Load = { text: "2 writers, 1 ms apart", writers: 2, depth: 1, pauseMs: 1, share: 3 / 8 };
+const LATE_MS = 2;
+const SLOW: Load = { text: "2 writers, 1 ms apart", writers: 2, depth: 1, pauseMs: 1, share: 5 / 16 };
 const FAST: Load = { text: "2 writers, full speed", writers: 2, depth: 4, pauseMs: 0, share: 1 / 8 };
 const LOADS: readonly Load[] = [
   SLOW,
   FAST,
+  {
+    ...{ text: `2 writers, 10 ms apart; messages ${LATE_MS} ms late`, writers: 2, depth: 1, pauseMs: 10 },
+    ...{ share: 1 / 8, lateMs: LATE_MS },
+  },
   { ...SLOW, text: `${SLOW.text}; server stopped at random`, stopsServer: true },
   { ...FAST, text: `${FAST.text}; server stopped at random`, stopsServer: true },
 ];
@@ -136,17 +144,20 @@ async function run(server: RedisServer, method: SnapshotMethod, load: Load, dump
   };
   await fill(server);
   const writers = await RedisWriters.start(server.port, load.writers, load);
+  const { lateMs } = load;
+  const gate = lateMs === undefined ? undefined : await RedisGate.start(server.port, [], lateMs);
   const ending = new AbortController();
   const stopping = load.stopsServer === true ? stopAtRandom(server.pid, ending.signal) : Promise.resolve();
   const from = performance.now();
   try {
     for (let i = 0; i < dumps; i++) {
-      await readOnce(tally, server.url());
+      await readOnce(tally, (gate ?? server).url());
       if (i % 100 === 99) console.error(`${method}, ${load.text}: ${i + 1} of ${dumps}, ${tally.wrong} wrong`);
     }
   } finally {
     tally.seconds = (performance.now() - from) / 1000;
     ending.abort();
+    gate?.close();
     await stopping;
     tally.transactions = await writers.stop();
   }

@@ -22,12 +22,17 @@ describe.skipIf(redis === undefined)("dump --snapshot", () => {
     const files: Buffer[] = [];
     for (const method of ["replica", "tracking", "auto", "none"]) {
       const file = join(directory, `${method}.json`);
-      const run = await runDecant(["dump", redis!.url(), file, "--snapshot", method, "--json"]);
+      const run = await runDecant(["dump", redis!.url(), file, "--snapshot", method, "--json", "--manifest"]);
       expect([method, run.code]).toEqual([method, 0]);
       const { consistency } = JSON.parse(run.out) as { consistency: Record<string, unknown> };
       expect(consistency).toMatchObject(
         method === "none" ? { pointInTime: false, asked: true } : { pointInTime: true },
       );
+      const isTracked = method === "tracking" || method === "auto";
+      const tracking = isTracked ? { rereadKeys: 0, rounds: 1, heldMs: 0 } : undefined;
+      expect([method, consistency.tracking]).toEqual([method, tracking]);
+      const manifest = JSON.parse(readFileSync(`${file}.manifest.json`, "utf8")) as typeof consistency;
+      expect(manifest.consistency).toEqual(consistency);
       files.push(readFileSync(file));
     }
     for (const file of files) expect(file.equals(files[0]!)).toBe(true);

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Redis } from "ioredis";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { silentLogger } from "../../src/base/logger.ts";
+import { Progress } from "../../src/base/progress.ts";
 import type { Consistency, SnapshotNote, SnapshotOptions } from "../../src/engines/engine.ts";
 import { openStore } from "../../src/engines/registry.ts";
 import type { FlatKind, RecordTypes } from "../../src/volume/records.ts";
@@ -400,6 +401,20 @@ describe.skipIf(!isAvailable)("a volume in Redis that changes while it is read",
     const { notes } = await read(gate.url());
     gate.close();
     expect(notes).toEqual([{ text: "Attribute records that are damaged were left out", count: 1, loss: true }]);
+  });
+
+  test("shows how all is read, and how what was changed is read again", async () => {
+    await client.mset("i1", attributeOf(1), "i2", attributeOf(2));
+    const progress = new Progress();
+    const gate = await gateBeforeLast(() => client.set("i2", attributeOf(3)));
+    await read(gate.url(), { method: "tracking", progress });
+    gate.close();
+    // two nodes, and six counters
+    const seen = progress.phases.map(({ name, records, endedAt }) => [name, records, endedAt !== undefined]);
+    expect(seen).toEqual([
+      ["Reading all values while changes are tracked", 8, true],
+      ["Reading again what was changed", 1, true],
+    ]);
   });
 
   test("has no more the keys that were deleted meanwhile, and has those that came", async () => {
