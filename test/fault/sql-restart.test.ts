@@ -126,8 +126,7 @@ describe.each(SERVERS)("%s that is killed and started again", (_, found) => {
         );
         const refused = await errorOf(loadText(url, text));
         expect(refused).toMatchObject({ code: "DECANT_E_NOT_EMPTY" });
-        if (server.leavesTables)
-          expect(refused).toMatchObject({ hint: expect.stringContaining("load again with --clean") });
+        if (server.leavesTables) expect(refused).toMatchObject({ hint: expect.stringContaining("--clean") });
         const foreign = await errorOf(cleanLoad(url));
         expect(foreign).toMatchObject({ code: "DECANT_E_NOT_EMPTY" });
         expect([...(await server.readTables(url)).keys()].sort()).toEqual(["application", "jfs_a_node", "jfs_notes"]);
