@@ -65,7 +65,12 @@ export class KvLoader implements Loader {
     });
     if (bulk !== undefined) {
       const loader = new KvLoader(bulk, options, earlier?.progress);
-      if (earlier === undefined) await loader.checkpoint({ checkpoint: undefined, announced: [] });
+      try {
+        if (earlier === undefined) await loader.checkpoint({ checkpoint: undefined, announced: [] });
+      } catch (error) {
+        await loader.abort();
+        throw error;
+      }
       return loader;
     }
     throw new ConflictError("DECANT_E_TARGET_BUSY", `Another load into ${store.address} is running or was cut off`);

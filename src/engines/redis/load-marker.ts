@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { ConflictError, EngineError } from "../../base/errors.ts";
-import type { LoadProgress } from "../engine.ts";
+import type { LoadProgress, LoadStamp } from "../engine.ts";
 import { encodeProgress, PROGRESS_NAME, parseProgress } from "../load-progress.ts";
 import type { BlockGuard } from "./command-pipe.ts";
 import { encodeCommand } from "./command-writer.ts";
@@ -38,9 +38,11 @@ export class LoadMarker {
     return Buffer.isBuffer(token) ? new LoadMarker(prefix, where, token) : undefined;
   }
 
-  /** Throws `ConflictError` when another load runs or has died there. */
-  async set(connection: RespConnection): Promise<void> {
-    if ((await connection.call(["SET", this.#key, this.#token, "NX"])) !== null) return;
+  /** With what it says of itself, where it can be gone on with. Throws `ConflictError` when another load runs or has died there. */
+  async set(connection: RespConnection, stamp: LoadStamp | undefined): Promise<void> {
+    const progress = stamp && encodeProgress({ stamp, checkpoint: undefined, announced: [] });
+    const pairs = [this.#key, this.#token, ...(progress === undefined ? [] : [this.#progressKey, progress])];
+    if ((await connection.call(["MSETNX", ...pairs])) === 1n) return;
     throw new ConflictError("DECANT_E_TARGET_BUSY", `Another load into ${this.#where} is running or was cut off`);
   }
 

@@ -1,5 +1,6 @@
 import { recycle } from "../../base/bytes.ts";
 import { EngineError, errorText } from "../../base/errors.ts";
+import type { Logger } from "../../base/logger.ts";
 import type { RecordBatch } from "../../volume/records.ts";
 import type { Loader, LoaderOptions, LoadPosition, LoadProgress, LoadStamp } from "../engine.ts";
 import { writeBatch } from "../write-batch.ts";
@@ -57,19 +58,24 @@ export class RedisLoader implements Loader {
   /** Throws `ConflictError` when another load runs there. `goesOn`: there is one that was cut off. */
   static async open(server: RedisServer, options: LoaderOptions, goesOn: boolean): Promise<RedisLoader> {
     const connection = await RespConnection.open(server.node, options.signal);
+    const marker = new LoadMarker(server.prefix, server.printable);
+    let mayBeSet = false;
     try {
       const info = await readInfo(connection);
       warnAboutEviction(info, server, options);
-      const marker = new LoadMarker(server.prefix, server.printable);
-      let earlier: LoadProgress | undefined;
-      if (goesOn) earlier = await marker.takeOver(connection, Buffer.concat([server.prefix, Buffer.from("setting")]));
-      else await marker.set(connection);
       const stamp = await nameConnection(connection, marker, options);
-      if (stamp !== undefined && earlier === undefined)
-        await marker.store(connection, { stamp, checkpoint: undefined, announced: [] });
+      let earlier: LoadProgress | undefined;
+      if (goesOn) {
+        earlier = await marker.takeOver(connection, Buffer.concat([server.prefix, Buffer.from("setting")]));
+      } else {
+        mayBeSet = true;
+        await marker.set(connection, stamp);
+      }
       return new RedisLoader(server, { ...options, stamp }, connection, marker, evictedKeys(info), earlier);
     } catch (error) {
       connection.close();
+      // Where the answer did not come, the marker may be there all the same.
+      if (mayBeSet) await removeWritten(server, marker, { logger: options.logger, isCertain: false });
       throw error;
     }
   }
@@ -166,17 +172,7 @@ export class RedisLoader implements Loader {
     if (this.#state !== "writing") return;
     this.#state = "aborted";
     this.#connection.close();
-    try {
-      // The signal of the load may be what has stopped it.
-      const signal = AbortSignal.timeout(ABORT_TIMEOUT_MS);
-      await withConnection(this.#server, signal, (connection) => {
-        return removeVolume(connection, this.#server, this.#marker);
-      });
-    } catch (error) {
-      this.#options.logger.warn(
-        `What was written to ${this.#server.printable} could not be removed: ${errorText(error)}. It holds no volume, but it is not empty`,
-      );
-    }
+    await removeWritten(this.#server, this.#marker, { logger: this.#options.logger, isCertain: true });
   }
 
   #key(name: string): Buffer {
@@ -196,6 +192,25 @@ function warnAboutEviction(info: string, server: RedisServer, { logger }: Loader
 
 function evictedKeys(info: string): number {
   return Number(/^evicted_keys:([0-9]+)/m.exec(info)?.[1] ?? 0);
+}
+
+/** Removes what a load has written. Says in a warning what it had to leave behind. `isCertain`: the marker was there. */
+async function removeWritten(
+  server: RedisServer,
+  marker: LoadMarker,
+  { logger, isCertain }: { readonly logger: Logger; readonly isCertain: boolean },
+): Promise<void> {
+  try {
+    // The signal of the load may be what has stopped it.
+    const signal = AbortSignal.timeout(ABORT_TIMEOUT_MS);
+    await withConnection(server, signal, async (connection) => {
+      if (isCertain || (await marker.isOurs(connection))) await removeVolume(connection, server, marker);
+    });
+  } catch (error) {
+    logger.warn(
+      `What was written to ${server.printable} could not be removed: ${errorText(error)}. It holds no volume, but it is not empty`,
+    );
+  }
 }
 
 /** The stamp, where this load can be taken over: undefined where the connection cannot be given a name by which to end it. */
