@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import { startDurableRedis } from "../../test/support/durable-redis.ts";
 import { startEtcd } from "../../test/support/etcd-server.ts";
-import { startMysql } from "../../test/support/mysql-server.ts";
-import { startPostgres } from "../../test/support/postgres-server.ts";
+import { type PrivateMysqlServer, startMysql } from "../../test/support/mysql-server.ts";
+import { type PrivatePostgresServer, startPostgres } from "../../test/support/postgres-server.ts";
 import { temporaryDirectory } from "../../test/support/temporary-directory.ts";
 import { requireTikv } from "../../test/support/tikv-server.ts";
 
@@ -41,28 +41,10 @@ export async function openTarget(name: EngineName): Promise<FaultTarget> {
         close: server.stop,
       };
     }
-    case "postgres": {
-      const server = await startPostgres({ settings: { fsync: "on", synchronous_commit: "on" } });
-      return {
-        fresh: async () => server.url(await server.createDatabase()),
-        restart: async () => {
-          await server.crash();
-          await server.restart();
-        },
-        close: server.stop,
-      };
-    }
-    case "mariadb": {
-      const server = await startMysql();
-      return {
-        fresh: async () => server.url(await server.createDatabase()),
-        restart: async () => {
-          await server.crash();
-          await server.restart();
-        },
-        close: server.stop,
-      };
-    }
+    case "postgres":
+      return sqlTarget(await startPostgres({ settings: { fsync: "on", synchronous_commit: "on" } }));
+    case "mariadb":
+      return sqlTarget(await startMysql());
     case "etcd": {
       const server = await startEtcd({ args: ["--unsafe-no-fsync=false", "--quota-backend-bytes=8589934592"] });
       return {
@@ -80,4 +62,15 @@ export async function openTarget(name: EngineName): Promise<FaultTarget> {
       return { fresh: async () => server.url(`round${rounds++}`), close: server.end };
     }
   }
+}
+
+function sqlTarget(server: PrivatePostgresServer | PrivateMysqlServer): FaultTarget {
+  return {
+    fresh: async () => server.url(await server.createDatabase()),
+    restart: async () => {
+      await server.crash();
+      await server.restart();
+    },
+    close: () => server.stop(),
+  };
 }

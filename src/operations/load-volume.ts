@@ -127,10 +127,7 @@ export async function beginLoad(
     const { stamp, checkpoint } = loader.earlier;
     logger.info(`Going on with the load of ${stamp.source}: ${checkpoint.batches} batches are stored already`);
   }
-  const writer = new LoadWriter(loader, {
-    checkpointBytes: dryRun ? 0 : checkpointBytes,
-    keep: resume,
-  });
+  const writer = new LoadWriter(loader, { checkpointBytes, keep: resume });
   if (limits === undefined) {
     return { head, writer, records: head.records(), unsupported: () => ({ count: 0, values: [] }) };
   }

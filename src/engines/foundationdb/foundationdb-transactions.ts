@@ -1,4 +1,5 @@
 import type { KvDeleteOptions, KvGuard, KvPair, KvRange, KvTransaction } from "../kv/kv-store.ts";
+import { guardConditions } from "../kv/load-guard.ts";
 import { type PrefixedKeys, spansWithout } from "../kv/prefixed-keys.ts";
 import type { Attempt, FoundationdbClient } from "./foundationdb-client.ts";
 import { type FdbError, fdbError, outcomeUnknown } from "./foundationdb-errors.ts";
@@ -66,11 +67,8 @@ export class FoundationdbTransactions {
   }
 
   /** That the guard holds, as of the version at which the transaction is committed. */
-  guardHolds(transaction: FdbTransaction, { key, value, absent }: KvGuard): Promise<boolean> {
-    return this.#holds(transaction, [
-      { key, value },
-      { key: absent, value: undefined },
-    ]);
+  guardHolds(transaction: FdbTransaction, guard: KvGuard): Promise<boolean> {
+    return this.#holds(transaction, guardConditions(guard));
   }
 
   apply(transaction: FdbTransaction, changes: readonly KvPair[]): void {

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { ConflictError } from "../../base/errors.ts";
+import { targetChanged } from "../target-changed.ts";
 import { ALL_KEYS, LOADED_RANGES, MARKER_KEY, SETTING_KEY } from "./kv-keys.ts";
 import type { KvGuard, KvPair, KvRange, KvStore } from "./kv-store.ts";
 
@@ -12,11 +12,20 @@ export function loadGuard(address: string, token: Buffer = Buffer.from(randomUUI
     key: MARKER_KEY,
     value: token,
     absent: SETTING_KEY,
-    lost: () =>
-      new ConflictError("DECANT_E_TARGET_CHANGED", `The database ${address} was emptied or taken by others meanwhile`, {
-        hint: "What is there now was left alone",
-      }),
+    lost: () => targetChanged(address),
   };
+}
+
+/** That the guard holds, as conditions of a transaction. `value` undefined: that there is no guard and nothing that it guards against. */
+export function guardConditions({
+  key,
+  value,
+  absent,
+}: Pick<KvGuard, "key" | "absent"> & { readonly value: Uint8Array | undefined }): KvPair[] {
+  return [
+    { key, value },
+    { key: absent, value: undefined },
+  ];
 }
 
 /** Removes what a load that was cut off has left; false when there is none. Throws `ConflictError` where there is a volume. */
@@ -38,15 +47,11 @@ export async function removeGuarded(
   ranges: readonly KvRange[] = [ALL_KEYS],
 ): Promise<void> {
   const own: KvGuard = { ...guard, value: Buffer.from(randomUUID()), lost: () => guard.lost() };
-  const holds = ({ key, value, absent }: KvGuard): KvPair[] => [
-    { key, value },
-    { key: absent, value: undefined },
-  ];
   const change = async (conditions: KvPair[], value: Uint8Array | undefined): Promise<void> => {
     const changed = await store.transact({ conditions, changes: [{ key: guard.key, value }] }, signal);
     if (!changed) throw guard.lost();
   };
-  await change(holds(guard), own.value);
+  await change(guardConditions(guard), own.value);
   for (const range of ranges) await store.deleteRange(range, { signal, guard: own });
-  await change(holds(own), undefined);
+  await change(guardConditions(own), undefined);
 }

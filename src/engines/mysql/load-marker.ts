@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
-import { ConflictError } from "../../base/errors.ts";
+import type { ConflictError } from "../../base/errors.ts";
 import type { LoadProgress, LoadStamp } from "../engine.ts";
 import { PROGRESS_NAME, parseProgress } from "../load-progress.ts";
 import {
@@ -12,6 +12,7 @@ import {
   ROW_COUNTS_NAME,
   type RowCounts,
 } from "../sql/load-rows.ts";
+import { targetChanged } from "../target-changed.ts";
 import type { MysqlSession } from "./mysql-session.ts";
 
 interface MarkerValue {
@@ -139,11 +140,7 @@ export class LoadMarker {
 }
 
 function lost(session: MysqlSession): ConflictError {
-  return new ConflictError(
-    "DECANT_E_TARGET_CHANGED",
-    `The database ${session.connection.address.url} was emptied or taken by others meanwhile`,
-    { hint: "What is there now was left alone" },
-  );
+  return targetChanged(session.connection.address.url);
 }
 
 /** Of at most 64 characters, for the whole server. */

@@ -1,5 +1,4 @@
 import { randomUUID } from "node:crypto";
-import { ConflictError } from "../../base/errors.ts";
 import type { LoadProgress } from "../engine.ts";
 import { PROGRESS_NAME, parseProgress } from "../load-progress.ts";
 import {
@@ -11,6 +10,7 @@ import {
   ROW_COUNTS_NAME,
   type RowCounts,
 } from "../sql/load-rows.ts";
+import { targetChanged } from "../target-changed.ts";
 import type { PostgresConnection } from "./postgres-connection.ts";
 import { readSettingRow } from "./postgres-schema.ts";
 
@@ -45,11 +45,7 @@ export class LoadMarker {
   /** Throws `ConflictError` when another load has taken this one's place, or somebody has removed what it stored. */
   async check(connection: PostgresConnection): Promise<void> {
     if (await this.isOurs(connection)) return;
-    throw new ConflictError(
-      "DECANT_E_TARGET_CHANGED",
-      `The database ${connection.address.url} was emptied or taken by others meanwhile`,
-      { hint: "What is there now was left alone" },
-    );
+    throw targetChanged(connection.address.url);
   }
 
   /** A client's `format` takes the tables for its own, and leaves the marker. */

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { ConflictError, EngineError } from "../../base/errors.ts";
 import type { LoadProgress, LoadStamp } from "../engine.ts";
 import { encodeProgress, PROGRESS_NAME, parseProgress } from "../load-progress.ts";
+import { targetChanged } from "../target-changed.ts";
 import type { BlockGuard } from "./command-pipe.ts";
 import { encodeCommand } from "./command-writer.ts";
 import type { RespConnection } from "./resp-connection.ts";
@@ -130,13 +131,7 @@ export class LoadMarker {
   }
 
   #lost(): ConflictError {
-    return new ConflictError(
-      "DECANT_E_TARGET_CHANGED",
-      `The database ${this.#where} was emptied or taken by others meanwhile`,
-      {
-        hint: "What is there now was left alone. A server that evicts keys also does this: set maxmemory-policy noeviction",
-      },
-    );
+    return targetChanged(this.#where, ". A server that evicts keys also does this: set maxmemory-policy noeviction");
   }
 
   /** Puts the setting into the place of the marker. Throws `ConflictError` when either is not as this load left it. */

@@ -1,7 +1,7 @@
 import { raceAbort } from "../../base/abortable.ts";
 import { errorText } from "../../base/errors.ts";
 import type { KvBulkOptions, KvBulkWriter, KvPage, KvPair, KvStore } from "../kv/kv-store.ts";
-import { removeGuarded } from "../kv/load-guard.ts";
+import { guardConditions, removeGuarded } from "../kv/load-guard.ts";
 import { type Mutations, MutationsBuilder } from "./mutations.ts";
 import { emptyValue, type TikvTransactions } from "./tikv-transactions.ts";
 
@@ -41,10 +41,7 @@ export class TikvBulkWriter implements KvBulkWriter {
     options: KvBulkOptions,
   ): Promise<TikvBulkWriter | undefined> {
     const { guard, signal, takesOver } = options;
-    const conditions = [
-      { key: guard.key, value: takesOver },
-      { key: guard.absent, value: undefined },
-    ];
+    const conditions = guardConditions({ ...guard, value: takesOver });
     const changes = [{ key: guard.key, value: guard.value }];
     if (!(await store.transact({ conditions, changes }, signal))) return undefined;
     return new TikvBulkWriter(store, transactions, options);
@@ -76,11 +73,7 @@ export class TikvBulkWriter implements KvBulkWriter {
 
   async announce(changes: readonly KvPair[]): Promise<void> {
     const { guard, signal } = this.#options;
-    const conditions = [
-      { key: guard.key, value: guard.value },
-      { key: guard.absent, value: undefined },
-    ];
-    if (!(await this.#store.transact({ conditions, changes }, signal))) throw guard.lost();
+    if (!(await this.#store.transact({ conditions: guardConditions(guard), changes }, signal))) throw guard.lost();
   }
 
   async suspend(): Promise<void> {
