@@ -102,8 +102,9 @@ function cases(target: () => Target): void {
       for (const steps of [[1], [4, 4], [9, 2, 2]]) {
         const url = await target().fresh();
         for (const step of steps) {
+          seen.clear();
           const before = await checkpoint(url);
-          await killWhen(url, file, async () => (await progressOf(url)) >= before + step);
+          if (!(await killWhen(url, file, async () => (await progressOf(url)) >= before + step))) break;
         }
         await resume(url, file);
         expect(await target().contents(url)).toEqual(expected);
@@ -150,7 +151,8 @@ describe("a load into SQLite that goes on", () => {
     fresh: async () => `sqlite3://${join(temporaryDirectory(), "volume.db")}`,
     contents: async (url) => {
       const path = url.slice("sqlite3://".length);
-      const files = readdirSync(join(path, ".."));
+      // These two stay when decant is killed while it looks at a volume that is complete already, as with any client.
+      const files = readdirSync(join(path, "..")).filter((name) => !/-(wal|shm)$/.test(name));
       return existsSync(path) ? { files, catalog: readCatalog(path), tables: readTables(path, "") } : { files };
     },
     stop: async () => undefined,
