@@ -141,6 +141,21 @@ export interface SnapshotOptions {
   readonly maxPauseMs?: number;
   /** Gets phases where the engine works for long before its first record. */
   readonly progress?: Progress | undefined;
+  /**
+   * Salvage (docs/salvage.md): called for each thing that cannot be read or understood, which is then left out, while all else is
+   * still given. Undefined: `records` throws what is wrong. A lost server is an error in any case.
+   */
+  readonly onLoss?: (loss: SnapshotLoss) => void;
+}
+
+/** Something of a volume that could not be read. */
+export interface SnapshotLoss {
+  /** What it was a record of, as far as that is known. */
+  readonly kind: RecordKind | undefined;
+  /** To which inode it belonged, for an entry its directory: so it can be given a path. Undefined where nobody knows. */
+  readonly inode?: bigint;
+  /** What is wrong, with table and row, key, or file and offset: a sentence without final period, without secrets. */
+  readonly message: string;
 }
 
 /**
