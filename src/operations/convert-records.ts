@@ -56,6 +56,19 @@ export async function* documentOf(format: DumpFormat, records: RecordStream, opt
   }
 }
 
+/** The document of what is left of flat records: of the tree that they make, as of any tree that is damaged. */
+export async function* salvagedDocument(
+  format: DumpFormat,
+  records: RecordStream,
+  { lostFound, ...options }: ConvertOptions & { readonly lostFound: boolean },
+): Pieces {
+  const { context, findings } = options;
+  const third = Math.floor(context.memory.maxBytes / 3);
+  const within = (maxBytes: number): OperationContext => ({ ...context, memory: { ...context.memory, maxBytes } });
+  const tree = flatTree(records, within(third), { withTrash: true, findings, salvage: { lostFound } });
+  yield* documentOf(format, tree, { ...options, isTree: true, context: within(context.memory.maxBytes - third) });
+}
+
 /**
  * Memory of the index that holds all records, and of what stands beside it: a consolidation before, which keeps slices and files
  * of several places, or the index of a tree behind it.

@@ -7,14 +7,16 @@ import { FileType } from "../volume/file-type.ts";
 import { FindingList } from "../volume/findings.ts";
 import { ENTRY_TYPE, ITEM_TAG, TREE_ENTRY } from "../volume/tree-item.ts";
 import type { OperationContext } from "./context.ts";
-import { type ConvertResult, documentOf, settingOf } from "./convert-records.ts";
+import { type ConvertResult, documentOf, salvagedDocument, settingOf } from "./convert-records.ts";
 import { type Decryption, type DumpFile, type DumpSource, decodeDump, openDumpFile } from "./dump-file.ts";
+import { checkSalvage, type SalvageOptions, withLossReport } from "./loss-report.ts";
 import { removeStaleManifest } from "./manifest.ts";
 import type { ReportBase } from "./report.ts";
-import { salvage } from "./salvage.ts";
+import { noteContainer, salvage } from "./salvage.ts";
 import { canReadOnce } from "./volume-source.ts";
 
-export interface ConvertRequest {
+/** With `lostFound`, a binary dump is taken for damaged in any case; a JSON dump has nothing that no directory leads to. */
+export interface ConvertRequest extends SalvageOptions {
   readonly source: DumpSource;
   /** File to write, or a stream (stdout). A file appears under its name only when it is complete. */
   readonly target: { readonly file: string } | { readonly stream: Writable };
@@ -26,8 +28,6 @@ export interface ConvertRequest {
   readonly decryption?: Decryption;
   /** Encrypt the target with this key; default: do not. */
   readonly encryption?: Decryption;
-  /** Write what can be read of a damaged source. */
-  readonly keepGoing?: boolean;
   /** Write names of extended attributes that are no UTF-8 into a binary dump: the reference cannot read it then. */
   readonly rawXattrNames?: boolean;
 }
@@ -56,9 +56,17 @@ export interface ConvertReport extends ReportBase {
  * file is then as it was.
  */
 export async function convert(request: ConvertRequest, context: OperationContext): Promise<ConvertReport> {
+  checkSalvage(request, false);
+  return withLossReport(request.lossReport, (findings) => convertWith(findings, request, context));
+}
+
+async function convertWith(
+  findings: FindingList,
+  request: ConvertRequest,
+  context: OperationContext,
+): Promise<ConvertReport> {
   const startedAt = performance.now();
   const damage = request.keepGoing === true ? await findDamage(request, context) : SOUND;
-  const findings = new FindingList();
   const source = await openDumpFile(
     request.source,
     request.decryption,
@@ -154,18 +162,6 @@ function noteError(findings: FindingList, { error, isDocumentDamaged }: Damage):
   findings.addOther("damaged", "The dump is damaged: it was put right", true, () => error.message);
 }
 
-const NOT_AUTHENTICATED =
-  "NOT AUTHENTICATED: nothing proves that what was decrypted is what was encrypted; any of it may have been changed, and its end " +
-  "may be missing";
-const NOT_PROVEN = "The compressed file is damaged: its checksum does not prove what was read, and more may be lost";
-
-/** Notes what is wrong with the encryption or compression around a document. */
-function noteContainer(findings: FindingList, error: DataError): void {
-  const isEncryption = error.code === "DECANT_E_DECRYPT";
-  const kind = isEncryption ? "not-authenticated" : "not-proven";
-  findings.addOther(kind, isEncryption ? NOT_AUTHENTICATED : NOT_PROVEN, true, () => error.message);
-}
-
 interface Conversion {
   readonly request: ConvertRequest;
   readonly context: OperationContext;
@@ -181,14 +177,20 @@ async function writeDocument(
   output: Output,
   conversion: Conversion,
 ): Promise<void> {
-  const { request, isDocumentDamaged: isDamaged, ...rest } = conversion;
-  if (format === source.format && !isDamaged) return copyChecked(source, output, conversion);
+  const { request, isDocumentDamaged, ...rest } = conversion;
   const { findings, context } = rest;
+  const lostFound = request.lostFound === true;
+  const isDamaged = isDocumentDamaged || (lostFound && source.format === "binary");
+  if (format === source.format && !isDamaged) return copyChecked(source, output, conversion);
   const decoded = decodeDump(source.format, source.bytes, findings, context.signal, { keepGoing: isDamaged });
   const records = isDamaged ? salvage(decoded, findings) : decoded;
-  const isTree = source.format === "json";
-  const options = { ...rest, isDamaged, isTree, rawXattrNames: request.rawXattrNames === true };
-  for await (const piece of documentOf(format, records, options)) await output.write(piece);
+  const rawXattrNames = request.rawXattrNames === true;
+  const options = { ...rest, isDamaged, isTree: source.format === "json", rawXattrNames };
+  const document =
+    isDamaged && !options.isTree
+      ? salvagedDocument(format, records, { ...options, lostFound })
+      : documentOf(format, records, options);
+  for await (const piece of document) await output.write(piece);
 }
 
 /** Writes the document as it is, and reads it as a load would. */

@@ -12,13 +12,14 @@ import type { OperationContext } from "./context.ts";
 import { type EncodeBinaryOptions, encodeInOrder, sharedSlices } from "./encode-binary.ts";
 import { KindProgress } from "./kind-progress.ts";
 import type { RecordCounts } from "./report.ts";
-import { snapshotTree } from "./snapshot-tree.ts";
+import { type SnapshotSalvage, snapshotTree } from "./snapshot-tree.ts";
 
 export interface BinaryDocumentOptions extends EncodeBinaryOptions {
   /** Directory that becomes the root; undefined = the whole volume. */
   readonly root: bigint | undefined;
   readonly withTrash: boolean;
   readonly trashDays: bigint;
+  readonly salvage?: SnapshotSalvage | undefined;
 }
 
 /** Filled while the document is made. */
@@ -30,7 +31,7 @@ export interface BinaryDocumentResult {
 /**
  * The pieces of a binary dump of a snapshot. A whole volume is given exactly as the engine stores it. A part of one (a
  * directory, or all but the trash) is given as the volume that loading a JSON dump of that part would make: link counts,
- * statistics, usage and references of the whole would be wrong for it.
+ * statistics, usage and references of the whole would be wrong for it. So is what is left of a damaged one.
  */
 export async function* binaryDocument(
   snapshot: Snapshot,
@@ -38,7 +39,7 @@ export async function* binaryDocument(
   context: OperationContext,
   result: BinaryDocumentResult,
 ): AsyncGenerator<Buffer> {
-  const isWhole = options.root === undefined && options.withTrash;
+  const isWhole = options.root === undefined && options.withTrash && options.salvage === undefined;
   const { maxBytes, tmpDir } = context.memory;
   // A part needs three indexes side by side: for the tree, for its consolidation, and for the order.
   const share = isWhole ? maxBytes : Math.floor(maxBytes / 3);
@@ -82,8 +83,10 @@ async function* partRecords(
   options: BinaryDocumentOptions,
   context: OperationContext,
 ): RecordStream {
-  const { root, withTrash, findings } = options;
-  const tree = snapshotTree(snapshot, context, { ...(root === undefined ? {} : { root }), withTrash, findings });
+  const { root, withTrash, findings, salvage } = options;
+  const hasAll = root === undefined && withTrash;
+  const part = root === undefined ? {} : { root };
+  const tree = snapshotTree(snapshot, context, { ...part, withTrash, findings, salvage });
   const consolidated: Consolidated = { source: new Map(), loaded: new Map(), entries: 0, directories: 0, roots: 0 };
   const flat = consolidate(
     tree,
@@ -92,14 +95,14 @@ async function* partRecords(
       findings,
       repair: order.repair,
       trashDays: () => options.trashDays,
-      strayQuotas: "leave-out",
+      strayQuotas: hasAll ? "keep" : "leave-out",
     },
     consolidated,
   );
   // asked for when all records have come: a source that gives them once knows it then
   let trashRoot: Promise<Buffer | undefined> | undefined;
   for await (const batch of flat) {
-    if (batch.kind === "node") {
+    if (batch.kind === "node" && !hasAll) {
       trashRoot ??= snapshot.readNode(TRASH_INODE);
       const attribute = await trashRoot;
       if (attribute !== undefined) keepTrashTimes(batch, attribute);

@@ -6,7 +6,7 @@ import { formatSetting, type Setting } from "../volume/setting.ts";
 import type { OperationContext } from "./context.ts";
 import { type BinaryDocumentResult, binaryDocument } from "./dump-binary.ts";
 import type { RecordCounts } from "./report.ts";
-import { snapshotTree } from "./snapshot-tree.ts";
+import { type SnapshotSalvage, snapshotTree } from "./snapshot-tree.ts";
 
 export interface DumpDocumentOptions {
   readonly format: DumpFormat;
@@ -19,6 +19,8 @@ export interface DumpDocumentOptions {
   /** See `DumpRequest`. */
   readonly rawXattrNames: boolean;
   readonly findings: FindingList;
+  /** Take what can be read of a damaged volume. */
+  readonly salvage?: SnapshotSalvage | undefined;
 }
 
 /** The document of a dump, before compression. */
@@ -46,11 +48,11 @@ export function dumpDocument(
 }
 
 function jsonDump(snapshot: Snapshot, options: DumpDocumentOptions, context: OperationContext): DumpDocument {
-  const { root, withTrash, setting, findings } = options;
+  const { root, withTrash, setting, findings, salvage } = options;
   const result: EncodeResult = { entries: 0, directories: 0, bytes: 0 };
   const phase = { begun: undefined as ReturnType<typeof context.progress.begin> | undefined };
   const part = root === undefined ? {} : { root };
-  const tree = snapshotTree(snapshot, context, { ...part, withTrash, withChangeLog: true, findings });
+  const tree = snapshotTree(snapshot, context, { ...part, withTrash, withChangeLog: true, findings, salvage });
   const document = encodeJsonDump(
     tree,
     {
@@ -81,7 +83,7 @@ function jsonDump(snapshot: Snapshot, options: DumpDocumentOptions, context: Ope
 }
 
 function binaryDump(snapshot: Snapshot, options: DumpDocumentOptions, context: OperationContext): DumpDocument {
-  const { root, withTrash, stored, setting, rawXattrNames, findings } = options;
+  const { root, withTrash, stored, setting, rawXattrNames, findings, salvage } = options;
   const result: BinaryDocumentResult = { counts: {}, bytes: 0 };
   const parts = {
     root,
@@ -91,6 +93,7 @@ function binaryDump(snapshot: Snapshot, options: DumpDocumentOptions, context: O
     trashDays: stored.trashDays,
     rawXattrNames,
     findings,
+    salvage,
   };
   return {
     pieces: binaryDocument(snapshot, parts, context, result),

@@ -6,7 +6,7 @@ import { openStore } from "../engines/registry.ts";
 import { type Output, openOutput } from "../formats/container/output.ts";
 import type { DumpFormat } from "../formats/dump-format.ts";
 import { FileType } from "../volume/file-type.ts";
-import { FindingList } from "../volume/findings.ts";
+import type { FindingList } from "../volume/findings.ts";
 import { ROOT_INODE } from "../volume/inode.ts";
 import { parsePath, printablePath } from "../volume/path.ts";
 import { parseSetting, type Setting } from "../volume/setting.ts";
@@ -14,12 +14,14 @@ import { REMOVED, removeSecrets } from "../volume/setting-secrets.ts";
 import { checkClientVersion } from "../volume/version.ts";
 import type { OperationContext } from "./context.ts";
 import { dumpDocument } from "./dump-document.ts";
+import { checkSalvage, type SalvageOptions, withLossReport } from "./loss-report.ts";
 import { checkManifestTarget, type ManifestContent, removeStaleManifest, writeManifest } from "./manifest.ts";
 import type { DumpReport } from "./report.ts";
 import { refuseReplicaOfPart, reportedConsistency, type SnapshotChoice, snapshotOptions } from "./snapshot-choice.ts";
+import { SnapshotLosses } from "./snapshot-losses.ts";
 
-/** `snapshot` `replica` takes no `subdir`. */
-export interface DumpRequest extends SnapshotChoice {
+/** `snapshot` `replica` takes no `subdir`; `lostFound` takes neither `subdir` nor `skipTrash`. */
+export interface DumpRequest extends SnapshotChoice, SalvageOptions {
   /** META-URL of the volume. */
   readonly source: string;
   /** File to write, or a stream (stdout). A file appears under its name only when it is complete. */
@@ -45,23 +47,33 @@ export interface DumpRequest extends SnapshotChoice {
  * then as it was.
  */
 export async function dump(request: DumpRequest, context: OperationContext): Promise<DumpReport> {
+  if (request.manifest === true) checkManifestTarget(request.target);
+  const isPart = parsePath(request.subdir ?? "/").length > 0;
+  refuseReplicaOfPart(request.snapshot, isPart);
+  checkSalvage(request, isPart || request.skipTrash === true);
+  return withLossReport(request.lossReport, (findings) => dumpWith(findings, request, context));
+}
+
+async function dumpWith(findings: FindingList, request: DumpRequest, context: OperationContext): Promise<DumpReport> {
   const startedAt = performance.now();
   const { signal, logger, env } = context;
-  if (request.manifest === true) checkManifestTarget(request.target);
-  refuseReplicaOfPart(request.snapshot, parsePath(request.subdir ?? "/").length > 0);
   const store = await openStore(request.source, { logger, signal, env, tmpDir: context.memory.tmpDir });
+  const losses = request.keepGoing === true ? new SnapshotLosses(findings, context) : undefined;
   try {
-    const snapshot = await store.openSnapshot(snapshotOptions(request, context));
+    const snapshot = await store.openSnapshot({
+      ...snapshotOptions(request, context),
+      ...(losses === undefined ? {} : { onLoss: losses.add }),
+    });
     try {
       const stored = parseSetting(snapshot.setting);
       checkClientVersion(stored);
       const root = await findRoot(snapshot, request.subdir);
-      const findings = new FindingList();
       const setting = settingToDump(stored, request, context);
       const { format = "json" } = request;
       const withTrash = root === undefined && request.skipTrash !== true;
       const rawXattrNames = request.rawXattrNames ?? false;
-      const options = { format, root, withTrash, stored, setting, rawXattrNames, findings };
+      const salvage = losses === undefined ? undefined : { losses, lostFound: request.lostFound === true };
+      const options = { format, root, withTrash, stored, setting, rawXattrNames, findings, salvage };
       const document = dumpDocument(snapshot, options, context);
       const { compression, writtenBytes, sha256 } = await writeDocument(document.pieces, request, context);
       const { counts, contents, bytes } = document.result();
@@ -95,6 +107,7 @@ export async function dump(request: DumpRequest, context: OperationContext): Pro
       await snapshot.close();
     }
   } finally {
+    losses?.close();
     await store.close();
   }
 }

@@ -14,11 +14,18 @@ import { loadFlatVolume } from "./load-binary.ts";
 import { LoadDigest } from "./load-digest.ts";
 import { checkTarget, loadVolume, nextStepsAfterLoad, refuseContradictions } from "./load-volume.ts";
 import { DEFAULT_CHECKPOINT_BYTES } from "./load-writer.ts";
+import { checkSalvage, type SalvageOptions, withLossReport } from "./loss-report.ts";
 import type { LoadReport } from "./report.ts";
+import { noteContainer, salvage } from "./salvage.ts";
+import { flatTree } from "./snapshot-tree.ts";
 import { STOP_ON_UNSUPPORTED, type UnsupportedOptions } from "./unsupported-values.ts";
 import { verifyTarget } from "./verify-target.ts";
 
-export interface LoadRequest {
+/**
+ * With `keepGoing`, what can be read of a damaged dump is loaded as one sound volume, also from a binary dump; `lostFound` is for
+ * those, as the entries of a JSON dump come with their directories.
+ */
+export interface LoadRequest extends SalvageOptions {
   /** META-URL of the empty target. */
   readonly target: string;
   /** File to read, or a stream (stdin, an object of a bucket). Plain, gzip or zstd, told by content. */
@@ -66,11 +73,17 @@ export interface LoadStream {
  * target; the target is then as it was. Only with `verify`, `DECANT_E_VERIFY_FAILED` says that it holds the volume, but not as written.
  */
 export async function load(request: LoadRequest, given: OperationContext): Promise<LoadReport> {
+  checkSalvage(request, false);
+  return withLossReport(request.lossReport, (findings) => loadWith(findings, request, given));
+}
+
+async function loadWith(findings: FindingList, request: LoadRequest, given: OperationContext): Promise<LoadReport> {
   const startedAt = performance.now();
   const { signal, logger, env } = given;
   const dryRun = request.dryRun ?? false;
   const clean = request.clean ?? false;
   const resume = request.resume ?? false;
+  const keepGoing = request.keepGoing ?? false;
   refuseContradictions({ clean, dryRun, resume });
   if (request.verify === true && dryRun) {
     throw new UsageError("DECANT_E_OPTION_VALUE", "--verify cannot be combined with --dry-run");
@@ -79,11 +92,12 @@ export async function load(request: LoadRequest, given: OperationContext): Promi
     signal,
     env,
     ...(request.decryption === undefined ? {} : { decryption: request.decryption }),
+    ...(keepGoing ? { onDamage: (error) => noteContainer(findings, error) } : {}),
   });
   try {
     const detected = await detectDumpFormat(input.bytes);
     const dump = { format: request.format ?? detected.format, bytes: detected.bytes };
-    const footer = detected.format === "binary" ? await footerAhead(request, dump, input) : undefined;
+    const footer = keepGoing ? undefined : await footerAhead(request, dump, input);
     const target = await openStore(request.target, {
       logger,
       signal,
@@ -95,7 +109,6 @@ export async function load(request: LoadRequest, given: OperationContext): Promi
       const earlier = await checkTarget(target, given, { clean, resume });
       const context = resumedContext(given, earlier);
       const source = "file" in request.source ? request.source.file : (request.source.name ?? "STDIN");
-      const findings = new FindingList();
       const sourceBytes = input.totalBytes ?? ("file" in request.source ? undefined : request.source.totalBytes);
       const reading = context.progress.begin(
         "Reading the dump",
@@ -118,12 +131,24 @@ export async function load(request: LoadRequest, given: OperationContext): Promi
       const onPiece = (): void => {
         reading.bytes = input.readBytes();
       };
-      const isPlain = input.description === "plain";
+      const isPlain = input.description === "plain" && !keepGoing;
       const [totalBytes, jsonBytes] = isPlain ? [input.totalBytes, sourceBytes] : [];
       const through = (records: RecordStream): RecordStream => request.through?.(records) ?? records;
-      const records = through(counted(decodeDump(dump.format, dump.bytes, findings, signal, { totalBytes }), onPiece));
+      const decoded = decodeDump(dump.format, dump.bytes, findings, signal, { totalBytes, keepGoing });
+      const read = counted(decoded, onPiece);
+      const records = through(keepGoing ? salvage(read, findings) : read);
+      const tree = (): Parameters<typeof loadVolume> => {
+        if (dump.format === "json") return [records, { ...options, ...(jsonBytes === undefined ? {} : { jsonBytes }) }];
+        // Two record indexes stand side by side: one that makes the tree, one that consolidates it.
+        const halved = { ...context, memory: { ...context.memory, maxBytes: context.memory.maxBytes / 2 } };
+        const lostFound = request.lostFound === true;
+        return [
+          flatTree(records, halved, { withTrash: true, findings, salvage: { lostFound } }),
+          { ...options, context: halved },
+        ];
+      };
       const loaded =
-        dump.format === "binary"
+        dump.format === "binary" && !keepGoing
           ? await loadFlatVolume(records, {
               ...options,
               ...(footer === undefined ? {} : { expectedNodes: footer.segments.get("node")?.records ?? 0 }),
@@ -134,7 +159,7 @@ export async function load(request: LoadRequest, given: OperationContext): Promi
                   }
                 : undefined,
             })
-          : await loadVolume(records, { ...options, ...(jsonBytes === undefined ? {} : { jsonBytes }) });
+          : await loadVolume(...tree());
       context.progress.end(reading);
       const verification = digest === undefined ? undefined : await verifyTarget(target, digest, context);
       return {

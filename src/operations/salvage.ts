@@ -42,6 +42,18 @@ export async function* salvage(records: RecordStream, findings: FindingList): Re
   }
 }
 
+const NOT_AUTHENTICATED =
+  "NOT AUTHENTICATED: nothing proves that what was decrypted is what was encrypted; any of it may have been changed, and its end " +
+  "may be missing";
+const NOT_PROVEN = "The compressed file is damaged: its checksum does not prove what was read, and more may be lost";
+
+/** Notes what is wrong with the encryption or compression around a document. */
+export function noteContainer(findings: FindingList, error: DataError): void {
+  const isEncryption = error.code === "DECANT_E_DECRYPT";
+  const kind = isEncryption ? "not-authenticated" : "not-proven";
+  findings.addOther(kind, isEncryption ? NOT_AUTHENTICATED : NOT_PROVEN, true, () => error.message);
+}
+
 function noteDamage(findings: FindingList, error: DataError): void {
   const text = "The dump is damaged: what stands behind the damage is lost";
   findings.addOther("damaged", text, true, () => error.message);

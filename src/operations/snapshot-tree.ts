@@ -8,6 +8,7 @@ import { ROOT_INODE, TRASH_INODE } from "../volume/inode.ts";
 import type { RecordKind, RecordStream } from "../volume/records.ts";
 import type { OperationContext } from "./context.ts";
 import { KindProgress } from "./kind-progress.ts";
+import type { SnapshotLosses } from "./snapshot-losses.ts";
 
 /** What a dump in tree order is made of; usage, statistics and references are derived data. */
 const TREE_KINDS: readonly RecordKind[] = [
@@ -25,13 +26,26 @@ const TREE_KINDS: readonly RecordKind[] = [
   "groupQuota",
 ];
 
-export interface SnapshotTreeOptions {
+/** Takes what can be read of a damaged volume. */
+export interface SnapshotSalvage {
+  /** What the engine has left out. */
+  readonly losses: SnapshotLosses;
+  readonly lostFound: boolean;
+}
+
+export interface SnapshotTreeOptions extends FlatTreeOptions {
+  readonly salvage?: SnapshotSalvage | undefined;
+}
+
+export interface FlatTreeOptions {
   /** Directory that becomes the root; undefined = the whole volume. */
   readonly root?: bigint;
   readonly withTrash: boolean;
   /** With the end of the change log, where the engine's dumps have it. */
   readonly withChangeLog?: boolean;
   readonly findings: FindingList;
+  /** Rebuild what is lost of a damaged source; with `lostFound`, give what no root reaches a place. */
+  readonly salvage?: { readonly lostFound: boolean } | undefined;
 }
 
 /** A snapshot's records in tree order; what was noticed on the way is added to the findings when the stream ends. */
@@ -40,13 +54,17 @@ export async function* snapshotTree(
   context: OperationContext,
   options: SnapshotTreeOptions,
 ): RecordStream {
-  const { root, findings, withChangeLog = false } = options;
+  const { root, findings, withChangeLog = false, salvage } = options;
   const records = snapshot.records({
     kinds: new Set<RecordKind>([...TREE_KINDS, ...(withChangeLog ? ["changeLog" as const] : [])]),
     ...(root === undefined ? {} : { root }),
   });
   const reading = new KindProgress(context.progress, "Reading", snapshot.estimates);
-  yield* flatTree(counted(withoutBackupLease(records), reading), context, { ...options, onEnd: () => reading.end() });
+  const tree = flatTree(counted(withoutBackupLease(records), reading), context, {
+    ...options,
+    onEnd: () => reading.end(),
+  });
+  yield* salvage === undefined ? tree : salvage.losses.named(tree);
   for (const note of snapshot.notes) findings.addOther("reader", note.text, note.loss, undefined, note.count);
 }
 
@@ -54,7 +72,7 @@ export async function* snapshotTree(
 export async function* flatTree(
   records: RecordStream,
   context: OperationContext,
-  options: SnapshotTreeOptions & { readonly onEnd?: () => void },
+  options: FlatTreeOptions & { readonly onEnd?: () => void },
 ): RecordStream {
   const { progress, memory, signal } = context;
   const { root, findings, withTrash } = options;

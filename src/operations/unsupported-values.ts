@@ -1,7 +1,6 @@
-import { closeSync, openSync, writeSync } from "node:fs";
 import { recycle } from "../base/bytes.ts";
-import { DataError, FileError, fileReason } from "../base/errors.ts";
-import { formatJsonLine, type JsonValue } from "../base/json-text.ts";
+import { DataError } from "../base/errors.ts";
+import type { JsonValue } from "../base/json-text.ts";
 import { formatCount } from "../base/units.ts";
 import type { UnnamedValues } from "../tree/unnamed-values.ts";
 import type { UnsupportedStage } from "../tree/unsupported-values.ts";
@@ -9,6 +8,7 @@ import type { FindingList } from "../volume/findings.ts";
 import { printableName } from "../volume/path.ts";
 import type { RecordStream } from "../volume/records.ts";
 import type { UnsupportedKind, UnsupportedValue, ValueLimits } from "../volume/value-limits.ts";
+import { ReportFile } from "./report-file.ts";
 
 /** What to do with values that the target cannot hold. */
 export interface UnsupportedOptions {
@@ -38,7 +38,6 @@ export interface UnsupportedReport {
 export const MAX_LISTED = 10_000;
 /** Values longer than this are only kept in the report file. */
 const MAX_KEPT_BYTES = 1024;
-const FILE_BUFFER_CHARACTERS = 64 * 1024;
 
 /** Names and texts of findings by kind, with the engine's name in front. */
 const FINDINGS: Readonly<Record<UnsupportedKind, readonly [kind: string, text: string]>> = {
@@ -57,7 +56,7 @@ export class UnsupportedValues {
   readonly #findings: FindingList;
   readonly #values: UnsupportedValue[] = [];
   #count = 0;
-  #file: LineFile | undefined;
+  #file: ReportFile | undefined;
 
   constructor(limits: ValueLimits, options: UnsupportedOptions, findings: FindingList) {
     this.#limits = limits;
@@ -85,7 +84,7 @@ export class UnsupportedValues {
       if (unnamed === undefined) this.#add(value);
       else unnamed.values.add(value);
     };
-    if (reportFile !== undefined) this.#file = new LineFile(reportFile);
+    if (reportFile !== undefined) this.#file = new ReportFile(reportFile, "--unsupported-report");
     try {
       let isStopping = false;
       for await (const batch of stage(records, this.#limits, onValue)) {
@@ -110,7 +109,7 @@ export class UnsupportedValues {
 
   #add(value: UnsupportedValue): void {
     this.#count++;
-    this.#file?.write(formatJsonLine(unsupportedJson(value, true)));
+    this.#file?.add(unsupportedJson(value, true));
     if (this.#values.length < MAX_LISTED) this.#values.push(shortened(value));
     if (this.#options.action === "stop") return;
     const [kind, text] = FINDINGS[value.kind];
@@ -179,42 +178,3 @@ function shortened(value: UnsupportedValue): UnsupportedValue {
 }
 
 const EMPTY = Buffer.alloc(0);
-
-/** A file of lines, written in portions. Throws `FileError`. */
-class LineFile {
-  readonly #path: string;
-  readonly #descriptor: number;
-  #text = "";
-
-  constructor(path: string) {
-    this.#path = path;
-    this.#descriptor = this.#try(() => openSync(path, "w"));
-  }
-
-  write(line: string): void {
-    this.#text += `${line}\n`;
-    if (this.#text.length >= FILE_BUFFER_CHARACTERS) this.flush();
-  }
-
-  flush(): void {
-    const bytes = Buffer.from(this.#text);
-    this.#text = "";
-    for (let at = 0; at < bytes.length; ) at += this.#try(() => writeSync(this.#descriptor, bytes, at));
-  }
-
-  close(): void {
-    closeSync(this.#descriptor);
-  }
-
-  #try<T>(work: () => T): T {
-    try {
-      return work();
-    } catch (error) {
-      const message = `Cannot write the report of values that cannot be held, ${this.#path}: ${fileReason(error)}`;
-      throw new FileError("DECANT_E_REPORT_FILE", message, {
-        cause: error,
-        hint: "Give --unsupported-report a file in a directory that can be written",
-      });
-    }
-  }
-}

@@ -30,14 +30,22 @@ const MIN_PIECE_BYTES = 1024 * 1024;
 const PATH = 0;
 const VALUE = 1;
 
+/** What is known of an inode. It is kept as `v8.serialize` gives it. */
+export interface ValueOfInode {
+  readonly inode: bigint;
+  readonly path?: string;
+}
+
 /** Values found in flat records, which have no paths: kept, in any number, until their names are looked up. */
-export class UnnamedValues {
+export class UnnamedValues<T extends ValueOfInode = UnsupportedValue> {
   readonly #options: UnnamedValuesOptions;
   readonly #budget: MemoryBudget;
   readonly #spill: SpillFile;
   readonly #records: RecordSorter;
   readonly #wanted = new InodeSet();
   readonly #named = new InodeSet();
+  /** Directories that are open where the tree is seen. */
+  readonly #open: Place[] = [];
   #count = 0;
 
   constructor(options: UnnamedValuesOptions) {
@@ -53,7 +61,7 @@ export class UnnamedValues {
     return this.#count;
   }
 
-  add(value: UnsupportedValue): void {
+  add(value: T): void {
     this.#put(value.inode, VALUE, serialize(value));
     const inode = Buffer.alloc(8);
     inode.writeBigUInt64BE(value.inode);
@@ -65,8 +73,13 @@ export class UnnamedValues {
    * All values, by inode, with the path of the first place of each; `records` is what they were found in, once more. What no path
    * leads to, or everything without `records`, is named by its inode. Call it once.
    */
-  async *named(records: RecordStream | undefined): AsyncGenerator<UnsupportedValue> {
+  async *named(records: RecordStream | undefined): AsyncGenerator<T> {
     if (records !== undefined) await this.#lookUp(records);
+    yield* this.seen();
+  }
+
+  /** The same of a tree that `see` was shown, the roots included. Call it once. */
+  *seen(): Generator<T> {
     let path: { readonly inode: bigint; readonly text: string } | undefined;
     while (this.#records.next()) {
       const { bytes, start } = this.#records;
@@ -75,7 +88,7 @@ export class UnnamedValues {
       if (bytes[start + RANK] === PATH) {
         path = { inode, text: rest.toString() };
       } else {
-        const value = deserialize(Buffer.from(rest)) as UnsupportedValue; // its buffers are views of what is given
+        const value = deserialize(Buffer.from(rest)) as T; // its buffers are views of what is given
         yield path?.inode === inode ? { ...value, path: path.text } : value;
       }
     }
@@ -96,14 +109,15 @@ export class UnnamedValues {
       signal,
       findings: new TreeFindings(),
     });
-    const open: Place[] = [];
     for await (const { bytes } of tree) {
-      this.#walk(bytes, open);
+      this.see(bytes);
       recycle(bytes);
     }
   }
 
-  #walk(bytes: Buffer, open: Place[]): void {
+  /** Takes note of the paths in a batch of tree items, which come in order, when all values were added. */
+  see(bytes: Buffer): void {
+    const open = this.#open;
     for (let at = 0; at < bytes.length; at += bytes.readUInt32BE(at)) {
       const tag = bytes[at + ITEM_TAG];
       if (tag === TREE_CHUNKS) continue;

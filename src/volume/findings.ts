@@ -148,9 +148,22 @@ const KINDS: Readonly<Record<FindingKind, { readonly text: string; readonly loss
 
 const MAX_EXAMPLES = 5;
 
-/** Collects findings by kind and sentence; the text of an example is only made for the first few. */
+/** Is told of each single loss: a finding has only the first few places. */
+export interface LossListener {
+  /** `place`: as in `Finding.examples`, where there is one. */
+  loss(finding: Pick<Finding, "kind" | "text">, place: string | undefined, count: number): void;
+  /** All losses so far are forgotten: what was looked at is looked at once more. */
+  clear(): void;
+}
+
+/** Collects findings by kind and sentence; the text of an example is only made for the first few, and for a listener. */
 export class FindingList {
   readonly #findings: Map<string, Finding> = new Map();
+  readonly #listener: LossListener | undefined;
+
+  constructor(listener?: LossListener) {
+    this.#listener = listener;
+  }
 
   add(kind: FindingKind, example?: () => string, count: number = 1): void {
     this.#count(kind, { kind, ...KINDS[kind] }, example, count);
@@ -173,12 +186,18 @@ export class FindingList {
       this.#findings.set(key, finding);
     }
     finding.count += count;
-    if (example !== undefined && finding.examples.length < MAX_EXAMPLES) finding.examples.push(example());
+    const isShown = example !== undefined && finding.examples.length < MAX_EXAMPLES;
+    const listener = about.loss ? this.#listener : undefined;
+    if (!isShown && listener === undefined) return;
+    const place = example?.();
+    if (isShown && place !== undefined) finding.examples.push(place);
+    listener?.loss(about, place, count);
   }
 
   /** Forgets all: what was looked at is looked at once more. */
   clear(): void {
     this.#findings.clear();
+    this.#listener?.clear();
   }
 
   get all(): Finding[] {

@@ -147,7 +147,7 @@ test.skipIf(postgres === undefined)(
     const run = await runDecant(["migrate", await sourceVolume(), url, "--unsupported-report", file]);
     expect(run.code).toBe(7);
     expect(run.err).toContain(
-      `Cannot write the report of values that cannot be held, ${file}: no such file or directory`,
+      `Cannot write the report ${file}: no such file or directory`,
     );
     expect(await readPostgresCatalog(url)).toEqual([]);
   },

@@ -7,6 +7,7 @@ import { descriptorOf } from "../descriptor-path.ts";
 import { RESOURCE_OPTIONS } from "../global-options.ts";
 import { convertJson, isIncomplete } from "../report-json.ts";
 import { countsText, findingText } from "../report-text.ts";
+import { SALVAGE_OPTIONS, salvageOptions } from "../salvage-options.ts";
 
 const COMPRESSIONS = ["none", "gzip", "zstd"] as const;
 const FORMATS = ["json", "binary"] as const;
@@ -51,12 +52,12 @@ export const convertCommand: CommandSpec = {
       default: "aes256gcm-rsa",
       group: "Encryption",
     },
-    { flags: "--keep-going", description: "write what can be read of a damaged dump, and report what is lost" },
     {
       flags: "--raw-xattr-names",
       description:
         "into a binary dump: keep names of extended attributes that are not UTF-8 (juicefs cannot read such a dump)",
     },
+    ...SALVAGE_OPTIONS,
     ...RESOURCE_OPTIONS,
   ],
   examples: [
@@ -106,7 +107,7 @@ function convertRequest(invocation: Invocation): ConvertRequest {
     ...(compression === undefined ? {} : { compression }),
     ...(decryption === undefined ? {} : { decryption }),
     ...(encryption === undefined ? {} : { encryption }),
-    keepGoing: options.flag("keep-going"),
+    ...salvageOptions(options),
     rawXattrNames: options.flag("raw-xattr-names"),
   };
 }

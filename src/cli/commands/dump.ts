@@ -6,6 +6,7 @@ import { RESOURCE_OPTIONS } from "../global-options.ts";
 import { rawArgument } from "../raw-argument.ts";
 import { dumpJson, isIncomplete } from "../report-json.ts";
 import { dumpSummary } from "../report-text.ts";
+import { SALVAGE_OPTIONS, salvageOptions } from "../salvage-options.ts";
 import { SNAPSHOT_OPTIONS, snapshotChoice } from "../snapshot-options.ts";
 
 /** `dump META-URL [FILE]` (docs/spec/cli.md §4). */
@@ -41,6 +42,7 @@ export const dumpCommand: CommandSpec = {
       description:
         "with --binary: keep names of extended attributes that are not UTF-8 (juicefs cannot read such a dump)",
     },
+    ...SALVAGE_OPTIONS,
     ...RESOURCE_OPTIONS,
   ],
   examples: [
@@ -57,6 +59,10 @@ export const dumpCommand: CommandSpec = {
     {
       comment: "A busy Redis as of the fork of its server",
       command: "decant dump redis://localhost/1 meta.json.gz --snapshot replica",
+    },
+    {
+      comment: "What is left of a damaged volume, with a list of what is lost",
+      command: "decant dump sqlite3://damaged.db rest.json --keep-going --lost-found --loss-report losses.jsonl",
     },
     {
       comment: "With its secrets, for a move to another engine",
@@ -101,6 +107,7 @@ async function run(invocation: Invocation): Promise<CommandOutcome> {
       rawXattrNames: options.flag("raw-xattr-names"),
       manifest: options.flag("manifest"),
       ...snapshotChoice(options),
+      ...salvageOptions(options),
     },
     context,
   );

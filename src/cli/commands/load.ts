@@ -6,6 +6,7 @@ import type { OptionValues } from "../option-values.ts";
 import { isIncomplete, loadJson } from "../report-json.ts";
 import { loadSummary } from "../report-text.ts";
 import { RESUME_OPTIONS, resumeOptions } from "../resume-options.ts";
+import { SALVAGE_OPTIONS, salvageOptions } from "../salvage-options.ts";
 import { UNSUPPORTED_OPTIONS, unsupportedOptions } from "../unsupported-options.ts";
 import { describeInterruptedLoad, VERIFY_OPTION } from "../verify-option.ts";
 
@@ -42,12 +43,17 @@ export const loadCommand: CommandSpec = {
     { flags: "--binary", description: "FILE must be a binary dump; without this the format is told by content" },
     { flags: "--stat", description: "load nothing, show what is in a binary dump: decant load FILE --binary --stat" },
     { flags: "--offset <N>", description: "with --stat: show the segment at this offset; -1 lists all offsets" },
+    ...SALVAGE_OPTIONS,
     ...RESOURCE_OPTIONS,
   ],
   examples: [
     { comment: "Restore a volume", command: "decant load redis://localhost/1 meta-dump.json.gz" },
     { comment: "Go on with it after a failure", command: "decant load redis://localhost/1 meta-dump.json.gz --resume" },
     { comment: "Check a dump without writing", command: "decant load sqlite3://new.db meta-dump.json --dry-run" },
+    {
+      comment: "What is left of a dump that is cut off",
+      command: "decant load sqlite3://new.db cut.json.gz --keep-going --loss-report losses.jsonl",
+    },
     { comment: "What is in a binary dump", command: "decant load meta-dump.bin --binary --stat" },
     {
       comment: "Restore an automatic backup of an encrypted volume",
@@ -80,6 +86,7 @@ async function run(invocation: Invocation): Promise<CommandOutcome> {
       ...decryptionOf(options),
       dryRun: options.flag("dry-run"),
       ...resumeOptions(options),
+      ...salvageOptions(options),
       ...(options.flag("binary") ? { format: "binary" } : {}),
       unsupported: unsupportedOptions(options),
       verify: options.flag("verify"),
