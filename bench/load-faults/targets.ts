@@ -3,6 +3,7 @@ import { startDurableRedis } from "../../test/support/durable-redis.ts";
 import { startEtcd } from "../../test/support/etcd-server.ts";
 import { type PrivateMysqlServer, startMysql } from "../../test/support/mysql-server.ts";
 import { type PrivatePostgresServer, startPostgres } from "../../test/support/postgres-server.ts";
+import { mustRun } from "../../test/support/run-command.ts";
 import { temporaryDirectory } from "../../test/support/temporary-directory.ts";
 import { requireTikv } from "../../test/support/tikv-server.ts";
 
@@ -33,7 +34,11 @@ export async function openTarget(name: EngineName): Promise<FaultTarget> {
     case "redis": {
       const server = await startDurableRedis();
       return {
-        fresh: async () => `redis://127.0.0.1:${server.port}/${rounds++ % 16}`,
+        fresh: async () => {
+          const number = rounds++ % 16;
+          await mustRun("redis-cli", ["-p", `${server.port}`, "-n", `${number}`, "flushdb"]);
+          return `redis://127.0.0.1:${server.port}/${number}`;
+        },
         restart: async () => {
           await server.crash();
           await server.start();
