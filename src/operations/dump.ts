@@ -19,6 +19,7 @@ import { checkManifestTarget, type ManifestContent, removeStaleManifest, writeMa
 import type { DumpReport } from "./report.ts";
 import { refuseReplicaOfPart, reportedConsistency, type SnapshotChoice, snapshotOptions } from "./snapshot-choice.ts";
 import { SnapshotLosses } from "./snapshot-losses.ts";
+import { openVolumeSnapshot } from "./volume-setting.ts";
 
 /** `snapshot` `replica` takes no `subdir`; `lostFound` takes neither `subdir` nor `skipTrash`. */
 export interface DumpRequest extends SnapshotChoice, SalvageOptions {
@@ -60,7 +61,7 @@ async function dumpWith(findings: FindingList, request: DumpRequest, context: Op
   const store = await openStore(request.source, { logger, signal, env, tmpDir: context.memory.tmpDir });
   const losses = request.keepGoing === true ? new SnapshotLosses(findings, context) : undefined;
   try {
-    const snapshot = await store.openSnapshot({
+    const snapshot = await openVolumeSnapshot(store, {
       ...snapshotOptions(request, context),
       ...(losses === undefined ? {} : { onLoss: losses.add }),
     });

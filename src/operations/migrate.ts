@@ -11,6 +11,7 @@ import { type SnapshotChoice, snapshotOptions } from "./snapshot-choice.ts";
 import { snapshotTree } from "./snapshot-tree.ts";
 import { STOP_ON_UNSUPPORTED, type UnsupportedOptions } from "./unsupported-values.ts";
 import { verifyTarget } from "./verify-target.ts";
+import { openVolumeSnapshot } from "./volume-setting.ts";
 
 export interface MigrateRequest extends SnapshotChoice {
   /** META-URLs of the volume and of the empty target. */
@@ -53,7 +54,7 @@ export async function migrate(request: MigrateRequest, given: OperationContext):
     try {
       const earlier = await checkTarget(target, given, { clean, resume });
       const context = resumedContext(given, earlier);
-      const snapshot = await source.openSnapshot(snapshotOptions(request, context));
+      const snapshot = await openVolumeSnapshot(source, snapshotOptions(request, context));
       try {
         const findings = new FindingList();
         // Two record indexes stand side by side: one that makes the tree, one that consolidates it.

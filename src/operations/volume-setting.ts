@@ -1,5 +1,5 @@
 import { NotFoundError } from "../base/errors.ts";
-import type { MetadataStore } from "../engines/engine.ts";
+import type { LoadProgress, MetadataStore, Snapshot, SnapshotOptions } from "../engines/engine.ts";
 import { parseSetting, type Setting } from "../volume/setting.ts";
 import { describeInterrupted } from "./interrupted-load.ts";
 
@@ -19,8 +19,24 @@ export async function readVolumeSetting(store: MetadataStore, signal: AbortSigna
   const stored = await store.readSetting(signal);
   if (stored !== undefined && stored.length > 0) return parseSetting(stored);
   const target = await store.inspectTarget(signal);
-  if (target.state !== "interrupted") throw notFormattedError(store.address);
-  throw new NotFoundError("DECANT_E_LOAD_INTERRUPTED", `${store.address} holds no volume, but a part of one`, {
-    hint: describeInterrupted(target.progress),
+  throw target.state === "interrupted"
+    ? interruptedError(store.address, target.progress)
+    : notFormattedError(store.address);
+}
+
+/** Opens a view of the volume in a store. Throws `NotFoundError` when there is none, which says when a load has not ended there. */
+export async function openVolumeSnapshot(store: MetadataStore, options: SnapshotOptions): Promise<Snapshot> {
+  try {
+    return await store.openSnapshot(options);
+  } catch (error) {
+    if (!(error instanceof NotFoundError) || error.code !== "DECANT_E_NO_VOLUME") throw error;
+    const target = await store.inspectTarget(options.signal).catch(() => undefined); // who may only read may not look at all
+    throw target?.state === "interrupted" ? interruptedError(store.address, target.progress) : error;
+  }
+}
+
+function interruptedError(address: string, progress: LoadProgress): NotFoundError {
+  return new NotFoundError("DECANT_E_LOAD_INTERRUPTED", `${address} holds no volume, but a part of one`, {
+    hint: describeInterrupted(progress),
   });
 }

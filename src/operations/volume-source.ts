@@ -16,6 +16,7 @@ import type { OperationContext } from "./context.ts";
 import { type Decryption, type DumpSource, decodeDump, openDumpFile } from "./dump-file.ts";
 import { type SnapshotChoice, snapshotOptions } from "./snapshot-choice.ts";
 import { flatTree, snapshotTree } from "./snapshot-tree.ts";
+import { openVolumeSnapshot } from "./volume-setting.ts";
 
 export interface VolumeSourceOptions extends SnapshotChoice {
   /** For files that are encrypted; others are read as they are. Pass phrase in `JFS_RSA_PASSPHRASE`. */
@@ -107,7 +108,7 @@ async function openDatabase(
   const store = await openStore(address, { logger, signal, env, tmpDir: context.memory.tmpDir });
   let snapshot: Snapshot | undefined;
   try {
-    snapshot = await store.openSnapshot(snapshotOptions(options, context));
+    snapshot = await openVolumeSnapshot(store, snapshotOptions(options, context));
     checkClientVersion(parseSetting(snapshot.setting));
     const root = await findDirectory(snapshot, options.subdir);
     return databaseSource(store, snapshot, root, options, context);
