@@ -24,8 +24,15 @@ export interface TikvOptions {
   readonly tls?: boolean;
   /** Keep locks of transactions with asynchronous commit as such. */
   readonly asyncCommit?: boolean;
+  /** By which addresses clients are told to reach placement drivers and stores that listen at these: those of proxies, as many. */
+  readonly told?: (drivers: readonly string[], stores: readonly string[]) => Promise<ToldAddresses>;
   /** Milliseconds that each request takes longer than it has to. */
   readonly delayMs?: number;
+}
+
+export interface ToldAddresses {
+  readonly drivers: readonly string[];
+  readonly stores: readonly string[];
 }
 
 /** What happens to the next calls of a method: see test/support/mock-tikv/faults.go. */
@@ -58,7 +65,7 @@ export interface TikvCluster {
 /** A private placement driver with stores, in memory. It ends with the test process. */
 export interface TikvServer extends TikvCluster {
   url(prefix: string, parameters?: string): string;
-  /** `host:port` of the placement drivers and of the stores. */
+  /** `host:port` of the placement drivers and of the stores, as clients are told. */
   readonly drivers: readonly string[];
   readonly stores: readonly string[];
   fault(fault: TikvFault): Promise<void>;
@@ -152,15 +159,17 @@ async function start(program: string, options: TikvOptions): Promise<TikvServer>
     }
     const addresses = ports.map((port) => `127.0.0.1:${port}`);
     const [control, pd, kv] = [addresses[0]!, addresses.slice(1, 1 + drivers), addresses.slice(1 + drivers)];
+    const told = (await options.told?.(pd, kv)) ?? { drivers: pd, stores: kv };
     const file = (name: string): string => join(TLS_DIRECTORY, name);
     const child = spawnGuarded(program, [
       ...["-control", control, "-pd", pd.join(","), "-stores", kv.join(",")],
+      ...["-told-pd", told.drivers.join(","), "-told-stores", told.stores.join(",")],
       ...(asyncCommit ? ["-async-commit"] : []),
       ...(delayMs > 0 ? ["-delay", `${delayMs}ms`] : []),
       ...(tls ? ["-ca", file("ca.crt"), "-cert", file("server.crt"), "-key", file("server.key")] : []),
     ]);
     if (await isReady(control, () => child.exitCode === null)) {
-      return { ...serverAt(control, pd, kv, tls), end: () => endGuarded(child) };
+      return { ...serverAt(control, told, tls), end: () => endGuarded(child) };
     }
     if (attempt === 3) throw new Error(`The test server of TiKV does not start on ${control}`);
   }
@@ -184,12 +193,7 @@ async function post(control: string, what: string, body: object): Promise<TikvSt
   return (await response.json()) as TikvState;
 }
 
-function serverAt(
-  control: string,
-  drivers: readonly string[],
-  stores: readonly string[],
-  tls: boolean,
-): Omit<TikvServer, "end"> {
+function serverAt(control: string, { drivers, stores }: ToldAddresses, tls: boolean): Omit<TikvServer, "end"> {
   const command = async (what: string, body: object): Promise<void> => {
     await post(control, what, body);
   };

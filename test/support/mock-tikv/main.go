@@ -88,6 +88,8 @@ func main() {
 	pdAddrs := flag.String("pd", "127.0.0.1:23790", "addresses of the placement driver; the first one leads")
 	storeAddrs := flag.String("stores", "127.0.0.1:23791", "addresses of the stores")
 	control := flag.String("control", "127.0.0.1:23792", "address of the control server")
+	toldPD := flag.String("told-pd", "", "addresses by which clients are told to reach the placement driver, as through proxies")
+	toldStores := flag.String("told-stores", "", "the same for the stores")
 	delay := flag.Duration("delay", 0, "time that each request takes longer than it has to, as in a network")
 	async := flag.Bool("async-commit", false, "keep locks of transactions with asynchronous commit as such")
 	ca := flag.String("ca", "", "certificate authority of clients; with it all servers speak TLS")
@@ -99,9 +101,10 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	addrs := strings.Split(*storeAddrs, ",")
+	pds, addrs := strings.Split(*pdAddrs, ","), strings.Split(*storeAddrs, ",")
+	toldPDs, toldAddrs := told(*toldPD, pds), told(*toldStores, addrs)
 	storeIDs, _, _, _ := testutils.BootstrapWithMultiStores(regions, len(addrs))
-	for i, addr := range addrs {
+	for i, addr := range toldAddrs {
 		regions.UpdateStoreAddr(storeIDs[i], addr)
 	}
 	c := &cluster{
@@ -111,14 +114,14 @@ func main() {
 		faults:   newFaultTable(),
 		safe:     newSafePoints(),
 		async:    newAsyncLocks(*async),
-		pdAddrs:  strings.Split(*pdAddrs, ","),
+		pdAddrs:  toldPDs,
 		storeIDs: storeIDs,
 		secure:   *ca != "",
 		delay:    *delay,
 		servers:  map[string]*server{},
 	}
 	options := c.options(*ca, *cert, *key)
-	for i, addr := range c.pdAddrs {
+	for i, addr := range pds {
 		build := func() *grpc.Server {
 			s := grpc.NewServer(options...)
 			pdpb.RegisterPDServer(s, &pdServer{c: c, index: int32(i)})
@@ -128,7 +131,7 @@ func main() {
 		c.servers["pd"+string(rune('0'+i))] = &server{addr: addr, build: build}
 	}
 	for i, addr := range addrs {
-		store := &storeServer{c: c, addr: addr}
+		store := &storeServer{c: c, addr: toldAddrs[i]} // the in-memory store finds it by that
 		build := func() *grpc.Server {
 			s := grpc.NewServer(options...)
 			s.RegisterService(store.description(), store)
@@ -142,6 +145,13 @@ func main() {
 		}
 	}
 	log.Fatal(http.ListenAndServe(*control, c.controlHandler()))
+}
+
+func told(addresses string, own []string) []string {
+	if addresses == "" {
+		return own
+	}
+	return strings.Split(addresses, ",")
 }
 
 func (c *cluster) options(ca, cert, key string) []grpc.ServerOption {
