@@ -32,7 +32,7 @@ export class KvVolumeSnapshot implements Snapshot {
     this.#store = store;
     this.#snapshot = snapshot;
     this.#options = options;
-    this.#notes = new Notes(options.logger);
+    this.#notes = new Notes(options.logger, options.onLoss);
     this.setting = setting;
     this.estimates = estimates;
     // Asked for when it is looked at: some stores know only when all is read.

@@ -5,10 +5,12 @@ import {
   type RecordKind,
   type RecordTypes,
 } from "../../volume/records.ts";
+import { aclDamage } from "../acl-damage.ts";
 import { type Notes, printableKey } from "../notes.ts";
 import { COUNTERS, counterKey, decodeCounter, prefixRange } from "./kv-keys.ts";
 import { scanPairs } from "./kv-page.ts";
 import type { KvSnapshot } from "./kv-store.ts";
+import { lostKey } from "./lost-key.ts";
 import type { RecordMapper } from "./record-mapper.ts";
 
 const DAMAGED_NOTE = "Keys that are damaged were left out";
@@ -122,7 +124,16 @@ export async function* rareRecords(
     const builder = mapper.builder(kind);
     for await (const [key, value] of scanPairs(snapshot, prefixRange(prefix))) {
       if (key.length !== keyBytes || (valueBytes !== undefined && value.length !== valueBytes)) {
-        notes.loss(DAMAGED_NOTE, `${printableKey(key)} has ${value.length} bytes`);
+        const what =
+          key.length === keyBytes
+            ? `the value has ${value.length} bytes, not ${valueBytes}`
+            : `the key has ${key.length} bytes, not ${keyBytes}`;
+        notes.loss(DAMAGED_NOTE, `${printableKey(key)} has ${value.length} bytes`, lostKey(key, what));
+        continue;
+      }
+      const damage = kind === "acl" && notes.isSalvage ? aclDamage(value) : undefined;
+      if (damage !== undefined) {
+        notes.loss(DAMAGED_NOTE, printableKey(key), lostKey(key, `rule ${key.readUInt32BE(1)} is damaged: ${damage}`));
         continue;
       }
       packRecord(kind, builder.writer, decode(key, value));
@@ -147,7 +158,11 @@ export async function writeCounters(
   const values = await snapshot.get(COUNTERS.map(counterKey));
   COUNTERS.forEach((name, i) => {
     const value = values[i];
-    if (value !== undefined && value.length !== 8) notes.loss(COUNTER_NOTE, `${name} has ${value.length} bytes`);
+    if (value !== undefined && value.length !== 8) {
+      const what = `has ${value.length} bytes`;
+      notes.loss(COUNTER_NOTE, `${name} ${what}`, lostKey(counterKey(name), `the counter ${what}, not 8`));
+      if (notes.isSalvage) return;
+    }
     write(name, decodeCounter(value));
   });
   if (lastChange !== 0n) write("lastChangelog", lastChange);

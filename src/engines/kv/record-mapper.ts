@@ -2,6 +2,7 @@ import { copyBytes, viewOf } from "../../base/bytes.ts";
 import { ATTR_MIN_BYTES } from "../../volume/attribute.ts";
 import { BatchBuilder, type RecordBatch, type RecordKind } from "../../volume/records.ts";
 import { SLICE_BYTES } from "../../volume/slices.ts";
+import type { SnapshotLoss } from "../engine.ts";
 import { type Notes, printableKey } from "../notes.ts";
 import {
   CHUNK_KEY_BYTES,
@@ -17,6 +18,7 @@ import {
 } from "./kv-keys.ts";
 import { PAIR_HEADER } from "./kv-page.ts";
 import type { KvPage } from "./kv-store.ts";
+import { lostKey } from "./lost-key.ts";
 
 const MAX_U16 = 0xffff;
 const EDGE_VALUE_BYTES = 9;
@@ -93,7 +95,7 @@ export class RecordMapper {
       const end = value + view.getUint32(at + 4);
       at = end;
       if (value - key < INODE_KEY_BYTES || view.getUint8(key) !== FAMILY_INODE) {
-        this.#notes.remark(FOREIGN_NOTE, printableKey(bytes, key, value));
+        this.#foreign(bytes, key, value);
         continue;
       }
       switch (view.getUint8(key + 9)) {
@@ -116,9 +118,16 @@ export class RecordMapper {
           this.#mapParent(bytes, view, key, value, end);
           break;
         default:
-          this.#notes.remark(FOREIGN_NOTE, printableKey(bytes, key, value));
+          this.#foreign(bytes, key, value);
       }
     }
+  }
+
+  /** All keys here begin with the letter of inodes: where each loss is told, they are damaged ones. */
+  #foreign(bytes: Buffer, key: number, value: number): void {
+    const name = printableKey(bytes, key, value);
+    if (!this.#notes.isSalvage) return this.#notes.remark(FOREIGN_NOTE, name);
+    this.#notes.loss(FOREIGN_NOTE, name, lostOf(bytes, key, value, "the key is of a form that no client writes"));
   }
 
   #mapNode(bytes: Buffer, view: DataView, key: number, value: number, end: number): void {
@@ -126,7 +135,9 @@ export class RecordMapper {
     if (builder === undefined) return;
     const size = end - value;
     if (value - key !== INODE_KEY_BYTES || size < ATTR_MIN_BYTES || size > MAX_U16) {
-      this.#notes.loss(NODE_NOTE, `${printableKey(bytes, key, value)} has ${size} bytes`);
+      const what = `an attribute record has ${size} bytes, not ${ATTR_MIN_BYTES} to ${MAX_U16}, or its key a wrong length`;
+      const lost = lostOf(bytes, key, value, what);
+      this.#notes.loss(NODE_NOTE, `${printableKey(bytes, key, value)} has ${size} bytes`, lost);
       return;
     }
     const to = beginRecord(builder, view, key, 10 + size);
@@ -143,7 +154,9 @@ export class RecordMapper {
     const name = key + INODE_KEY_BYTES;
     const nameSize = value - name;
     if (end - value !== EDGE_VALUE_BYTES || nameSize === 0 || nameSize > MAX_U16) {
-      this.#notes.loss(EDGE_NOTE, printableKey(bytes, key, value));
+      const name = `a name of ${nameSize} bytes`;
+      const what = `an entry has ${name} and a value of ${end - value}, not ${EDGE_VALUE_BYTES}`;
+      this.#notes.loss(EDGE_NOTE, printableKey(bytes, key, value), lostOf(bytes, key, value, what));
       return;
     }
     const to = beginRecord(builder, view, key, 19 + nameSize);
@@ -161,8 +174,10 @@ export class RecordMapper {
     if (builder === undefined) return;
     let size = end - value;
     if (value - key !== CHUNK_KEY_BYTES || size % SLICE_BYTES !== 0) {
-      this.#notes.loss(CHUNK_NOTE, `${printableKey(bytes, key, value)} has ${size} bytes`);
-      if (value - key !== CHUNK_KEY_BYTES) return;
+      const what = `slice records of ${SLICE_BYTES} bytes each have ${size} in all, or their key a wrong length`;
+      const lost = lostOf(bytes, key, value, what);
+      this.#notes.loss(CHUNK_NOTE, `${printableKey(bytes, key, value)} has ${size} bytes`, lost);
+      if (value - key !== CHUNK_KEY_BYTES || this.#notes.isSalvage) return;
       size = 0;
     }
     const to = beginRecord(builder, view, key, 16 + size);
@@ -176,10 +191,7 @@ export class RecordMapper {
   #mapSymlink(bytes: Buffer, view: DataView, key: number, value: number, end: number): void {
     const builder = this.#symlink;
     if (builder === undefined) return;
-    if (value - key !== INODE_KEY_BYTES) {
-      this.#notes.remark(FOREIGN_NOTE, printableKey(bytes, key, value));
-      return;
-    }
+    if (value - key !== INODE_KEY_BYTES) return this.#foreign(bytes, key, value);
     const size = end - value;
     const to = beginRecord(builder, view, key, 12 + size);
     const out = builder.writer.view;
@@ -195,7 +207,8 @@ export class RecordMapper {
     const nameSize = value - name;
     const valueSize = end - value;
     if (nameSize > MAX_U16) {
-      this.#notes.loss(XATTR_NOTE, printableKey(bytes, key, value));
+      const what = `an extended attribute has a name of ${nameSize} bytes`;
+      this.#notes.loss(XATTR_NOTE, printableKey(bytes, key, value), lostOf(bytes, key, value, what));
       return;
     }
     const to = beginRecord(builder, view, key, 14 + nameSize + valueSize);
@@ -212,7 +225,8 @@ export class RecordMapper {
     const builder = this.#parent;
     if (builder === undefined) return;
     if (value - key !== PARENT_KEY_BYTES || end - value !== PARENT_VALUE_BYTES) {
-      this.#notes.loss(PARENT_NOTE, printableKey(bytes, key, value));
+      const what = `the count of a parent has ${end - value} bytes, not ${PARENT_VALUE_BYTES}, or its key a wrong length`;
+      this.#notes.loss(PARENT_NOTE, printableKey(bytes, key, value), lostOf(bytes, key, value, what));
       return;
     }
     const to = beginRecord(builder, view, key, 24);
@@ -221,6 +235,10 @@ export class RecordMapper {
     swapUint64(view, value, out, to + 8);
     this.commit(builder);
   }
+}
+
+function lostOf(bytes: Buffer, key: number, value: number, what: string): SnapshotLoss {
+  return lostKey(bytes.subarray(key, value), what);
 }
 
 /** Makes room for a record of `size` bytes and writes its inode, that of the key; returns the offset behind it. */

@@ -69,9 +69,13 @@ export function parseSigned(bytes: Buffer, start: number, end: number, out: U64)
 
 /** A stored counter or statistics value; what is no number counts as 0 (docs/spec/redis.md §4). */
 export function signedOrZero(text: Buffer | null | undefined): bigint {
+  return text === null || text === undefined ? 0n : (signedOf(text) ?? 0n);
+}
+
+/** Undefined for what is no number. */
+export function signedOf(text: Buffer): bigint | undefined {
   const out: U64 = { hi: 0, lo: 0 };
-  if (text === null || text === undefined || !parseSigned(text, 0, text.length, out)) return 0n;
-  return BigInt.asIntN(64, toBigInt(out.hi, out.lo));
+  return parseSigned(text, 0, text.length, out) ? BigInt.asIntN(64, toBigInt(out.hi, out.lo)) : undefined;
 }
 
 export function toBigInt(hi: number, lo: number): bigint {

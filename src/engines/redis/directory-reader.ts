@@ -140,10 +140,10 @@ export class DirectoryReader {
     this.#connection.send(Buffer.concat([HLEN_HEAD, keys.args.buffer.subarray(keys.argStart(at), keys.ends[at]!)]));
     const size = integerAt(await this.#connection.read(1), 0);
     for (let i = page.distinct; i < size; i++) {
-      this.#notes.loss(
-        MISSED_NOTE,
-        `entry ${i - page.distinct + 1} of directory ${toBigInt(keys.hi[at]!, keys.lo[at]!)}`,
-      );
+      const inode = toBigInt(keys.hi[at]!, keys.lo[at]!);
+      const example = `entry ${i - page.distinct + 1} of directory ${inode}`;
+      const message = `key d${inode}: an entry could not be told from a repetition (${example})`;
+      this.#notes.loss(MISSED_NOTE, example, { kind: "edge", inode, message });
     }
   }
 }

@@ -1,4 +1,5 @@
 import { EngineError } from "../../base/errors.ts";
+import type { RecordKind } from "../../volume/records.ts";
 import { type Notes, printableKey } from "../notes.ts";
 import type { CommandTarget } from "./command-target.ts";
 import { encodeCommand } from "./command-writer.ts";
@@ -32,22 +33,33 @@ const SORTED_SET: PairCommands = {
   scan: "ZSCAN",
 };
 
-/** Reads a hash in bounded pieces. Other commands may be sent on the connection while a page is in use, not before. */
-export function hashPages(connection: CommandTarget, key: Buffer, notes: Notes): AsyncGenerator<PairPage> {
-  return pairPages(connection, key, notes, HASH);
+/** Reads a hash in bounded pieces, which are of records of `kind`. Other commands may be sent on the connection while a page is in use, not before. */
+export function hashPages(
+  connection: CommandTarget,
+  key: Buffer,
+  notes: Notes,
+  kind?: RecordKind,
+): AsyncGenerator<PairPage> {
+  return pairPages(connection, key, notes, kind, HASH);
 }
 
-export function sortedSetPages(connection: CommandTarget, key: Buffer, notes: Notes): AsyncGenerator<PairPage> {
-  return pairPages(connection, key, notes, SORTED_SET);
+export function sortedSetPages(
+  connection: CommandTarget,
+  key: Buffer,
+  notes: Notes,
+  kind?: RecordKind,
+): AsyncGenerator<PairPage> {
+  return pairPages(connection, key, notes, kind, SORTED_SET);
 }
 
 async function* pairPages(
   connection: CommandTarget,
   key: Buffer,
   notes: Notes,
+  kind: RecordKind | undefined,
   commands: PairCommands,
 ): AsyncGenerator<PairPage> {
-  const size = await orWrongType(notes, key, () => connection.call([commands.size, key]));
+  const size = await orWrongType(notes, key, kind, () => connection.call([commands.size, key]));
   if (typeof size !== "bigint" || size === 0n) return;
   if (size <= WHOLE_MEMBERS) {
     connection.send(encodeCommand(commands.whole(key)));
@@ -78,12 +90,23 @@ export function copyPairs(page: PairPage): [Buffer, Buffer][] {
 }
 
 /** The value of `read`, or undefined with a note when the key holds a value of another type. */
-export async function orWrongType<T>(notes: Notes, key: Buffer, read: () => Promise<T>): Promise<T | undefined> {
+export async function orWrongType<T>(
+  notes: Notes,
+  key: Buffer,
+  kind: RecordKind | undefined,
+  read: () => Promise<T>,
+): Promise<T | undefined> {
   try {
     return await read();
   } catch (error) {
     if (!(error instanceof EngineError) || error.code !== "DECANT_E_REDIS_TYPE") throw error;
-    notes.loss(TYPE_NOTE, printableKey(key));
+    noteWrongType(notes, key, kind);
     return undefined;
   }
+}
+
+/** Notes that the value of a key outside the inode families is of the wrong type. */
+export function noteWrongType(notes: Notes, key: Buffer, kind: RecordKind | undefined): void {
+  const name = printableKey(key);
+  notes.loss(TYPE_NOTE, name, { kind, message: `key ${name}: the value is of another type` });
 }

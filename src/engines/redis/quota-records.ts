@@ -1,5 +1,6 @@
-import { printableKey } from "../notes.ts";
-import { parseUnsigned, signedOrZero, toBigInt, type U64 } from "./decimal.ts";
+import type { SnapshotLoss } from "../engine.ts";
+import { type Notes, printableKey } from "../notes.ts";
+import { parseUnsigned, signedOf, toBigInt, type U64 } from "./decimal.ts";
 import { copyPairs, hashPages, orWrongType } from "./hash-pages.ts";
 import { emit, keyOf, type RareContext } from "./rare-context.ts";
 import type { Reply } from "./resp-parser.ts";
@@ -22,6 +23,7 @@ export const LIMIT_BYTES: number = 16;
 const UNLIMITED = -1n;
 
 export const QUOTA_NOTE = "Quotas whose key is no number were left out";
+const USAGE_NOTE = "Usage of quotas that is no number was taken as 0";
 export const LIMIT_NOTE = "Quota limits that are damaged were taken as unlimited";
 
 /**
@@ -37,45 +39,89 @@ export async function* quotaRecords(context: RareContext, { kind, key }: QuotaKi
   const usedSpace = keyOf(context, `${key}UsedSpace`);
   const fresh = (field: Buffer): boolean => {
     if (parseUnsigned(field, 0, field.length, id)) return seen.add(id.hi, id.lo);
-    notes.loss(QUOTA_NOTE, `${key} ${printableKey(field)}`);
+    noteQuotaField(notes, kind, key, printableKey(field));
     return false;
   };
-  for await (const page of hashPages(connection, keyOf(context, `${key}UsedInodes`), notes)) {
+  for await (const page of hashPages(connection, keyOf(context, `${key}UsedInodes`), notes, kind)) {
     const pairs = copyPairs(page).filter(([field]) => fresh(field));
     const fields = pairs.map(([field]) => field);
     if (fields.length === 0) continue;
     const read = async (hash: Buffer): Promise<Reply[]> =>
-      ((await orWrongType(notes, hash, () => connection.call(["HMGET", hash, ...fields]))) ?? []) as Reply[];
+      ((await orWrongType(notes, hash, kind, () => connection.call(["HMGET", hash, ...fields]))) ?? []) as Reply[];
     const stored = await read(limits);
+    if (stored.length === 0 && notes.isSalvage) continue; // of the wrong type: nobody knows the limits
     const space = await read(usedSpace);
     pairs.forEach(([field, inodes], i) => {
+      const number = BigInt(field.toString("latin1"));
+      const pair = decodeLimits(notes, { kind, key, number }, (stored[i] ?? null) as Buffer | null);
+      if (pair === undefined) return;
+      const usage = (what: string, value: Buffer | null | undefined): bigint =>
+        usageOf(notes, { kind, key: `${key}${what}`, number }, value);
       emit(mapper, kind, {
-        key: BigInt(field.toString("latin1")),
-        ...decodeLimits(context, `${key} ${printableKey(field)}`, (stored[i] ?? null) as Buffer | null),
-        usedSpace: signedOrZero(space[i] as Buffer | null),
-        usedInodes: signedOrZero(inodes),
+        key: number,
+        ...pair,
+        usedSpace: usage("UsedSpace", space[i] as Buffer | null),
+        usedInodes: usage("UsedInodes", inodes),
       });
     });
     yield;
   }
-  for await (const page of hashPages(connection, limits, notes)) {
+  for await (const page of hashPages(connection, limits, notes, kind)) {
     for (const [field, value] of copyPairs(page)) {
       if (!fresh(field)) continue;
-      const pair = decodeLimits(context, `${key} ${printableKey(field)}`, value);
-      emit(mapper, kind, { key: toBigInt(id.hi, id.lo), ...pair, usedSpace: 0n, usedInodes: 0n });
+      const number = toBigInt(id.hi, id.lo);
+      const pair = decodeLimits(notes, { kind, key, number }, value);
+      if (pair !== undefined) emit(mapper, kind, { key: number, ...pair, usedSpace: 0n, usedInodes: 0n });
     }
     yield;
   }
 }
 
+/** A quota, or with another `key` a part of it. */
+export interface QuotaPlace extends QuotaKind {
+  readonly number: bigint;
+}
+
+export function noteQuotaField(notes: Notes, kind: QuotaKind["kind"], key: string, field: string): void {
+  notes.loss(QUOTA_NOTE, `${key} ${field}`, { kind, message: `key ${key}: the field ${field} is no number` });
+}
+
+export function noteLimits(notes: Notes, place: QuotaPlace, size: number): void {
+  const { key, number } = place;
+  const what = `the limits have ${size} bytes instead of ${LIMIT_BYTES}`;
+  notes.loss(LIMIT_NOTE, `${key} ${number}`, lostQuota(place, what));
+}
+
+/** Usage is counted anew where it matters, so that it is no reason to leave a quota out. */
+export function noteUsage(notes: Notes, place: QuotaPlace): void {
+  const lost = lostQuota(place, "the usage is no number and was taken as 0");
+  notes.loss(USAGE_NOTE, `${place.key} ${place.number}`, lost);
+}
+
+function lostQuota({ kind, key, number }: QuotaPlace, what: string): SnapshotLoss {
+  const inode = kind === "quota" ? { inode: number } : {};
+  return { kind, ...inode, message: `key ${key}, field ${number}: ${what}` };
+}
+
+function usageOf(notes: Notes, place: QuotaPlace, value: Buffer | null | undefined): bigint {
+  if (value === null || value === undefined) return 0n;
+  const usage = signedOf(value);
+  if (usage === undefined && notes.isSalvage) noteUsage(notes, place);
+  return usage ?? 0n;
+}
+
+/** Undefined, where each loss is told, for limits that are damaged: a quota without limits would be another one. */
 function decodeLimits(
-  context: RareContext,
-  where: string,
+  notes: Notes,
+  place: QuotaPlace,
   value: Buffer | null,
-): { maxSpace: bigint; maxInodes: bigint } {
+): { maxSpace: bigint; maxInodes: bigint } | undefined {
   if (value?.length === LIMIT_BYTES) {
     return { maxSpace: value.readBigInt64BE(0), maxInodes: value.readBigInt64BE(8) };
   }
-  if (value !== null) context.notes.loss(LIMIT_NOTE, where);
+  if (value !== null) {
+    noteLimits(notes, place, value.length);
+    if (notes.isSalvage) return undefined;
+  }
   return { maxSpace: UNLIMITED, maxInodes: UNLIMITED };
 }

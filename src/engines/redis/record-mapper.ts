@@ -3,6 +3,7 @@ import { ATTR_MIN_BYTES, ATTR_NLINK, ATTR_PARENT, ATTR_TAIL, ATTR_TYPE_MODE } fr
 import { FileType } from "../../volume/file-type.ts";
 import { BatchBuilder, type RecordBatch, type RecordKind } from "../../volume/records.ts";
 import { SLICE_BYTES } from "../../volume/slices.ts";
+import type { SnapshotLoss } from "../engine.ts";
 import { type Notes, printableKey } from "../notes.ts";
 import { parseSigned, parseUnsigned, toBigInt, type U64 } from "./decimal.ts";
 import { DENTRY_BYTES } from "./dentry.ts";
@@ -106,7 +107,9 @@ export class RecordMapper {
       const start = tokens[at + 1]!;
       const key = first + i;
       if (isNode && (size < ATTR_MIN_BYTES || size > MAX_U16)) {
-        this.#notes.loss(NODE_NOTE, `${this.#name(raw, key)} has ${size} bytes`);
+        const wrong = `has ${size} bytes`;
+        const lost = this.#lost(raw, key, `an attribute record ${wrong}, not ${ATTR_MIN_BYTES} to ${MAX_U16}`);
+        this.#notes.loss(NODE_NOTE, `${this.#name(raw, key)} ${wrong}`, lost);
         continue;
       }
       if (isNode && mayBeHardLinked(view, start, size)) this.#hardLinks.add(keys.hi[key]!, keys.lo[key]!);
@@ -161,7 +164,7 @@ export class RecordMapper {
   #failed(raw: RawValues, key: number, bytes: Buffer, start: number, size: number): void {
     const text = bytes.toString("latin1", start, start + size);
     if (!text.startsWith("WRONGTYPE")) throw replyError(text, this.#where, this.#name(raw, key));
-    this.#notes.loss(TYPE_NOTE, this.#name(raw, key));
+    this.#notes.loss(TYPE_NOTE, this.#name(raw, key), this.#lost(raw, key, "the value is of another type"));
   }
 
   /** An element that is not 24 bytes long spoils the whole chunk, as in the reference (docs/spec/json-dump.md §6). */
@@ -170,7 +173,11 @@ export class RecordMapper {
     const { view, tokens } = raw.block;
     let good = true;
     for (let i = 0, at = from; i < elements; i++, at += TOKEN_STRIDE) good = good && tokens[at + 2] === SLICE_BYTES;
-    if (!good) this.#notes.loss(CHUNK_NOTE, this.#name(raw, key));
+    if (!good) {
+      const lost = this.#lost(raw, key, `a slice record does not have ${SLICE_BYTES} bytes`);
+      this.#notes.loss(CHUNK_NOTE, this.#name(raw, key), lost);
+      if (this.#notes.isSalvage) return;
+    }
     const size = good ? elements * SLICE_BYTES : 0;
     const writer = builder.writer;
     let to = writer.reserve(16 + size);
@@ -194,7 +201,8 @@ export class RecordMapper {
       const nameSize = tokens[at + 2]!;
       const valueSize = tokens[at + TOKEN_STRIDE + 2]!;
       if (nameSize > MAX_U16) {
-        this.#notes.loss(XATTR_NOTE, this.#name(raw, key));
+        const lost = this.#lost(raw, key, `an extended attribute has a name of ${nameSize} bytes`);
+        this.#notes.loss(XATTR_NOTE, this.#name(raw, key), lost);
         continue;
       }
       const writer = builder.writer;
@@ -223,7 +231,10 @@ export class RecordMapper {
       const nameSize = tokens[at + 2]!;
       const value = tokens[at + TOKEN_STRIDE + 1]!;
       if (tokens[at + TOKEN_STRIDE + 2] !== DENTRY_BYTES || nameSize > MAX_U16) {
-        this.#notes.loss(EDGE_NOTE, `${this.#name(raw, key)} ${printableKey(bytes, name, name + nameSize)}`);
+        const entry = printableKey(bytes, name, name + nameSize);
+        const size = tokens[at + TOKEN_STRIDE + 2]!;
+        const what = `the entry ${entry} has a name of ${nameSize} bytes and a value of ${size}, not ${DENTRY_BYTES}`;
+        this.#notes.loss(EDGE_NOTE, `${this.#name(raw, key)} ${entry}`, this.#lost(raw, key, what));
         continue;
       }
       if (
@@ -245,13 +256,12 @@ export class RecordMapper {
       const fieldEnd = field + tokens[at + 2]!;
       const value = tokens[at + TOKEN_STRIDE + 1]!;
       const valueEnd = value + tokens[at + TOKEN_STRIDE + 2]!;
-      if (!parseUnsigned(bytes, field, fieldEnd, number)) {
-        this.#notes.loss(PARENT_NOTE, `${this.#name(raw, key)} ${printableKey(bytes, field, fieldEnd)}`);
-        continue;
-      }
+      const isInode = parseUnsigned(bytes, field, fieldEnd, number);
       const { hi, lo } = number;
-      if (!parseSigned(bytes, value, valueEnd, number)) {
-        this.#notes.loss(PARENT_NOTE, `${this.#name(raw, key)} ${printableKey(bytes, field, fieldEnd)}`);
+      if (!isInode || !parseSigned(bytes, value, valueEnd, number)) {
+        const parent = printableKey(bytes, field, fieldEnd);
+        const what = `the parent ${parent} or its count is no number`;
+        this.#notes.loss(PARENT_NOTE, `${this.#name(raw, key)} ${parent}`, this.#lost(raw, key, what));
         continue;
       }
       const writer = builder.writer;
@@ -262,6 +272,11 @@ export class RecordMapper {
       writer.length = to;
       if (builder.commit()) this.#keep(builder.take());
     }
+  }
+
+  #lost(raw: RawValues, key: number, what: string): SnapshotLoss {
+    const inode = toBigInt(raw.keys.hi[key]!, raw.keys.lo[key]!);
+    return { kind: KIND_OF_FAMILY.get(raw.family), inode, message: `key ${this.#name(raw, key)}: ${what}` };
   }
 
   #name(raw: RawValues, key: number): string {

@@ -2,7 +2,7 @@ import { EngineError } from "../../base/errors.ts";
 import type { RecordBatch, RecordKind, RecordStream } from "../../volume/records.ts";
 import { parseSetting } from "../../volume/setting.ts";
 import type { Consistency, RecordSelection, Snapshot, SnapshotNote, SnapshotOptions } from "../engine.ts";
-import { Notes } from "../notes.ts";
+import { Notes, type OnLoss, tellOnce } from "../notes.ts";
 import { signedOrZero } from "./decimal.ts";
 import { decodeDentry } from "./dentry.ts";
 import { familiesOf, PlainRead, type PlainReadOptions } from "./plain-read.ts";
@@ -31,6 +31,8 @@ export class RedisSnapshot implements Snapshot {
   readonly #connection: RespConnection;
   readonly #points: RespConnection;
   readonly #tmpDir: string;
+  /** Attempts that are made again tell nothing again. */
+  readonly #onLoss: OnLoss | undefined;
   #notes: Notes;
   #consistency: Consistency;
 
@@ -46,7 +48,8 @@ export class RedisSnapshot implements Snapshot {
     this.#options = options;
     this.#connection = connections.bulk;
     this.#points = connections.points;
-    this.#notes = new Notes(options.logger);
+    this.#onLoss = tellOnce(options.onLoss);
+    this.#notes = new Notes(options.logger, this.#onLoss);
     this.setting = setting;
     this.estimates = estimates;
     this.#tmpDir = tmpDir;
@@ -85,7 +88,7 @@ export class RedisSnapshot implements Snapshot {
 
   /** Key by key; `asked` when nothing better was wanted, else `reason` says why there is nothing better. */
   async *#readPlain(selection: RecordSelection, asked: boolean, reason?: string): RecordStream {
-    this.#notes = new Notes(this.#options.logger);
+    this.#notes = new Notes(this.#options.logger, this.#onLoss);
     this.#consistency = notOneInstant(asked, reason);
     yield* new PlainRead({ ...this.#readOptions, notes: this.#notes }).records(selection);
     await checkSlot(this.#server, this.#connection);
@@ -99,7 +102,7 @@ export class RedisSnapshot implements Snapshot {
 
   async *#readTracked(selection: RecordSelection): AsyncGenerator<RecordBatch> {
     for (let attempt = 1; ; attempt++) {
-      const notes = new RepeatedNotes(this.#options.logger);
+      const notes = new RepeatedNotes(this.#options.logger, this.#onLoss);
       this.#notes = notes;
       const read = new PlainRead({ ...this.#readOptions, notes });
       let tracked: TrackedRead | undefined;

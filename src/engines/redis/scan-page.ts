@@ -1,6 +1,7 @@
 import { ByteWriter } from "../../base/bytes.ts";
 import type { Notes } from "../notes.ts";
 import { printableKey } from "../notes.ts";
+import { KIND_OF_FAMILY } from "./family-kinds.ts";
 import { KeyList } from "./key-list.ts";
 import {
   classifyKey,
@@ -27,6 +28,9 @@ export const FAMILIES: readonly number[] = [
   FAMILY_PARENT,
   FAMILY_DIRECTORY,
 ];
+
+const DIGIT_0 = 0x30;
+const DIGIT_9 = 0x39;
 
 export const FOREIGN_NOTE = "Keys of other applications were ignored";
 
@@ -102,7 +106,7 @@ export class ScanPage {
         continue;
       }
       if (family === FAMILY_FOREIGN) {
-        notes.remark(FOREIGN_NOTE, printableKey(bytes, start, end));
+        noteForeign(notes, bytes, start, start + prefixBytes, end);
         continue;
       }
       if (!history.add(family, key)) continue;
@@ -111,6 +115,16 @@ export class ScanPage {
       list.addArgument(view, argumentStart(start, end - start), end + 2, key.hi, key.lo, key.index);
     }
   }
+}
+
+/** Notes a key that no client writes: one of another application, unless it looks like a damaged one of an inode. */
+export function noteForeign(notes: Notes, bytes: Buffer, start: number, nameStart: number, end: number): void {
+  const name = printableKey(bytes, start, end);
+  const kind = KIND_OF_FAMILY.get(bytes[nameStart]!);
+  const second = nameStart + 1 < end ? bytes[nameStart + 1]! : 0;
+  if (!notes.isSalvage || kind === undefined || second < DIGIT_0 || second > DIGIT_9) {
+    notes.remark(FOREIGN_NOTE, name);
+  } else notes.loss(FOREIGN_NOTE, name, { kind, message: `key ${name} is of a form that no client writes` });
 }
 
 /** A table by letter, since a look-up in a map for every key would be felt. */

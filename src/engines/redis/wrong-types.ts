@@ -1,6 +1,8 @@
 import { ByteWriter } from "../../base/bytes.ts";
 import { type Notes, printableKey } from "../notes.ts";
 import type { CommandTarget } from "./command-target.ts";
+import { toBigInt } from "./decimal.ts";
+import { KIND_OF_FAMILY } from "./family-kinds.ts";
 import type { KeyList } from "./key-list.ts";
 import type { RawValues } from "./raw-values.ts";
 import { missingStrings, TYPE_NOTE } from "./record-mapper.ts";
@@ -27,7 +29,11 @@ export async function noteWrongTypes(connection: CommandTarget, keys: KeyList, n
       const start = block.tokens[i * TOKEN_STRIDE + 1]!;
       const type = block.bytes.toString("latin1", start, start + block.tokens[i * TOKEN_STRIDE + 2]!);
       const key = keys.args.buffer.subarray(keys.argStart(done + i), keys.ends[done + i]! - 2);
-      if (type !== "none" && type !== "string") notes.loss(TYPE_NOTE, printableKey(key, key.indexOf(0x0a) + 1));
+      if (type === "none" || type === "string") continue;
+      const name = printableKey(key, key.indexOf(0x0a) + 1);
+      const inode = toBigInt(keys.hi[done + i]!, keys.lo[done + i]!);
+      const kind = KIND_OF_FAMILY.get(key[key.length - String(inode).length - 1]!);
+      notes.loss(TYPE_NOTE, name, { kind, inode, message: `key ${name}: the value is of another type` });
     }
     done += block.replies;
   }

@@ -1,17 +1,21 @@
 import type { RecordBatch, RecordKind } from "../../../volume/records.ts";
 import { type Notes, printableKey } from "../../notes.ts";
-import { parseSigned, parseUnsigned, signedOrZero, toBigInt, type U64 } from "../decimal.ts";
-import { STATISTICS_NOTE } from "../directory-statistics.ts";
-import { LIMIT_BYTES, LIMIT_NOTE, QUOTA_KINDS, QUOTA_NOTE, type QuotaKind } from "../quota-records.ts";
+import { parseSigned, parseUnsigned, signedOf, toBigInt, type U64 } from "../decimal.ts";
+import { noteStatistics, noteStatisticsField } from "../directory-statistics.ts";
+import { LIMIT_BYTES, noteLimits, noteQuotaField, noteUsage, QUOTA_KINDS, type QuotaKind } from "../quota-records.ts";
 import { emit } from "../rare-context.ts";
 import {
-  ACL_NOTE,
   COUNTERS,
-  DELFILE_NOTE,
+  isAclField,
+  isAclRule,
+  noteCounter,
+  noteDelFile,
+  noteSession,
+  noteSliceRef,
+  noteSustained,
   parseDelFile,
   parseSliceRef,
-  SESSION_NOTE,
-  SLICE_REF_NOTE,
+  sliceReferences,
   wholeSecondsOf,
 } from "../rare-records.ts";
 import type { RecordMapper } from "../record-mapper.ts";
@@ -35,6 +39,8 @@ const STATISTICS_KEYS: readonly string[] = ["dirDataLength", "dirUsedSpace", "di
 const USED_INODES = 0;
 const USED_SPACE = 1;
 const LIMITS = 2;
+/** Says, where each loss is told, that a part of the record is lost, and so the record. */
+const LOST = 3;
 const UNLIMITED = -1n;
 
 /**
@@ -49,6 +55,8 @@ export class RareValues {
   readonly #join: NumberJoin;
   readonly #delFiles: ScoreOrder;
   readonly #counters: Map<string, bigint> = new Map();
+  /** Names of keys whose values are lost, where each loss is told: what is made of several is not given without them. */
+  readonly #lost: Set<string> = new Set();
   readonly #number: U64 = { hi: 0, lo: 0 };
   readonly #second: U64 = { hi: 0, lo: 0 };
 
@@ -71,8 +79,14 @@ export class RareValues {
       const number = this.#number;
       if (parseUnsigned(member.bytes, member.start, member.end, number)) {
         emit(mapper, "sustained", { sid, inode: toBigInt(number.hi, number.lo) });
-      } else notes.loss(SESSION_NOTE, `session${sid} ${printable(member)}`);
+      } else noteSustained(notes, sid, printable(member));
     });
+  }
+
+  /** The value of the key is lost; of which kind the records are that were made of it. */
+  lose(name: string): RecordKind | undefined {
+    if (this.#options.notes.isSalvage && this.#handlers.has(name)) this.#lost.add(name);
+    return kindOfKey(name);
   }
 
   /** What could not be given before all was there. */
@@ -92,6 +106,7 @@ export class RareValues {
     yield* this.#joined();
     if (!kinds.has("counter")) return;
     for (const { name, key, offset } of COUNTERS) {
+      if (this.#lost.has(key)) continue;
       emit(mapper, "counter", { name, value: (this.#counters.get(key) ?? 0n) + offset });
     }
     const last = changeLog ? (this.#counters.get("txnLastLog") ?? 0n) : 0n;
@@ -123,16 +138,24 @@ export class RareValues {
       for (const [part, key] of STATISTICS_KEYS.entries()) {
         // which directories have statistics is what the first hash says
         const onBad = (field: RdbText): void => {
-          if (part === 0) notes.loss(STATISTICS_NOTE, printable(field));
+          if (part === 0) noteStatisticsField(notes, printable(field));
         };
-        yield [key, this.#numbers(STATISTICS_TOPIC, part, onBad)];
+        const onLost = (inode: bigint): void => noteStatistics(notes, key, inode);
+        yield [key, this.#numbers(STATISTICS_TOPIC, part, onBad, onLost, true)];
       }
     }
     for (const [i, quota] of QUOTA_KINDS.entries()) if (kinds.has(quota.kind)) yield* this.#quotaTakers(i + 1, quota);
   }
 
   #counter(key: string): ValueHandler {
-    return new StringTaker((value) => this.#counters.set(key, signedOrZero(value.copy())));
+    const { notes } = this.#options;
+    return new StringTaker((value) => {
+      const number = signedOf(value.copy());
+      this.#counters.set(key, number ?? 0n);
+      if (number !== undefined || !notes.isSalvage) return;
+      noteCounter(notes, key);
+      this.#lost.add(key);
+    });
   }
 
   #delFileTaker(): ValueHandler {
@@ -140,7 +163,7 @@ export class RareValues {
     return new ScoreTaker((member, score) => {
       const text = member.bytes.subarray(member.start, member.end);
       if (parseDelFile(text, this.#number, this.#second)) this.#delFiles.add(score, member);
-      else notes.loss(DELFILE_NOTE, printable(member));
+      else noteDelFile(notes, printable(member));
     });
   }
 
@@ -148,11 +171,12 @@ export class RareValues {
     const { notes, mapper } = this.#options;
     const [id, size] = [this.#number, this.#second];
     return new HashTaker((field, value) => {
-      if (!parseSliceRef(field.bytes.subarray(field.start, field.end), id, size)) {
-        notes.loss(SLICE_REF_NOTE, printable(field));
+      const slice = field.bytes.subarray(field.start, field.end);
+      if (!parseSliceRef(slice, id, size)) {
+        noteSliceRef(notes, printable(field), "is no slice");
         return;
       }
-      const more = signedOrZero(value.bytes.subarray(value.start, value.end));
+      const more = sliceReferences(notes, slice, value.bytes.subarray(value.start, value.end));
       if (more < 1n) return;
       emit(mapper, "sliceRef", { id: toBigInt(id.hi, id.lo), size: size.lo, refs: more + 1n });
     });
@@ -162,9 +186,9 @@ export class RareValues {
     const { notes, mapper } = this.#options;
     const id = this.#number;
     return new HashTaker((field, value) => {
-      if (!parseUnsigned(field.bytes, field.start, field.end, id) || id.hi !== 0) {
-        notes.loss(ACL_NOTE, printable(field));
-      } else emit(mapper, "acl", { id: id.lo, rule: value.copy() });
+      if (!isAclField(notes, field.bytes.subarray(field.start, field.end), id)) return;
+      const rule = value.copy();
+      if (isAclRule(notes, id.lo, rule)) emit(mapper, "acl", { id: id.lo, rule });
     });
   }
 
@@ -173,22 +197,28 @@ export class RareValues {
     const { notes } = this.#options;
     return new ScoreTaker((member) => {
       if (parseUnsigned(member.bytes, member.start, member.end, this.#number)) return;
-      notes.loss(SESSION_NOTE, `session ${printable(member)}`);
+      noteSession(notes, printable(member));
     });
   }
 
-  *#quotaTakers(topic: number, { key }: QuotaKind): Generator<[string, ValueHandler]> {
+  *#quotaTakers(topic: number, { kind, key }: QuotaKind): Generator<[string, ValueHandler]> {
     const { notes } = this.#options;
-    const onBad = (field: RdbText): void => notes.loss(QUOTA_NOTE, `${key} ${printable(field)}`);
-    yield [`${key}UsedInodes`, this.#numbers(topic, USED_INODES, onBad)];
-    yield [`${key}UsedSpace`, this.#numbers(topic, USED_SPACE, () => undefined)];
+    const onBad = (field: RdbText): void => noteQuotaField(notes, kind, key, printable(field));
+    const onLost = (what: string) => (number: bigint) => noteUsage(notes, { kind, key: `${key}${what}`, number });
+    const onBadSpace = (): void => undefined;
+    yield [`${key}UsedInodes`, this.#numbers(topic, USED_INODES, onBad, onLost("UsedInodes"), false)];
+    yield [`${key}UsedSpace`, this.#numbers(topic, USED_SPACE, onBadSpace, onLost("UsedSpace"), false)];
     yield [
       key,
       new HashTaker((field, value) => {
         if (!parseUnsigned(field.bytes, field.start, field.end, this.#number)) return onBad(field);
         const isGood = value.length === LIMIT_BYTES;
-        if (!isGood) notes.loss(LIMIT_NOTE, `${key} ${printable(field)}`);
-        const at = this.#join.add(this.#number.hi, this.#number.lo, topic, LIMITS, LIMIT_BYTES);
+        const { hi, lo } = this.#number;
+        if (!isGood) {
+          noteLimits(notes, { kind, key, number: toBigInt(hi, lo) }, value.length);
+          if (notes.isSalvage) return void this.#join.add(hi, lo, topic, LOST, 0);
+        }
+        const at = this.#join.add(hi, lo, topic, LIMITS, LIMIT_BYTES);
         for (let i = 0; i < LIMIT_BYTES; i += 8) {
           this.#join.view.setBigInt64(at + i, isGood ? value.view.getBigInt64(value.start + i) : UNLIMITED);
         }
@@ -196,13 +226,27 @@ export class RareValues {
     ];
   }
 
-  /** A hash of numbers by number. A value that is none counts as 0. */
-  #numbers(topic: number, part: number, onBad: (field: RdbText) => void): ValueHandler {
+  /**
+   * A hash of numbers by number. A value that is none counts as 0: where each loss is told it goes to `onLost`, and with
+   * `isWhole` the record is lost.
+   */
+  #numbers(
+    topic: number,
+    part: number,
+    onBad: (field: RdbText) => void,
+    onLost: (number: bigint) => void,
+    isWhole: boolean,
+  ): ValueHandler {
+    const { isSalvage } = this.#options.notes;
     const key = this.#number;
     const number = this.#second;
     return new HashTaker((field, value) => {
       if (!parseUnsigned(field.bytes, field.start, field.end, key)) return onBad(field);
       const isGood = parseSigned(value.bytes, value.start, value.end, number);
+      if (!isGood && isSalvage) {
+        onLost(toBigInt(key.hi, key.lo));
+        if (isWhole) return void this.#join.add(key.hi, key.lo, topic, LOST, 0);
+      }
       const at = this.#join.add(key.hi, key.lo, topic, part, 8);
       this.#join.view.setUint32(at, isGood ? number.hi : 0);
       this.#join.view.setUint32(at + 4, isGood ? number.lo : 0);
@@ -211,25 +255,26 @@ export class RareValues {
 
   *#joined(): Generator<RecordBatch> {
     const { mapper } = this.#options;
-    const group = { number: 0n, topic: -1, values: [undefined, undefined, undefined] as (Buffer | undefined)[] };
+    const group = { number: 0n, topic: -1, values: [] as (Buffer | undefined)[] };
     for (const { number, topic, part, payload } of this.#join.parts()) {
       if (number !== group.number || topic !== group.topic) {
         this.#emitGroup(group.number, group.topic, group.values);
         yield* mapper.takeFull();
         group.number = number;
         group.topic = topic;
-        group.values = [undefined, undefined, undefined];
+        group.values = [];
       }
       group.values[part] = Buffer.from(payload);
     }
     this.#emitGroup(group.number, group.topic, group.values);
   }
 
-  #emitGroup(number: bigint, topic: number, [first, second, third]: readonly (Buffer | undefined)[]): void {
+  #emitGroup(number: bigint, topic: number, values: readonly (Buffer | undefined)[]): void {
     const { mapper } = this.#options;
-    if (topic < 0) return;
+    const [first, second, third] = values;
+    if (topic < 0 || values[LOST] !== undefined) return;
     if (topic === STATISTICS_TOPIC) {
-      if (first === undefined) return;
+      if (first === undefined || STATISTICS_KEYS.some((key) => this.#lost.has(key))) return;
       return emit(mapper, "dirStat", {
         inode: number,
         dataLength: first.readBigInt64BE(),
@@ -238,6 +283,7 @@ export class RareValues {
       });
     }
     if (first === undefined && third === undefined) return;
+    if (this.#lost.has(QUOTA_KINDS[topic - 1]!.key)) return;
     emit(mapper, QUOTA_KINDS[topic - 1]!.kind, {
       key: number,
       maxSpace: third?.readBigInt64BE() ?? UNLIMITED,
@@ -247,6 +293,16 @@ export class RareValues {
       usedInodes: first?.readBigInt64BE() ?? 0n,
     });
   }
+}
+
+/** The kind of records that a key outside the inode families is a part of. */
+function kindOfKey(name: string): RecordKind | undefined {
+  if (STATISTICS_KEYS.includes(name)) return "dirStat";
+  if (name === "delfiles") return "delFile";
+  if (name === "sliceRef" || name === "acl") return name;
+  if (/^(?:allSessions|session[0-9]+)$/.test(name)) return "sustained";
+  if (name === "txnLastLog" || COUNTERS.some(({ key }) => key === name)) return "counter";
+  return QUOTA_KINDS.find(({ key }) => name.startsWith(key))?.kind;
 }
 
 function printable(text: RdbText): string {

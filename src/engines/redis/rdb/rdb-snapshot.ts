@@ -23,7 +23,7 @@ export class RdbSnapshot implements Snapshot {
     this.#volume = volume;
     this.#options = options;
     this.#tmpDir = tmpDir;
-    this.#notes = new Notes(options.logger);
+    this.#notes = new Notes(options.logger, options.onLoss);
     this.setting = volume.setting;
     this.consistency = {
       pointInTime: true,

@@ -1,9 +1,11 @@
 import type { RecordBatch, RecordKind } from "../../../volume/records.ts";
+import type { SnapshotLoss } from "../../engine.ts";
 import { type Notes, printableKey } from "../../notes.ts";
-import { FAMILY_OF_KIND } from "../family-kinds.ts";
+import { toBigInt } from "../decimal.ts";
+import { FAMILY_OF_KIND, KIND_OF_FAMILY } from "../family-kinds.ts";
 import { type RecordMapper, TYPE_NOTE } from "../record-mapper.ts";
 import { classifyKey, FAMILY_FOREIGN, FAMILY_OTHER, type KeyInfo, sessionOfKey } from "../redis-keys.ts";
-import { FOREIGN_NOTE } from "../scan-page.ts";
+import { noteForeign } from "../scan-page.ts";
 import { type FamilyHandler, type FullBlocks, familyHandler } from "./family-handlers.ts";
 import { RareValues } from "./rare-values.ts";
 import type { RdbConsumer, ValueHandler } from "./rdb-consumer.ts";
@@ -54,7 +56,7 @@ export class VolumeConsumer implements RdbConsumer, FullBlocks {
     const family = classifyKey(key.bytes, start, key.end, info);
     if (family === FAMILY_OTHER) return this.#rareHandler(key, start);
     if (family === FAMILY_FOREIGN) {
-      this.#options.notes.remark(FOREIGN_NOTE, printableKey(key.bytes, key.start, key.end));
+      noteForeign(this.#options.notes, key.bytes, key.start, start, key.end);
       return undefined;
     }
     const handler = this.#families[family];
@@ -69,7 +71,19 @@ export class VolumeConsumer implements RdbConsumer, FullBlocks {
   }
 
   wrongType(key: RdbText): void {
-    this.#options.notes.loss(TYPE_NOTE, printableKey(key.bytes, key.start, key.end));
+    const name = printableKey(key.bytes, key.start, key.end);
+    this.#options.notes.loss(TYPE_NOTE, name, this.lost(key, "the value is of another type"));
+  }
+
+  /** What is lost with the value of a key, or a part of it. */
+  lost(key: RdbText, what: string): SnapshotLoss {
+    const start = key.start + this.#options.place.prefix.length;
+    const family = classifyKey(key.bytes, start, key.end, this.#key);
+    const message = `key ${printableKey(key.bytes, key.start, key.end)}: ${what}`;
+    if (family === FAMILY_OTHER || family === FAMILY_FOREIGN) {
+      return { kind: this.rare.lose(key.bytes.toString("latin1", start, key.end)), message };
+    }
+    return { kind: KIND_OF_FAMILY.get(family), inode: toBigInt(this.#key.hi, this.#key.lo), message };
   }
 
   /** The batches that are full by now. */

@@ -37,7 +37,7 @@ export class ReplicaSnapshot implements Snapshot {
     this.#options = options;
     this.#connection = connection;
     this.#tmpDir = tmpDir;
-    this.#notes = new Notes(options.logger);
+    this.#notes = new Notes(options.logger, options.onLoss);
     this.setting = volume.setting;
     this.estimates = volume.estimates;
   }

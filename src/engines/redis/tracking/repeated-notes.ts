@@ -1,3 +1,4 @@
+import type { SnapshotLoss } from "../../engine.ts";
 import { Notes } from "../../notes.ts";
 
 /** More are not remembered: a volume with so much damage has other sorrows than an exact number. */
@@ -9,8 +10,8 @@ export class RepeatedNotes extends Notes {
   isAgain = false;
   readonly #known: Set<string> = new Set();
 
-  override loss(text: string, example: string): void {
-    if (this.#isNew(text, example)) super.loss(text, example);
+  override loss(text: string, example: string, lost: SnapshotLoss): void {
+    if (this.#isNew(text, example)) super.loss(text, example, lost);
   }
 
   override remark(text: string, example: string): void {

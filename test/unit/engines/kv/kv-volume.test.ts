@@ -2,12 +2,14 @@ import { describe, expect, test } from "vitest";
 import { silentLogger } from "../../../../src/base/logger.ts";
 import { KvMetadataStore } from "../../../../src/engines/kv/kv-metadata-store.ts";
 import { valueLimits } from "../../../../src/engines/kv/value-limits.ts";
+import { printableKey } from "../../../../src/engines/notes.ts";
 import { UnsupportedRules } from "../../../../src/tree/unsupported-rules.ts";
 import { packBatch } from "../../../../src/volume/records.ts";
 import { NEW_VOLUME, never } from "../../../conformance/engine-harness.ts";
 import { comparable, SAMPLE_SETTING, sampleRecords, toBatches } from "../../../conformance/engine-records.ts";
 import { collectRecords, ENGINE_KINDS } from "../../../support/collect-records.ts";
 import { MemoryKvStore } from "../../../support/memory-kv-store.ts";
+import { salvageStore } from "../../../support/salvaged.ts";
 
 async function read(store: MemoryKvStore) {
   const snapshot = await new KvMetadataStore(store).openSnapshot({ signal: never, logger: silentLogger });
@@ -91,6 +93,65 @@ describe("a volume in a key-value store", () => {
     expect(notes.map(({ count, loss }) => [count, loss])).toEqual([[1, true]]);
     expect(records.node).toEqual(before.node);
     expect(records.counter).toEqual(before.counter);
+  });
+
+  test.each([
+    [
+      "41 0500000000000000 49",
+      "00".repeat(62),
+      "node 5",
+      "an attribute record has 62 bytes, not 63 to 65535, or its key a wrong length",
+    ],
+    [
+      "41 0500000000000000 49 00",
+      "00".repeat(72),
+      "node 5",
+      "an attribute record has 72 bytes, not 63 to 65535, or its key a wrong length",
+    ],
+    [
+      "41 0100000000000000 44 61",
+      "0000000000000005",
+      "edge 1",
+      "an entry has a name of 1 bytes and a value of 8, not 9",
+    ],
+    [
+      "41 0500000000000000 43 00000001",
+      "00".repeat(23),
+      "chunk 5",
+      "slice records of 24 bytes each have 23 in all, or their key a wrong length",
+    ],
+    [
+      "41 0500000000000000 43",
+      "00".repeat(24),
+      "chunk 5",
+      "slice records of 24 bytes each have 24 in all, or their key a wrong length",
+    ],
+    [
+      "41 0500000000000000 50 0100000000000000",
+      "00000001",
+      "parent 5",
+      "the count of a parent has 4 bytes, not 8, or its key a wrong length",
+    ],
+    ["41 0500000000000000 53 61", "61", "symlink 5", "the key is of a form that no client writes"],
+    ["41 0500000000000000 5a", "00", "? 5", "the key is of a form that no client writes"],
+    ["4141", "00", "?", "the key is of a form that no client writes"],
+    ["5144 0200000000000000", "00".repeat(31), "quota 2", "the value has 31 bytes, not 32"],
+    ["55 0200000000000000 00", "00".repeat(24), "dirStat", "the key has 10 bytes, not 9"],
+    ["4b 0000000000001001 00000001", "00000001", "sliceRef", "the value has 4 bytes, not 8"],
+    ["5353 0000000000000001", "01", "sustained", "the key has 10 bytes, not 18"],
+    ["52 00000001", "0001", "acl", "rule 1 is damaged: Cannot decode an ACL rule: it is cut off after 2 bytes"],
+    [Buffer.from("CnextTrash").toString("hex"), "00000001", "counter", "the counter has 4 bytes, not 8"],
+  ])("where each loss is told, %s with %s is one of %s: %s", async (hex, value, place, what) => {
+    const store = new MemoryKvStore();
+    await new KvMetadataStore(store).createVolume(NEW_VOLUME, never);
+    const { records: before } = await read(store);
+    const key = hex.replaceAll(" ", "");
+    await put(store, key, value);
+    const { records, losses, noted } = await salvageStore(new KvMetadataStore(store));
+    expect(losses).toEqual([`${place}: key ${printableKey(Buffer.from(key, "hex"))}: ${what}`]);
+    expect(noted).toEqual([]);
+    const counters = before.counter!.filter((line) => place !== "counter" || !line.startsWith("name=nextTrash"));
+    expect(records).toEqual({ ...before, counter: counters.sort() });
   });
 
   test("keys of others are left out, and no loss", async () => {

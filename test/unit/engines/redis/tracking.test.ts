@@ -318,13 +318,15 @@ test("the reply behind another one is found over nested and empty arrays and nul
   expect(places).toEqual([1, 5, 6, 7, 8]);
 });
 
+const LOST = { kind: "node", message: "a loss" } as const;
+
 test("notes about values that are read again count once, and new ones count", () => {
   const notes = new RepeatedNotes(silentLogger);
-  notes.loss("Damaged", "i1");
-  notes.loss("Damaged", "i1"); // two keys that look alike in a first pass are two
+  notes.loss("Damaged", "i1", LOST);
+  notes.loss("Damaged", "i1", LOST); // two keys that look alike in a first pass are two
   notes.isAgain = true;
-  notes.loss("Damaged", "i1");
-  notes.loss("Damaged", "i2");
+  notes.loss("Damaged", "i1", LOST);
+  notes.loss("Damaged", "i2", LOST);
   notes.remark("Odd", "i1");
   expect(notes.list.map(({ text, count }) => [text, count])).toEqual([
     ["Damaged", 3],
