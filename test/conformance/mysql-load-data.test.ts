@@ -38,11 +38,11 @@ async function load(url: string, set: RecordSet, logger?: Logger): Promise<void>
   const loader = await openLoader(url, logger);
   try {
     for (const batch of toBatches(set, 1000)) await loader.write(batch);
+    await loader.finish(SAMPLE_SETTING);
   } catch (error) {
     await loader.abort();
     throw error;
   }
-  await loader.finish(SAMPLE_SETTING);
 }
 
 async function contentOf(server: PrivateMysqlServer, url: string): Promise<unknown> {
@@ -129,6 +129,7 @@ describe.skipIf(!isAvailable)("rows for MySQL", () => {
         code: "DECANT_E_DUPLICATE",
         message: expect.stringContaining("Duplicate entry '1' for key 'PRIMARY'"),
       });
+      await loader.abort();
       expect(await readMysqlTables(server, databaseOf(url))).toEqual(new Map());
     }
   });
@@ -160,6 +161,7 @@ describe.skipIf(!isAvailable)("rows for MySQL", () => {
           code: "DECANT_E_UNSUPPORTED_VALUE",
           message: expect.stringMatching(message),
         });
+        await loader.abort();
         expect(await readMysqlTables(server, databaseOf(url))).toEqual(new Map());
       }
     },
@@ -174,6 +176,7 @@ describe.skipIf(!isAvailable)("rows for MySQL", () => {
       code: "DECANT_E_MYSQL",
       message: expect.stringContaining("it stored 1 of 2 rows of `jfs_node` with 1 warnings"),
     });
+    await loader.abort();
   });
 
   /** Loads the sample through a proxy. */

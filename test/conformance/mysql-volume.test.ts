@@ -30,11 +30,11 @@ async function load(database: string, set: RecordSet, perBatch = 1000): Promise<
   const loader = await (await open(database)).openLoader({ ...options, sliceRefs: "complete" });
   try {
     for (const batch of toBatches(set, perBatch)) await loader.write(batch);
+    await loader.finish(SAMPLE_SETTING);
   } catch (error) {
     await loader.abort();
     throw error;
   }
-  await loader.finish(SAMPLE_SETTING);
 }
 
 async function read(database: string, kinds = ENGINE_KINDS, root?: bigint): Promise<Record<string, string[]>> {

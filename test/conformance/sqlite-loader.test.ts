@@ -5,6 +5,7 @@ import {
   existsSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -241,6 +242,7 @@ describe("rows with the same key", () => {
       name: "DataError",
       message: "Cannot store two rows of jfs_edge with parent 1, name X'7477696365'",
     });
+    await loader.abort();
     expect(leftovers(target)).toEqual([]);
   });
 
@@ -336,8 +338,35 @@ describe("the target", () => {
     const viaLink = await openLoader(`${target.url}.link`);
     await expect(viaLink.finish(SETTING)).rejects.toMatchObject({ name: "ConflictError" });
     await expect(loader.finish(SETTING)).rejects.toMatchObject({ name: "DataError" });
+    for (const failed of [viaLink, loader]) await failed.abort();
     expect(readFileSync(target.path, "utf8")).toBe("precious");
     expect(readdirSync(dirname(target.path))).toEqual(["new.db", "new.db.link"]);
+  });
+
+  test("that appeared meanwhile does not cost what a load has stored that can be gone on with", async () => {
+    const target = newTarget();
+    const checkpoint = { batches: 1, digest: "0".repeat(64) };
+    const stamp = { host: "here", process: 1, began: "2026-01-02T03:04:05Z", version: "1", source: "d", maxBytes: 1 };
+    const begin = async (): Promise<Loader> => {
+      const store = await openStore(target.url, { ...context, create: true });
+      return store.openLoader({ ...context, sliceRefs: "complete", stamp, resume: true });
+    };
+    const loader = await begin();
+    await loader.write({ ...node, bytes: Buffer.from(node.bytes) });
+    await loader.checkpoint({ checkpoint, announced: [] });
+    copyFileSync(fixture("golden/native/natsqlite.sqlite.db"), target.path);
+    chmodSync(target.path, 0o644);
+    await expect(loader.finish(SETTING)).rejects.toMatchObject({ name: "ConflictError" });
+    expect(await loader.suspend()).toBe(true);
+    for (const name of readdirSync(dirname(target.path))) {
+      if (!name.includes(".decant-")) rmSync(join(dirname(target.path), name));
+    }
+    const second = await begin();
+    expect(second.earlier?.checkpoint).toEqual(checkpoint);
+    await second.skip(node);
+    await second.finish(SETTING);
+    expect(readdirSync(dirname(target.path))).toEqual(["new.db"]);
+    expect(query(target.path, "SELECT mode FROM jfs_node")).toEqual(["511"]);
   });
 
   test("that was filled meanwhile is not overwritten", async () => {
@@ -376,6 +405,7 @@ describe("the target", () => {
       name: "ConflictError",
       message: `${target.path} is in use by another program`,
     });
+    await loader.abort();
     other.close();
     expect(readdirSync(dirname(target.path))).toEqual(["new.db"]);
   });
@@ -436,6 +466,7 @@ describe("the target", () => {
         await loader.write(packBatch("symlink", links));
         await loader.finish(Buffer.from("{}"));
       } catch (error) {
+        await loader.abort();
         console.log(error.name + ": " + error.message);
       }`;
     // A limit on the size of files stands for a full disk; without the trap it would end the process.

@@ -3,7 +3,10 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { silentLogger } from "../../src/base/logger.ts";
+import type { Loader } from "../../src/engines/engine.ts";
 import { openStore } from "../../src/engines/registry.ts";
+import { encodeAttribute, newDirectoryAttribute } from "../../src/volume/attribute.ts";
+import { packBatch, type RecordBatch } from "../../src/volume/records.ts";
 import { databaseOf } from "../support/database-of.ts";
 import { runDecant } from "../support/decant.ts";
 import { requireMysqlProgram, startMysql } from "../support/mysql-server.ts";
@@ -26,6 +29,8 @@ interface Target {
   hasIndexes?(url: string): Promise<boolean>;
   /** Ends the server as a crash does, and starts it again with its data. */
   restart?(): Promise<void>;
+  /** Lets the server refuse every new row of the setting table, or no more. */
+  refuseSetting?(url: string, refuse: boolean): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -128,6 +133,10 @@ function cases(target: () => Target): void {
       const status = await runCommand(client, ["status", clientAddress(url)]);
       expect([status.code, status.err]).toEqual([1, expect.stringContaining("database is not formatted")]);
     }
+    const dump = await runDecant(["dump", url, join(directory, "none.json")]);
+    if (!url.startsWith("sqlite")) {
+      expect([dump.code, dump.err]).toEqual([4, expect.stringContaining("with --resume goes on")]);
+    }
     const removed = await runDecant(["load", url, dumpFile, "--clean", "--checkpoint-every", "0"]);
     expect([removed.code, removed.err]).toEqual([0, expect.stringContaining("Removed from")]);
     expect(await target().contents(url)).toEqual(await undisturbed(dumpFile));
@@ -174,6 +183,14 @@ describe.skipIf(!hasPostgres)("a load into PostgreSQL that goes on", () => {
         await server.crash();
         await server.restart();
       },
+      refuseSetting: async (url, refuse) => {
+        const body = "BEGIN RAISE EXCEPTION 'not now'; END";
+        const trigger = refuse
+          ? `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ ${body} $$;
+             CREATE TRIGGER refuse BEFORE INSERT ON jfs_setting FOR EACH ROW EXECUTE FUNCTION refuse()`
+          : "DROP FUNCTION refuse() CASCADE";
+        await server.psql(databaseOf(url), trigger);
+      },
       stop: () => server.stop(),
     };
   });
@@ -197,6 +214,15 @@ describe.skipIf(!hasMysql)("a load into MySQL that goes on", () => {
         const query = "SELECT count(*) FROM information_schema.statistics WHERE index_name LIKE '%jfs_chunk%'";
         const [row] = await server.query(`${query} AND table_schema = '${databaseOf(url)}'`);
         return Number(row![0]) > 0;
+      },
+      refuseSetting: async (url, refuse) => {
+        const table = `${databaseOf(url)}.jfs_setting`;
+        const body = "FOR EACH ROW SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not now'";
+        await server.query(
+          refuse
+            ? `CREATE TRIGGER ${databaseOf(url)}.refuse BEFORE INSERT ON ${table} ${body}`
+            : `DROP TRIGGER ${databaseOf(url)}.refuse`,
+        );
       },
       restart: async () => {
         await server.crash();
@@ -231,6 +257,33 @@ function serverCases(target: () => Target): void {
     await load.ended;
     await resume(url, dumpFile);
     expect(await target().contents(url)).toEqual(expected);
+  });
+
+  test("goes on when the very last statement was refused", async () => {
+    const whole = await target().fresh();
+    const url = await target().fresh();
+    const node = packBatch("node", [{ inode: 1n, attribute: encodeAttribute(newDirectoryAttribute(0o777, 1n)) }]);
+    const copy = (): RecordBatch => ({ ...node, bytes: Buffer.from(node.bytes) });
+    const checkpoint = { batches: 1, digest: "0".repeat(64) };
+    const stamp = { host: "here", process: 1, began: "2026-01-02T03:04:05Z", version: "1", source: "d", maxBytes: 1 };
+    const options = { signal: never, logger: silentLogger, sliceRefs: "complete", stamp, resume: true } as const;
+    const begin = async (address: string): Promise<Loader> =>
+      (await openStore(address, { logger: silentLogger, signal: never, env: {} })).openLoader(options);
+    const undisturbed = await begin(whole);
+    await undisturbed.write(copy());
+    await undisturbed.finish(Buffer.from("{}"));
+    const first = await begin(url);
+    await first.write(copy());
+    await first.checkpoint({ checkpoint, announced: [] });
+    await target().refuseSetting!(url, true);
+    await expect(first.finish(Buffer.from("{}"))).rejects.toThrow("not now");
+    expect(await first.suspend()).toBe(true);
+    await target().refuseSetting!(url, false);
+    const second = await begin(url);
+    expect(second.earlier?.checkpoint).toEqual(checkpoint);
+    await second.skip(copy());
+    await second.finish(Buffer.from("{}"));
+    expect(await target().contents(url)).toEqual(await target().contents(whole));
   });
 
   test.skipIf(client === undefined)("leaves a volume alone that a client has formatted there meanwhile", async () => {

@@ -60,10 +60,10 @@ export class LoadMarker {
   }
 
   /**
-   * Ends the connections of the load that was cut off, should it still run, and puts this marker into the place of its own. Throws
-   * `ConflictError` when nobody can go on with what is there.
+   * Ends the connections of the load that was cut off, should it still run, and puts this marker and stamp into the place of its own.
+   * Throws `ConflictError` when nobody can go on with what is there.
    */
-  async takeOver(session: MysqlSession): Promise<EarlierLoad> {
+  async takeOver(session: MysqlSession, stamp: LoadStamp | undefined): Promise<EarlierLoad> {
     const found = await readMarker(session);
     for (let lane = 0; found !== undefined && lane < MAX_LANES; lane++) {
       const query = `SELECT IS_USED_LOCK('${lockName(found.token, lane)}')`;
@@ -75,7 +75,9 @@ export class LoadMarker {
     const earlier = await readEarlier(session);
     if (now === undefined || now.token !== found?.token || earlier?.progress.checkpoint === undefined)
       throw lost(session);
-    await session.run(updateRow(session, MARKER_NAME, JSON.stringify(this.#value)), "COMMIT");
+    const statements = [updateRow(session, MARKER_NAME, JSON.stringify(this.#value))];
+    if (stamp !== undefined) statements.push(...this.progressStatements(session, { ...earlier.progress, stamp }));
+    await session.run(...statements, "COMMIT");
     return earlier;
   }
 

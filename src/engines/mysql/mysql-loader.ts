@@ -133,13 +133,8 @@ export class MysqlLoader implements Loader {
   }
 
   async finish(setting: Buffer): Promise<void> {
-    try {
-      await this.#step(() => this.#complete(setting));
-      this.#state = "ended";
-    } catch (error) {
-      await this.abort();
-      throw error;
-    }
+    await this.#step(() => this.#complete(setting));
+    this.#state = "ended";
     await closeAll(this.#allLanes().map(({ session }) => session));
   }
 
@@ -152,7 +147,7 @@ export class MysqlLoader implements Loader {
 
   /** The position is stored when all lanes have committed what it says. */
   async checkpoint(position: LoadPosition): Promise<void> {
-    const stamp = this.earlier?.stamp ?? this.#options.stamp;
+    const { stamp } = this.#options;
     if (stamp === undefined) return;
     await this.#step(async () => {
       await this.#sendAll();
@@ -165,7 +160,7 @@ export class MysqlLoader implements Loader {
   }
 
   async announce(position: LoadPosition): Promise<void> {
-    const stamp = this.earlier?.stamp ?? this.#options.stamp;
+    const { stamp } = this.#options;
     if (stamp === undefined) return;
     await this.#step(async () => {
       const progress = { stamp, ...position };
@@ -205,7 +200,7 @@ export class MysqlLoader implements Loader {
 
   async #takeOver(): Promise<void> {
     this.#hasCheckpoint = true;
-    this.#earlier = await this.#marker.takeOver(this.#session);
+    this.#earlier = await this.#marker.takeOver(this.#session, this.#options.stamp);
     this.#isMarked = true;
     this.#created.push(...SQL_TABLES.map(({ name }) => tableName(this.#address.tablePrefix, name)));
     this.#repeatsUntil = this.#earlier.progress.announced.at(-1)?.batches ?? 0;

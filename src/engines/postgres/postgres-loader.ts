@@ -68,7 +68,8 @@ export class PostgresLoader implements Loader {
       const start: LoadStart = { marker, backend, earlier: undefined, rows: NO_ROWS, keyed: new Set() };
       if (target.state === "interrupted" && options.resume && target.progress.checkpoint !== undefined) {
         const { rows } = (await findLoad(connection))!;
-        await marker.store(connection, target.progress, rows);
+        const { stamp = target.progress.stamp } = options;
+        await marker.store(connection, { ...target.progress, stamp }, rows);
         await beginNext(connection, options.signal, marker);
         const keyed = await readKeyedTables(connection);
         return new PostgresLoader(connection, options, { ...start, earlier: target.progress, rows, keyed });
@@ -129,27 +130,22 @@ export class PostgresLoader implements Loader {
   }
 
   async finish(setting: Buffer): Promise<void> {
-    try {
-      await this.#step(async () => {
-        await this.#sendAll();
-        if (this.#isMarked) await this.#marker.remove(this.#connection);
-        if (this.#derives) await mergeReferences(this.#connection);
-        for (const table of SQL_TABLES) {
-          await this.#addKey(table);
-          for (const statement of createIndexes(table, this.#prefix)) await this.#connection.run(statement);
-          await this.#advanceSequence(table);
-        }
-        await this.#connection.run(`INSERT INTO ${this.#table("setting")} (name, value) VALUES ('format', $1)`, [
-          setting.toString(),
-        ]);
-        await this.#commit(setting);
-      });
-      this.#state = "ended";
-      await this.#connection.close();
-    } catch (error) {
-      await this.abort();
-      throw error;
-    }
+    await this.#step(async () => {
+      await this.#sendAll();
+      if (this.#isMarked) await this.#marker.remove(this.#connection);
+      if (this.#derives) await mergeReferences(this.#connection);
+      for (const table of SQL_TABLES) {
+        await this.#addKey(table);
+        for (const statement of createIndexes(table, this.#prefix)) await this.#connection.run(statement);
+        await this.#advanceSequence(table);
+      }
+      await this.#connection.run(`INSERT INTO ${this.#table("setting")} (name, value) VALUES ('format', $1)`, [
+        setting.toString(),
+      ]);
+      await this.#commit(setting);
+    });
+    this.#state = "ended";
+    await this.#connection.close();
   }
 
   /** When the connection breaks before the answer comes, whether the server has committed is looked up. */
@@ -181,7 +177,7 @@ export class PostgresLoader implements Loader {
    * setting, so the checkpoint before it stays good.
    */
   async checkpoint(position: LoadPosition): Promise<void> {
-    const stamp = this.earlier?.stamp ?? this.#options.stamp;
+    const { stamp } = this.#options;
     if (stamp === undefined || position.checkpoint === undefined) return;
     await this.#step(async () => {
       await this.#sendAll();

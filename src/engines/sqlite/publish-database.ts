@@ -59,6 +59,12 @@ export function assertCreatable(target: string): void {
   }
 }
 
+/** Throws what `publishDatabase` would, as far as it can be known before. */
+export function assertPublishable(target: string): void {
+  if (existsSync(target)) withEmptyDatabase(target, () => undefined);
+  else assertNoCompanions(target);
+}
+
 /** Gives the finished database its name, durably and only while nothing else has that name. */
 export function publishDatabase(temporary: string, target: string): void {
   syncPath(temporary);
@@ -95,11 +101,21 @@ function appeared(target: string, cause: unknown): ConflictError {
   return new ConflictError("DECANT_E_TARGET_CHANGED", `${target} was created by another program meanwhile`, { cause });
 }
 
+function replaceEmptyDatabase(temporary: string, target: string): void {
+  withEmptyDatabase(target, () => {
+    const { mode, uid, gid } = statSync(target);
+    chmodSync(temporary, mode & 0o7777);
+    keepOwner(temporary, uid, gid);
+    assertNoCompanions(target);
+    renameSync(temporary, target);
+  });
+}
+
 /**
- * Replaces a database without tables while holding it locked. Leaving WAL mode needs to be its only user and takes the
+ * Does something with a database without tables while holding it locked. Leaving WAL mode needs to be its only user and takes the
  * -wal and -shm files away.
  */
-function replaceEmptyDatabase(temporary: string, target: string): void {
+function withEmptyDatabase(target: string, work: () => void): void {
   const db = openWriter(target);
   try {
     db.pragma("journal_mode = DELETE");
@@ -108,11 +124,7 @@ function replaceEmptyDatabase(temporary: string, target: string): void {
     if (countTables(db) > 0) {
       throw new ConflictError("DECANT_E_TARGET_CHANGED", `${target} was filled by another program meanwhile`);
     }
-    const { mode, uid, gid } = statSync(target);
-    chmodSync(temporary, mode & 0o7777);
-    keepOwner(temporary, uid, gid);
-    assertNoCompanions(target);
-    renameSync(temporary, target);
+    work();
   } catch (error) {
     if (!isSqliteError(error, "SQLITE_BUSY")) throw error;
     throw new ConflictError("DECANT_E_TARGET_BUSY", `${target} is in use by another program`, {

@@ -8,7 +8,14 @@ import { unpackNodeRow } from "../sql/node-row.ts";
 import { NODE_COLUMNS, SQL_TABLES, tableName } from "../sql/schema.ts";
 import { findLeftOver, leftOverFiles, removeUselessFiles, runningLoad } from "./left-over-files.ts";
 import { readProgress, removeProgress, storeProgress } from "./load-progress-row.ts";
-import { assertCreatable, publishDatabase, removeDatabase, resolveTarget, temporaryName } from "./publish-database.ts";
+import {
+  assertCreatable,
+  assertPublishable,
+  publishDatabase,
+  removeDatabase,
+  resolveTarget,
+  temporaryName,
+} from "./publish-database.ts";
 import { nodeReader } from "./read-node.ts";
 import { type RecordWriter, recordWriters } from "./record-writers.ts";
 import { restoreSchemaOrder } from "./schema-order.ts";
@@ -127,20 +134,15 @@ export class SqliteLoader implements Loader {
   }
 
   async finish(setting: Buffer): Promise<void> {
-    try {
-      await this.#step(() => this.#flush());
-      for (const table of SQL_TABLES) {
-        for (const sql of createIndexSql(table, this.#address.tablePrefix)) {
-          await this.#step(() => this.#createIndex(sql, table.name));
-          await nextTurn();
-        }
+    await this.#step(() => this.#flush());
+    for (const table of SQL_TABLES) {
+      for (const sql of createIndexSql(table, this.#address.tablePrefix)) {
+        await this.#step(() => this.#createIndex(sql, table.name));
+        await nextTurn();
       }
-      await this.#step(() => this.#complete(setting));
-      this.#state = "ended";
-    } catch (error) {
-      await this.abort();
-      throw error;
     }
+    await this.#step(() => this.#complete(setting));
+    this.#state = "ended";
   }
 
   async skip(batch: RecordBatch): Promise<void> {
@@ -154,7 +156,7 @@ export class SqliteLoader implements Loader {
    * setting, so the checkpoint before it stays good.
    */
   async checkpoint(position: LoadPosition): Promise<void> {
-    const stamp = this.earlier?.stamp ?? this.#options.stamp;
+    const { stamp } = this.#options;
     if (stamp === undefined || position.checkpoint === undefined) return;
     await this.#step(() => {
       this.#flush();
@@ -254,6 +256,7 @@ export class SqliteLoader implements Loader {
   }
 
   #complete(setting: Buffer): void {
+    assertPublishable(this.#target); // while the file can still be taken back to its last checkpoint
     if (this.#lastChangelog > 0n) {
       const name = tableName(this.#address.tablePrefix, "change_log");
       this.#db.prepare("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)").run(name, this.#lastChangelog);
@@ -261,6 +264,7 @@ export class SqliteLoader implements Loader {
     this.#db.prepare(`INSERT INTO ${this.#table("setting")} VALUES ('format', CAST(? AS TEXT))`).run(setting);
     if (this.#hasCheckpoint) removeProgress(this.#db, this.#address.tablePrefix);
     this.#db.exec("COMMIT");
+    this.#hasCheckpoint = false;
     this.#db.close();
     const db = openWriter(this.#temporary);
     try {
