@@ -1,7 +1,7 @@
 import { expect } from "vitest";
 import { ConflictError } from "../../src/base/errors.ts";
 import { silentLogger } from "../../src/base/logger.ts";
-import type { Loader, LoadPosition, LoadStamp } from "../../src/engines/engine.ts";
+import type { Loader, LoadPosition, LoadProgress, LoadStamp } from "../../src/engines/engine.ts";
 import type { RecordBatch } from "../../src/volume/records.ts";
 import { type Bench, type Fresh, failureOf, type It, never } from "./engine-harness.ts";
 import { SAMPLE_SETTING, toBatches } from "./engine-records.ts";
@@ -18,9 +18,14 @@ const STAMP: LoadStamp = {
 const DIGEST = "0123456789abcdef".repeat(4);
 const at = (batches: number): LoadPosition => ({ checkpoint: { batches, digest: DIGEST }, announced: [] });
 
-async function begin(bench: Bench, resume: boolean, signal: AbortSignal = never): Promise<Loader> {
-  const store = await bench.open(signal);
-  return store.openLoader({ signal, logger: silentLogger, sliceRefs: "complete", stamp: STAMP, resume });
+async function begin(bench: Bench, resume: boolean, stamp: LoadStamp = STAMP): Promise<Loader> {
+  const store = await bench.open();
+  return store.openLoader({ signal: never, logger: silentLogger, sliceRefs: "complete", stamp, resume });
+}
+
+async function progressOf(bench: Bench): Promise<LoadProgress | undefined> {
+  const target = await (await bench.open()).inspectTarget(never);
+  return target.state === "interrupted" ? target.progress : undefined;
 }
 
 function batchesOf(bench: Bench): RecordBatch[] {
@@ -71,6 +76,26 @@ export function resumeCases(it: It, fresh: Fresh): void {
       await second.finish(SAMPLE_SETTING);
       expect(await target.fingerprint()).toEqual(expected);
     }
+  });
+
+  it("tells of the load that goes on, not of the one that was cut off", async () => {
+    const bench = await fresh();
+    const batches = batchesOf(bench);
+    const first = await begin(bench, false);
+    await writeAll(first, batches.slice(0, 3));
+    await first.checkpoint(at(3));
+    await first.suspend();
+    const stamp = { ...STAMP, process: 2, began: "2026-01-03T03:04:05.000Z" };
+    const second = await begin(bench, true, stamp);
+    expect(second.earlier).toEqual({ stamp: STAMP, ...at(3) });
+    if (!bench.harness.holdsItsPlace && !bench.harness.exactCheckpoints) {
+      expect(await progressOf(bench)).toEqual({ stamp, ...at(3) });
+    }
+    for (const batch of batches.slice(0, 3)) await second.skip(batch);
+    await writeAll(second, batches.slice(3, 5));
+    await second.checkpoint(at(5));
+    await second.suspend();
+    expect(await progressOf(bench)).toEqual({ stamp, ...at(5) });
   });
 
   it("is refused without being asked for, and lets --clean remove everything", async () => {

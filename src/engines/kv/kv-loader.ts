@@ -67,8 +67,10 @@ export class KvLoader implements Loader {
       const loader = new KvLoader(bulk, options, earlier?.progress);
       try {
         if (earlier === undefined) await loader.checkpoint({ checkpoint: undefined, announced: [] });
+        else await loader.announce(earlier.progress); // with the stamp of this load
       } catch (error) {
-        await loader.abort();
+        if (earlier === undefined) await loader.abort();
+        else await loader.suspend();
         throw error;
       }
       return loader;
@@ -101,8 +103,8 @@ export class KvLoader implements Loader {
     await this.#bulk.announce?.([this.#progressPair(position)]);
   }
 
-  #progressPair(position: LoadPosition): KvPair {
-    return { key: PROGRESS_KEY, value: encodeProgress({ stamp: this.#options.stamp!, ...position }) };
+  #progressPair({ checkpoint, announced }: LoadPosition): KvPair {
+    return { key: PROGRESS_KEY, value: encodeProgress({ stamp: this.#options.stamp!, checkpoint, announced }) };
   }
 
   async suspend(): Promise<boolean> {

@@ -67,6 +67,7 @@ export class RedisLoader implements Loader {
       let earlier: LoadProgress | undefined;
       if (goesOn) {
         earlier = await marker.takeOver(connection, Buffer.concat([server.prefix, Buffer.from("setting")]));
+        if (stamp !== undefined) await marker.store(connection, { ...earlier, stamp });
       } else {
         mayBeSet = true;
         await marker.set(connection, stamp);
