@@ -6,6 +6,7 @@ import { type PrivatePostgresServer, startPostgres } from "../../test/support/po
 import { mustRun } from "../../test/support/run-command.ts";
 import { temporaryDirectory } from "../../test/support/temporary-directory.ts";
 import { requireTikv } from "../../test/support/tikv-server.ts";
+import type { UnsteadyNetwork } from "../../test/support/unsteady-network.ts";
 
 export const ENGINE_NAMES = ["sqlite", "badger", "redis", "postgres", "mariadb", "etcd", "tikv"] as const;
 export type EngineName = (typeof ENGINE_NAMES)[number];
@@ -19,7 +20,8 @@ export interface FaultTarget {
   close(): Promise<void>;
 }
 
-export async function openTarget(name: EngineName): Promise<FaultTarget> {
+/** With a network, all servers of TiKV are behind it, whose addresses clients hear from one of them. */
+export async function openTarget(name: EngineName, network?: UnsteadyNetwork): Promise<FaultTarget> {
   let rounds = 0;
   switch (name) {
     case "sqlite":
@@ -62,11 +64,19 @@ export async function openTarget(name: EngineName): Promise<FaultTarget> {
       };
     }
     case "tikv": {
-      const server = await requireTikv();
+      const server = await requireTikv(
+        network === undefined ? {} : { told: (...own) => addressesBehind(network, own) },
+      );
       if (server === undefined) throw new Error("There is no server of TiKV for tests: it needs Go");
       return { fresh: async () => server.url(`round${rounds++}`), close: server.end };
     }
   }
+}
+
+async function addressesBehind(network: UnsteadyNetwork, [drivers, stores]: [readonly string[], readonly string[]]) {
+  const behind = (addresses: readonly string[]): Promise<string[]> =>
+    Promise.all(addresses.map((address) => network.addressBefore(address)));
+  return { drivers: await behind(drivers), stores: await behind(stores) };
 }
 
 function sqlTarget(server: PrivatePostgresServer | PrivateMysqlServer): FaultTarget {

@@ -1,10 +1,15 @@
 import { spawnSync } from "node:child_process";
+import { statfsSync } from "node:fs";
 import { reportUnavailable } from "./skip.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
 
 /** A file system of its own, in memory. */
 export interface SmallDisk {
   readonly directory: string;
+  /** Bytes in use. */
+  used(): number;
+  /** Not less than what is in use; bytes, or `1m`. */
+  resize(size: number | string): void;
   makeReadOnly(): void;
   unmount(): void;
 }
@@ -18,6 +23,13 @@ export function mountSmallDisk(size: string, what: string): SmallDisk | undefine
   }
   return {
     directory,
+    used: () => {
+      const { blocks, bfree, bsize } = statfsSync(directory);
+      return (blocks - bfree) * bsize;
+    },
+    resize: (wanted) => {
+      if (!run("mount", "-o", `remount,size=${wanted}`, directory)) throw new Error(`Cannot resize ${directory}`);
+    },
     makeReadOnly: () => {
       if (!run("mount", "-o", "remount,ro", directory)) throw new Error(`Cannot make ${directory} read-only`);
     },

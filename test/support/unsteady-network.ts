@@ -19,6 +19,8 @@ interface Link {
 /** The network between clients and servers on this machine: what goes through its ports may be cut, stand still or be slow. */
 export class UnsteadyNetwork {
   readonly #listeners: Server[] = [];
+  /** By which port each one is reached. */
+  readonly #ports: Map<number, number> = new Map();
   readonly #links: Set<Link> = new Set();
   #isRefusing = false;
   #isStalled = false;
@@ -29,13 +31,22 @@ export class UnsteadyNetwork {
   /** After so many bytes in all, the action. */
   #point: { readonly at: number; readonly act: () => void } | undefined;
 
-  /** A port by which that port is reached. */
-  async before(port: number): Promise<number> {
+  /** The same address, reached through this network: the first `host:port` in it is replaced. */
+  async addressBefore(address: string): Promise<string> {
+    const [own, port] = /127\.0\.0\.1:(\d+)/.exec(address)!;
+    return address.replace(own, `127.0.0.1:${await this.#before(Number(port))}`);
+  }
+
+  async #before(port: number): Promise<number> {
+    const known = this.#ports.get(port);
+    if (known !== undefined) return known;
     const listener = createServer((client) => this.#accept(client, port));
     this.#listeners.push(listener);
     listener.listen(0, "127.0.0.1");
     await once(listener, "listening");
-    return (listener.address() as AddressInfo).port;
+    const before = (listener.address() as AddressInfo).port;
+    this.#ports.set(port, before);
+    return before;
   }
 
   /** Bytes that have passed, in both directions and over all connections. */
