@@ -1,11 +1,18 @@
 import type { CompareRecords } from "./piece-sorter.ts";
-import type { SpillFile } from "./spill-file.ts";
 
 /** Bytes of a run that are read at a time. */
 const WINDOW_BYTES = 256 * 1024;
 
-/** A sorted run in a spill file and the part of it that is in memory. */
+/** A file for runs, which are appended to it. Offsets are in bytes from its beginning. Both throw `FileError`. */
+export interface RunStore {
+  readonly length: number;
+  append(bytes: Buffer, start: number, end: number): number;
+  read(offset: number, target: Buffer, start: number, end: number): void;
+}
+
+/** A sorted run in a file and the part of it that is in memory. */
 interface RunCursor {
+  readonly store: RunStore;
   next: number;
   readonly end: number;
   window: Buffer;
@@ -13,7 +20,7 @@ interface RunCursor {
   filled: number;
 }
 
-/** Where a run stands in the spill file. */
+/** Where a run stands in its file. */
 export interface RunPlace {
   readonly begin: number;
   readonly end: number;
@@ -21,14 +28,14 @@ export interface RunPlace {
 
 /** Writes one run, whose records are given in order. Nothing else may be written to the file meanwhile. */
 export class RunWriter {
-  readonly #spill: SpillFile;
+  readonly #store: RunStore;
   readonly #begin: number;
   readonly #buffer: Buffer = Buffer.allocUnsafe(WINDOW_BYTES);
   #used = 0;
 
-  constructor(spill: SpillFile) {
-    this.#spill = spill;
-    this.#begin = spill.length;
+  constructor(store: RunStore) {
+    this.#store = store;
+    this.#begin = store.length;
   }
 
   /** Adds the record `bytes[start..end)`; its size is written before it. */
@@ -39,7 +46,7 @@ export class RunWriter {
     this.#used += 4;
     if (size > WINDOW_BYTES) {
       this.#flush();
-      this.#spill.append(bytes, start, end);
+      this.#store.append(bytes, start, end);
     } else {
       bytes.copy(this.#buffer, this.#used, start, end);
       this.#used += end - start;
@@ -48,11 +55,11 @@ export class RunWriter {
 
   end(): RunPlace {
     this.#flush();
-    return { begin: this.#begin, end: this.#spill.length };
+    return { begin: this.#begin, end: this.#store.length };
   }
 
   #flush(): void {
-    this.#spill.append(this.#buffer, 0, this.#used);
+    this.#store.append(this.#buffer, 0, this.#used);
     this.#used = 0;
   }
 }
@@ -62,11 +69,11 @@ export class RunWriter {
  * per run.
  */
 export class RunMerger {
-  readonly #spill: SpillFile;
+  readonly #spill: RunStore;
   readonly #compare: CompareRecords;
   readonly #runs: RunCursor[] = [];
 
-  constructor(spill: SpillFile, compare: CompareRecords) {
+  constructor(spill: RunStore, compare: CompareRecords) {
     this.#spill = spill;
     this.#compare = compare;
   }
@@ -78,9 +85,9 @@ export class RunMerger {
     this.addPlace(writer.end());
   }
 
-  /** Adds a run that was written before; it can be read by any number of mergers. */
-  addPlace({ begin, end }: RunPlace): void {
-    this.#runs.push({ next: begin, end, window: Buffer.alloc(0), at: 0, filled: 0 });
+  /** Adds a run that was written before, also to another file; it can be read by any number of mergers. */
+  addPlace({ begin, end }: RunPlace, store: RunStore = this.#spill): void {
+    this.#runs.push({ store, next: begin, end, window: Buffer.alloc(0), at: 0, filled: 0 });
   }
 
   /**
@@ -130,7 +137,7 @@ export class RunMerger {
       run.window.length >= size && run.window.length <= WINDOW_BYTES ? run.window : Buffer.allocUnsafe(size);
     run.window.copy(window, 0, run.at, run.filled);
     const count = Math.min(size - held, run.end - run.next);
-    this.#spill.read(run.next, window, held, held + count);
+    run.store.read(run.next, window, held, held + count);
     run.next += count;
     run.window = window;
     run.at = 0;

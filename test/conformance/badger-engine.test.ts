@@ -7,6 +7,9 @@ const directoryOf = (address: string): string => address.slice(BADGER.length);
 describeEngine("badger", {
   createsDatabase: true,
   pointInTime: true,
+  resumes: true,
+  exactCheckpoints: true,
+  holdsItsPlace: true,
   emptyAddress: async () => newBadgerTarget().url,
   fingerprint: (address) => readBadgerLines(directoryOf(address)),
   changeLog: async (address) => {

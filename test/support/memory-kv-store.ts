@@ -115,6 +115,7 @@ export class MemoryKvStore implements KvStore {
       },
       suspend: async () => {
         isDone = true;
+        return true;
       },
       finish: async (changes) => {
         check();

@@ -1,3 +1,5 @@
+import { readdirSync } from "node:fs";
+import { DataError } from "../../base/errors.ts";
 import { silentLogger } from "../../base/logger.ts";
 import type {
   KvBulkOptions,
@@ -11,13 +13,16 @@ import type {
   KvSnapshotOptions,
   KvStore,
   KvTransaction,
+  KvUnfinishedLoad,
+  KvUnfinishedLoads,
 } from "../kv/kv-store.ts";
 import { BadgerSnapshot, lookUp } from "./badger-snapshot.ts";
 import { BadgerBulkWriter } from "./bulk-writer.ts";
-import { makeDirectory, removeLoadMark } from "./directory-changes.ts";
+import { makeDirectory, removeDirectories, removeLoadMark } from "./directory-changes.ts";
 import { listDirectory } from "./directory-files.ts";
 import { lockDirectory } from "./directory-lock.ts";
 import { DirectoryView } from "./directory-view.ts";
+import { hasRuns, readStoredLoad, removeRuns } from "./load-runs.ts";
 import { LogAppender } from "./log-appender.ts";
 
 /** Bytes of a transaction that deletes keys of a range. */
@@ -41,6 +46,10 @@ export class BadgerStore implements KvStore {
     maxTransactionPairs: undefined,
   };
   readonly changeLog: KvChangeLog;
+  readonly unfinishedLoads: KvUnfinishedLoads = {
+    find: async (signal) => this.#findLoad(signal),
+    remove: async (signal) => this.#removeLoad(signal),
+  };
   readonly #directory: string;
   readonly #tmpDir: string;
   #logLines = 0n;
@@ -123,6 +132,37 @@ export class BadgerStore implements KvStore {
     return new DirectoryView(this.#directory, listDirectory(this.#directory)!, this.#tmpDir, signal);
   }
 
+  #findLoad(signal: AbortSignal): KvUnfinishedLoad | undefined {
+    signal.throwIfAborted();
+    if (listDirectory(this.#directory) === undefined) return undefined;
+    const lock = lockDirectory(this.#directory, "shared");
+    try {
+      const stored = readStoredLoad(this.#directory);
+      return stored === undefined ? undefined : { progress: stored.progress, token: stored.bytes };
+    } finally {
+      lock.release();
+    }
+  }
+
+  /** A load that runs holds the lock. */
+  #removeLoad(signal: AbortSignal): boolean {
+    signal.throwIfAborted();
+    if (listDirectory(this.#directory) === undefined) return false;
+    const lock = lockDirectory(this.#directory, "load");
+    try {
+      const files = listDirectory(this.#directory)!;
+      if (!files.hasLoadMark && !hasRuns(this.#directory)) return false;
+      const made = madeFor(this.#directory);
+      removeRuns(this.#directory);
+      removeLoadMark(this.#directory, files);
+      const isEmpty = readdirSync(this.#directory).length === 0;
+      if (made !== undefined && isEmpty) removeDirectories(this.#directory, made, silentLogger);
+      return true;
+    } finally {
+      lock.release();
+    }
+  }
+
   /** Works on a directory that nobody else has open, which is made when it is not there. */
   #change<T>(signal: AbortSignal, work: (view: DirectoryView, appender: LogAppender) => T): T {
     makeDirectory(this.#directory);
@@ -132,6 +172,7 @@ export class BadgerStore implements KvStore {
       removeLoadMark(this.#directory, files);
       const view = this.#view(signal);
       try {
+        if (hasRuns(this.#directory) && view.hasKeys()) removeRuns(this.#directory); // of no use beside a volume
         return work(view, new LogAppender(this.#directory, view.logs, view.maxVersion));
       } finally {
         view.close();
@@ -147,6 +188,16 @@ export class BadgerStore implements KvStore {
     key.write("XLOG", "latin1");
     key.writeBigUInt64BE(readTs * LINES_PER_VERSION + (++this.#logLines % LINES_PER_VERSION), 4);
     return key;
+  }
+}
+
+/** The topmost directory that a load has made for this one, as far as it can be read. */
+function madeFor(directory: string): string | undefined {
+  try {
+    return readStoredLoad(directory)?.made;
+  } catch (error) {
+    if (!(error instanceof DataError)) throw error;
+    return undefined;
   }
 }
 

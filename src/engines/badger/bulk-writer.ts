@@ -1,14 +1,15 @@
-import { rmdirSync, rmSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { rmSync } from "node:fs";
+import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { recycle } from "../../base/bytes.ts";
 import { errorText } from "../../base/errors.ts";
 import type { KvBulkOptions, KvBulkWriter, KvPage, KvPair } from "../kv/kv-store.ts";
 import { lookUp } from "./badger-snapshot.ts";
-import { clearDirectory, makeDirectory, publishFile, syncDirectory } from "./directory-changes.ts";
+import { clearDirectory, makeDirectory, publishFile, removeDirectories, syncDirectory } from "./directory-changes.ts";
 import { LOAD_MARK, listDirectory, MANIFEST_NAME } from "./directory-files.ts";
 import { type DirectoryLock, lockDirectory } from "./directory-lock.ts";
 import { DirectoryView } from "./directory-view.ts";
+import { LoadRuns, readStoredLoad, removeRuns, type StoredLoad } from "./load-runs.ts";
 import { COMPRESSION_NONE, encodeManifest, type ListedTable, MAX_LEVEL } from "./manifest.ts";
 import { PairSorter } from "./pair-sorter.ts";
 import { tableName } from "./table-files.ts";
@@ -30,26 +31,40 @@ interface Begun {
   readonly lock: DirectoryLock;
   /** The topmost directory that was made for it. */
   readonly made: string | undefined;
+  /** A load that was cut off, with which this one goes on. */
+  readonly earlier: StoredLoad | undefined;
 }
 
 /**
  * Fills a directory that holds no keys (docs/spec/kv-stores.md §3.6.3): sorts all pairs, then writes tables of the last level,
- * and at last MANIFEST. Until that is there, clients and decant take the directory for empty; clients delete the tables.
+ * and at last MANIFEST. Until that is there, clients and decant take the directory for empty; clients delete the tables. With
+ * `resumable` the sorted runs are files in the directory, and a checkpoint makes runs of all that is in memory: whoever goes on begins
+ * with these, and sorts no pair again.
  */
 export class BadgerBulkWriter implements KvBulkWriter {
   readonly #begun: Begun;
   readonly #options: KvBulkOptions;
   readonly #sorter: PairSorter;
+  readonly #runs: LoadRuns | undefined;
   readonly #tables: ListedTable[] = [];
+  readonly checkpoint?: (changes: readonly KvPair[]) => Promise<void>;
   #isOpen = true;
 
   private constructor(begun: Begun, options: KvBulkOptions) {
     this.#begun = begun;
     this.#options = options;
-    this.#sorter = new PairSorter({ maxBytes: options.maxBytes, tmpDir: begun.tmpDir, rankBytes: 0 });
+    const { directory, earlier, made, tmpDir } = begun;
+    const resumed = earlier === undefined ? undefined : LoadRuns.resume(directory, earlier);
+    this.#runs = resumed?.keeper ?? (options.resumable === true ? new LoadRuns(directory, made) : undefined);
+    this.#sorter = new PairSorter({ maxBytes: options.maxBytes, tmpDir, rankBytes: 0, keeper: this.#runs });
+    if (resumed !== undefined) this.#sorter.restore(resumed.runs, earlier!.pieces);
+    if (this.#runs !== undefined) this.checkpoint = (changes) => this.#checkpoint(changes);
   }
 
-  /** Locks the directory until the end, and empties it of what a load that was cut off has left. */
+  /**
+   * Locks the directory until the end, and empties it of what a load that was cut off has left, but for that of which `takesOver` tells.
+   * Undefined where there is anything else that can be gone on with.
+   */
   static open(directory: string, tmpDir: string, options: KvBulkOptions): BadgerBulkWriter | undefined {
     options.signal.throwIfAborted();
     const made = makeDirectory(directory);
@@ -67,10 +82,16 @@ export class BadgerBulkWriter implements KvBulkWriter {
       } finally {
         view.close();
       }
+      const earlier = readStoredLoad(directory);
+      if (!isSame(earlier?.bytes, options.takesOver)) {
+        lock.release();
+        return undefined;
+      }
+      if (earlier === undefined) removeRuns(directory);
       clearDirectory(directory, files);
-      return new BadgerBulkWriter({ directory, tmpDir, lock, made }, options);
+      return new BadgerBulkWriter({ directory, tmpDir, lock, made: earlier?.made ?? made, earlier }, options);
     } catch (error) {
-      if (made !== undefined) removeDirectories(directory, made, options);
+      if (made !== undefined) removeDirectories(directory, made, options.logger);
       lock?.release();
       throw error;
     }
@@ -87,6 +108,13 @@ export class BadgerBulkWriter implements KvBulkWriter {
     return this.#sorter.find(keys);
   }
 
+  /** What comes after it is stored with the next one. */
+  async #checkpoint(changes: readonly KvPair[]): Promise<void> {
+    this.#options.signal.throwIfAborted();
+    const { runs, pieces } = this.#sorter.flush();
+    await this.#runs!.checkpoint(changes[0]!.value!, runs, pieces);
+  }
+
   async finish(changes: readonly KvPair[]): Promise<void> {
     const { directory, lock, made } = this.#begun;
     const deleted = new Set<string>();
@@ -101,30 +129,52 @@ export class BadgerBulkWriter implements KvBulkWriter {
     publishFile(directory, MANIFEST_NAME, [encodeManifest(this.#tables)]);
     this.#isOpen = false;
     try {
-      rmSync(join(directory, LOAD_MARK), { force: true }); // beside a MANIFEST it means nothing
+      // beside a MANIFEST they mean nothing
+      rmSync(join(directory, LOAD_MARK), { force: true });
+      removeRuns(directory);
     } catch (error) {
-      this.#options.logger.warn(
-        `Cannot remove ${join(directory, LOAD_MARK)}, which is not needed: ${errorText(error)}`,
-      );
+      this.#options.logger.warn(`Cannot remove from ${directory} what is not needed any more: ${errorText(error)}`);
     }
     lock.release();
   }
 
+  /** Tables go all the same: they would take the room that may have been missing. */
+  async suspend(): Promise<boolean> {
+    if (this.#runs?.hasCheckpoint !== true) {
+      await this.abort();
+      return false;
+    }
+    this.#stop(() => this.#removeTables());
+    return true;
+  }
+
   async abort(): Promise<void> {
+    this.#stop(() => {
+      const { directory, made } = this.#begun;
+      removeRuns(directory);
+      this.#removeTables();
+      rmSync(join(directory, LOAD_MARK), { force: true });
+      if (made !== undefined) removeDirectories(directory, made, this.#options.logger);
+    });
+  }
+
+  #stop(remove: () => void): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
-    const { directory, lock, made } = this.#begun;
+    const { directory, lock } = this.#begun;
     this.#sorter.close();
     try {
-      for (const { id } of this.#tables) rmSync(join(directory, tableName(id)), { force: true });
-      rmSync(join(directory, LOAD_MARK), { force: true });
+      remove();
     } catch (error) {
       this.#options.logger.warn(
         `Cannot remove all that was written to ${directory}: ${errorText(error)}. No client takes it for a volume, and the next load removes it`,
       );
     }
-    if (made !== undefined) removeDirectories(directory, made, this.#options);
     lock.release();
+  }
+
+  #removeTables(): void {
+    for (const { id } of this.#tables) rmSync(join(this.#begun.directory, tableName(id)), { force: true });
   }
 
   #put(key: Uint8Array, value: Uint8Array): void {
@@ -176,11 +226,6 @@ export class BadgerBulkWriter implements KvBulkWriter {
   }
 }
 
-/** Removes empty directories from `directory` up to `topmost`, which were made for it. */
-function removeDirectories(directory: string, topmost: string, { logger }: KvBulkOptions): void {
-  try {
-    for (let path = resolve(directory); path.length >= resolve(topmost).length; path = dirname(path)) rmdirSync(path);
-  } catch (error) {
-    logger.warn(`Cannot remove ${directory}, which was made for this load: ${errorText(error)}`);
-  }
+function isSame(stored: Buffer | undefined, expected: Uint8Array | undefined): boolean {
+  return expected === undefined ? stored === undefined : (stored?.equals(expected) ?? false);
 }

@@ -5,18 +5,20 @@ import {
   mkdirSync,
   openSync,
   renameSync,
+  rmdirSync,
   rmSync,
   statSync,
   writeSync,
 } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { FileError } from "../../base/errors.ts";
+import { errorText, FileError } from "../../base/errors.ts";
 import { fileError } from "../../base/file-error.ts";
+import type { Logger } from "../../base/logger.ts";
 import { type DirectoryFiles, LOAD_MARK, MANIFEST_NAME, memoryLogName } from "./directory-files.ts";
 import { tableName } from "./table-files.ts";
 
 /** Files that are not complete begin so; nobody reads them. */
-const UNFINISHED = "decant-unfinished-";
+export const UNFINISHED = "decant-unfinished-";
 
 /** Makes the directory and those above it, as clients do; the topmost that was made, undefined when it was there. */
 export function makeDirectory(directory: string): string | undefined {
@@ -47,6 +49,17 @@ function makeWithParents(directory: string): string | undefined {
     if (code !== "ENOENT") throw error;
     const made = makeWithParents(parent);
     return makeWithParents(directory) === undefined ? made : (made ?? directory);
+  }
+}
+
+/** Removes empty directories from `directory` up to `topmost`, which were made for it. What cannot be removed is a warning. */
+export function removeDirectories(directory: string, topmost: string, logger: Logger): void {
+  try {
+    for (let path = resolve(directory); path === topmost || path.startsWith(`${topmost}/`); path = dirname(path)) {
+      rmdirSync(path);
+    }
+  } catch (error) {
+    logger.warn(`Cannot remove ${directory}, which was made for this load: ${errorText(error)}`);
   }
 }
 

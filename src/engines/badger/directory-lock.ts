@@ -87,7 +87,7 @@ function holdLock(held: HeldLock, isLoad: boolean): DirectoryLock {
  */
 function makeExclusive(held: HeldLock, directory: string): void {
   if (held.isLoading) {
-    throw new ConflictError("DECANT_E_TARGET_BUSY", `A load into ${directory} is running in this process`);
+    throw new ConflictError("DECANT_E_TARGET_BUSY", `Another load into ${directory} is running in this process`);
   }
   if (!held.isShared) return;
   if (flock(held.descriptor, directory, false)) {

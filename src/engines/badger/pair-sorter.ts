@@ -1,5 +1,5 @@
 import { viewOf } from "../../base/bytes.ts";
-import { RunMerger, RunWriter } from "../../tree/run-merger.ts";
+import { RunMerger, type RunStore, RunWriter } from "../../tree/run-merger.ts";
 import { SpillFile } from "../../tree/spill-file.ts";
 import { compareKeys, EMPTY } from "./entry.ts";
 import { PairOrder, readUint32 } from "./pair-order.ts";
@@ -8,21 +8,47 @@ import { RunIndex } from "./run-index.ts";
 export interface PairSorterOptions {
   /** Ceiling of memory, about. */
   readonly maxBytes: number;
-  /** Directory of the temporary file for what does not fit below it. */
+  /** Directory of the nameless temporary file for what does not fit below it. */
   readonly tmpDir: string;
+  /** Gives files for that instead. */
+  readonly keeper?: RunKeeper | undefined;
   /** Bytes at the beginning of each value by which pairs of one key are ordered, the smallest first: 0 or 8. */
   readonly rankBytes: number;
+}
+
+/** Where runs stay. */
+export interface RunKeeper {
+  /** A file for one run, which is appended to it. */
+  begin(): RunStore;
+  /** The pairs of a run stand in another one now. */
+  drop(run: RunStore): void;
+  /** Gives what is open back. */
+  close(): void;
+}
+
+/** A run that another sorter can go on with. */
+export interface KeptRun {
+  readonly store: RunStore;
+  /** How often its pairs were merged: runs of a higher tier come before those of a lower one. */
+  readonly tier: number;
+}
+
+interface Run extends KeptRun {
+  readonly begin: number;
+  readonly end: number;
+  /** Made when a key is looked for, where the run was not written by this sorter. */
+  index: RunIndex | undefined;
 }
 
 const MIN_PIECE_BYTES = 1024 * 1024;
 /** Ordinals of the pairs in a piece have 26 bits. */
 const MAX_PIECE_BYTES = 512 * 1024 * 1024;
-/** Runs that are merged at one time; each has a window. */
-const MAX_RUNS = 64;
+/** So many runs of one tier become one of the next: there are never many, and no pair is merged often, however small runs are. */
+const TIER_RUNS = 64;
 
 /**
  * Sorts pairs (u32 size of the key, u32 size of the value, both big-endian, key, value) by key, and keeps one pair of each key:
- * that with the smallest rank, of those the one that came last. In memory, or through runs in a temporary file, whose records are
+ * that with the smallest rank, of those the one that came last. In memory, or through runs in files, whose records are
  *
  *   u32 size   u32 keySize   u32 2^32 - 1 - number of the piece   key   value
  */
@@ -36,12 +62,13 @@ export class PairSorter {
   view: DataView = viewOf(EMPTY);
   readonly #options: PairSorterOptions;
   readonly #pieceBytes: number;
-  readonly #spill: SpillFile;
+  readonly #keeper: RunKeeper;
   readonly #order: PairOrder;
   #piece: Buffer = EMPTY;
   #used = 0;
   #pieces = 0;
-  #runs: RunIndex[] = [];
+  /** The oldest first. */
+  readonly #runs: Run[] = [];
   #merger: RunMerger | undefined;
   #position = 0;
   #isReading = false;
@@ -52,7 +79,7 @@ export class PairSorter {
     this.#options = options;
     // beside the piece there are 16 bytes for each pair while it is sorted, and the windows of the runs
     this.#pieceBytes = Math.min(MAX_PIECE_BYTES, Math.max(MIN_PIECE_BYTES, Math.floor(options.maxBytes * 0.7)));
-    this.#spill = new SpillFile(options.tmpDir);
+    this.#keeper = options.keeper ?? new SpillKeeper(options.tmpDir);
     this.#order = new PairOrder(options.rankBytes);
   }
 
@@ -84,11 +111,25 @@ export class PairSorter {
       const value = this.#order.find(this.#piece.subarray(0, this.#used), key);
       if (value !== undefined) return value;
       for (let i = this.#runs.length - 1; i >= 0; i--) {
-        const found = this.#runs[i]!.find(this.#spill, key);
+        const run = this.#runs[i]!;
+        run.index ??= this.#indexOf(run);
+        const found = run.index.find(run.store, key);
         if (found !== undefined) return found;
       }
       return undefined;
     });
+  }
+
+  /** Goes on with the runs of another sorter, which has written so many pieces of memory. */
+  restore(runs: readonly KeptRun[], pieces: number): void {
+    this.#runs.push(...runs.map((run): Run => ({ ...run, begin: 0, end: run.store.length, index: undefined })));
+    this.#pieces = pieces;
+  }
+
+  /** Writes all that is in memory to runs, and says what another sorter needs to go on. */
+  flush(): { readonly runs: readonly KeptRun[]; readonly pieces: number } {
+    if (this.#used > 0) this.#writeRun();
+    return { runs: this.#runs.map(({ store, tier }) => ({ store, tier })), pieces: this.#pieces };
   }
 
   /** Goes on to the next pair; false at the end. After the first call nothing may be added. */
@@ -108,11 +149,11 @@ export class PairSorter {
     return false;
   }
 
-  /** Gives memory and the temporary file back. */
+  /** Gives memory and files back. */
   close(): void {
     this.#dropPiece();
     this.#used = 0;
-    this.#spill.close();
+    this.#keeper.close();
   }
 
   #dropPiece(): void {
@@ -154,8 +195,9 @@ export class PairSorter {
   #writeRun(): void {
     const piece = this.#piece.subarray(0, this.#used);
     const number = 0xffff_ffff - this.#pieces++;
-    const writer = new RunWriter(this.#spill);
-    const index = new RunIndex(this.#spill.length);
+    const store = this.#keeper.begin();
+    const writer = new RunWriter(store);
+    const index = new RunIndex(store.length);
     for (const at of this.#order.sort(piece)) {
       const keySize = readUint32(piece, at);
       const end = at + 8 + keySize + readUint32(piece, at + 4);
@@ -163,31 +205,51 @@ export class PairSorter {
       index.add(piece, at + 8, keySize, 4 + end - at);
       writer.add(piece, at, end);
     }
-    index.end = writer.end().end;
-    this.#runs.push(index);
+    const { begin, end } = writer.end();
+    index.end = end;
+    this.#runs.push({ store, tier: 0, begin, end, index });
     this.#used = 0;
     this.#order.reset();
-    if (this.#runs.length > MAX_RUNS) this.#mergeRuns();
+    for (let tier = 0; this.#countOf(tier) >= TIER_RUNS; tier++) this.#mergeRuns(tier);
   }
 
-  /** Makes one run of many. */
-  #mergeRuns(): void {
-    const merger = this.#openMerger();
-    const writer = new RunWriter(this.#spill);
-    const index = new RunIndex(this.#spill.length);
+  #countOf(tier: number): number {
+    return this.#runs.reduce((count, run) => (run.tier === tier ? count + 1 : count), 0);
+  }
+
+  /** Makes one run of all of a tier, which are the last ones. */
+  #mergeRuns(tier: number): void {
+    const merged = this.#runs.splice(this.#runs.length - this.#countOf(tier));
+    const merger = this.#openMerger(merged);
+    const store = this.#keeper.begin();
+    const writer = new RunWriter(store);
+    const index = new RunIndex(store.length);
     while (merger.next()) {
       const { bytes, start } = merger;
       const size = bytes.readUInt32BE(start);
       index.add(bytes, start + 12, bytes.readUInt32BE(start + 4), size);
       writer.add(bytes, start + 4, start + size);
     }
-    index.end = writer.end().end;
-    this.#runs = [index];
+    const { begin, end } = writer.end();
+    index.end = end;
+    this.#runs.push({ store, tier: tier + 1, begin, end, index });
+    for (const run of merged) this.#keeper.drop(run.store);
   }
 
-  #openMerger(): RunMerger {
+  #indexOf(run: Run): RunIndex {
+    const merger = this.#openMerger([run]);
+    const index = new RunIndex(run.begin);
+    while (merger.next()) {
+      const { bytes, start } = merger;
+      index.add(bytes, start + 12, readUint32(bytes, start + 4), readUint32(bytes, start));
+    }
+    index.end = run.end;
+    return index;
+  }
+
+  #openMerger(runs: readonly Run[]): RunMerger {
     const { rankBytes } = this.#options;
-    const merger = new RunMerger(this.#spill, (a, aStart, b, bStart) => {
+    const merger = new RunMerger(runs[0]!.store, (a, aStart, b, bStart) => {
       const [aSize, bSize] = [readUint32(a, aStart + 4), readUint32(b, bStart + 4)];
       const order = compareKeys(a, aStart + 12, aSize, b, bStart + 12, bSize);
       if (order !== 0) return order;
@@ -198,7 +260,7 @@ export class PairSorter {
       }
       return readUint32(a, aStart + 8) - readUint32(b, bStart + 8);
     });
-    for (const { begin, end } of this.#runs) merger.addPlace({ begin, end });
+    for (const { begin, end, store } of runs) merger.addPlace({ begin, end }, store);
     return merger;
   }
 
@@ -207,7 +269,7 @@ export class PairSorter {
     if (this.#runs.length === 0) return;
     if (this.#used > 0) this.#writeRun();
     this.#dropPiece();
-    this.#merger = this.#openMerger();
+    this.#merger = this.#openMerger(this.#runs);
   }
 
   #advance(): boolean {
@@ -228,5 +290,26 @@ export class PairSorter {
     this.valueStart = this.keyStart + readUint32(this.#piece, at);
     this.valueEnd = this.valueStart + readUint32(this.#piece, at + 4);
     return true;
+  }
+}
+
+/** All runs in one nameless file. */
+class SpillKeeper implements RunKeeper {
+  readonly #spill: SpillFile;
+
+  constructor(directory: string) {
+    this.#spill = new SpillFile(directory);
+  }
+
+  begin(): RunStore {
+    return this.#spill;
+  }
+
+  drop(): void {
+    // Its place is lost until the file goes.
+  }
+
+  close(): void {
+    this.#spill.close();
   }
 }

@@ -1,11 +1,11 @@
 import { ByteWriter } from "../../base/bytes.ts";
-import type { SpillFile } from "../../tree/spill-file.ts";
+import type { RunStore } from "../../tree/run-merger.ts";
 import { compareKeys } from "./entry.ts";
 
 /** A key is noted after about so many bytes of the run. */
 const STEP_BYTES = 64 * 1024;
 
-/** A sorted run of a temporary file, and some of its keys, so that single ones are found. Records as in pair-sorter.ts. */
+/** A sorted run of a file, and some of its keys, so that single ones are found. Records as in pair-sorter.ts. */
 export class RunIndex {
   readonly begin: number;
   end: number;
@@ -31,7 +31,7 @@ export class RunIndex {
   }
 
   /** The value of the first record of that key. */
-  find(spill: SpillFile, key: Uint8Array): Buffer | undefined {
+  find(store: RunStore, key: Uint8Array): Buffer | undefined {
     let low = 0;
     let high = this.#marks.length / 3;
     while (low < high) {
@@ -44,7 +44,7 @@ export class RunIndex {
     const from = this.#marks[Math.max(0, low - 1) * 3 + 2] ?? this.end;
     const to = this.#marks[(low + 1) * 3 + 2] ?? this.end;
     const bytes = Buffer.allocUnsafe(to - from);
-    spill.read(from, bytes, 0, bytes.length);
+    store.read(from, bytes, 0, bytes.length);
     for (let at = 0; at < bytes.length; at += bytes.readUInt32BE(at)) {
       const keySize = bytes.readUInt32BE(at + 4);
       const order = compareKeys(bytes, at + 12, keySize, key, 0, key.length);

@@ -206,10 +206,11 @@ export class EtcdBulkWriter implements KvBulkWriter {
     if (!(await commitSurely(this.#client, request, this.#signal, isStored, onRepeat))) throw guard.lost();
   }
 
-  async suspend(): Promise<void> {
+  async suspend(): Promise<boolean> {
     this.#isDone = true;
     this.#stop.abort();
     await Promise.all(Array.from(this.#inFlight, (each) => each.done));
+    return true;
   }
 
   /** etcd answers when a transaction is on the disks of most servers. */

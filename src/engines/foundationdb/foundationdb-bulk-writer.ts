@@ -193,10 +193,11 @@ export class FoundationdbBulkWriter implements KvBulkWriter {
     }, this.#signal);
   }
 
-  async suspend(): Promise<void> {
+  async suspend(): Promise<boolean> {
     this.#isDone = true;
     this.#stop.abort();
     await Promise.all(this.#inFlight.values());
+    return true;
   }
 
   /** Whether an earlier attempt was committed after all: its changes are there, and the guard has gone with them. */

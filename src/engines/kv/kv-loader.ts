@@ -60,6 +60,7 @@ export class KvLoader implements Loader {
       maxBytes: SORT_BYTES,
       guard: loadGuard(store.address),
       ranges: LOADED_RANGES,
+      resumable: options.stamp !== undefined,
       ...(expectedBytes === undefined ? {} : { expectedBytes }),
       ...(earlier === undefined ? {} : { takesOver: earlier.token }),
     });
@@ -90,8 +91,10 @@ export class KvLoader implements Loader {
     if (batch.kind === "acl") await writeBatch(batch, this.#records, this.#rare);
   }
 
+  /** Where nothing is stored beyond a checkpoint, the one before a position without any stays good. */
   async checkpoint(position: LoadPosition): Promise<void> {
-    if (!this.isResumable) return;
+    const isExact = this.#bulk.announce === undefined;
+    if (!this.isResumable || (isExact && position.checkpoint === undefined)) return;
     this.#options.signal.throwIfAborted();
     await this.#records.end();
     await this.#bulk.checkpoint?.([this.#progressPair(position)]);
@@ -111,8 +114,7 @@ export class KvLoader implements Loader {
     if (!this.isResumable) await this.abort();
     if (this.#state !== "writing") return false;
     this.#state = "aborted";
-    await this.#bulk.suspend?.();
-    return true;
+    return (await this.#bulk.suspend?.()) ?? false;
   }
 
   async readNodes(inodes: readonly bigint[]): Promise<(Buffer | undefined)[]> {

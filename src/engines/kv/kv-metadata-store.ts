@@ -56,9 +56,9 @@ export class KvMetadataStore implements MetadataStore {
     const setting = await this.readSetting(signal);
     if (setting !== undefined) return { state: "volume", setting };
     return this.#with(signal, async (snapshot) => {
-      if (await isEmpty(snapshot)) return { state: "empty" };
-      const [marker, stored] = await snapshot.get([MARKER_KEY, PROGRESS_KEY]);
       const message = `Database ${this.address} is not empty`;
+      if (await isEmpty(snapshot)) return this.#inspectUnfinished(message, signal);
+      const [marker, stored] = await snapshot.get([MARKER_KEY, PROGRESS_KEY]);
       const progress = marker === undefined ? undefined : parseProgress(stored);
       if (progress !== undefined) return { state: "interrupted", progress, message };
       const hint = `A load into it is running or was cut off (key ${MARKER_KEY}): when none is running, load again with --clean`;
@@ -70,8 +70,19 @@ export class KvMetadataStore implements MetadataStore {
     });
   }
 
+  /** What there is beside a store without keys. */
+  async #inspectUnfinished(message: string, signal: AbortSignal): Promise<TargetState> {
+    const unfinished = await this.#store.unfinishedLoads?.find(signal);
+    if (unfinished === undefined) return { state: "empty" };
+    const progress = parseProgress(unfinished.progress);
+    if (progress !== undefined) return { state: "interrupted", progress, message };
+    const hint = "A load by another version of decant was cut off there: load again with --clean, which removes it";
+    return { state: "occupied", message, hint };
+  }
+
   async removeRemains(signal: AbortSignal): Promise<boolean> {
     signal.throwIfAborted();
+    if (this.#store.unfinishedLoads !== undefined) return this.#store.unfinishedLoads.remove(signal);
     return removeRemains(this.#store, signal);
   }
 
@@ -98,6 +109,11 @@ export class KvMetadataStore implements MetadataStore {
 
   /** The marker and what it says, as of one moment: only as long as that marker is there its place can be taken. */
   async #earlierLoad({ signal }: LoaderOptions): Promise<EarlierLoad | undefined> {
+    if (this.#store.unfinishedLoads !== undefined) {
+      const unfinished = await this.#store.unfinishedLoads.find(signal);
+      const progress = parseProgress(unfinished?.progress);
+      return progress === undefined ? undefined : { token: unfinished!.token, progress };
+    }
     const [token, stored] = await this.#store.get([MARKER_KEY, PROGRESS_KEY], signal);
     const progress = parseProgress(stored);
     return token === undefined || progress === undefined ? undefined : { token, progress };

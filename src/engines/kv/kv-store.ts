@@ -34,6 +34,9 @@ export interface KvStore {
    */
   openBulkWriter(options: KvBulkOptions): Promise<KvBulkWriter | undefined>;
 
+  /** Where a load has nothing among the keys before it is complete, not even the guard: what one that was cut off has left. */
+  readonly unfinishedLoads?: KvUnfinishedLoads;
+
   /** Removes the keys of a range, not at one instant; never the key of the guard. */
   deleteRange(range: KvRange, options: KvDeleteOptions): Promise<void>;
 
@@ -61,6 +64,22 @@ export interface KvGuard {
   readonly value: Uint8Array;
   readonly absent: Uint8Array;
   lost(): Error;
+}
+
+/** Loads that were cut off, of which no key tells. Only of a store without keys. */
+export interface KvUnfinishedLoads {
+  /** Undefined where there is none that can be gone on with. Throws `DataError` for what no load has left like this. */
+  find(signal: AbortSignal): Promise<KvUnfinishedLoad | undefined>;
+
+  /** Removes all that loads have left; false when that is nothing. Throws where one is running. */
+  remove(signal: AbortSignal): Promise<boolean>;
+}
+
+export interface KvUnfinishedLoad {
+  /** What the load's last `checkpoint` was given as the value of its only change. */
+  readonly progress: Buffer;
+  /** For `takesOver`: changes with every checkpoint. */
+  readonly token: Buffer;
 }
 
 /** `XLOG` | shard | id where the log is sharded, else `XLOG` | id (docs/spec/kv.md §5.13). */
@@ -135,6 +154,8 @@ export interface KvBulkOptions {
   readonly ranges?: readonly KvRange[];
   /** There from the beginning until `finish` or `abort` has ended. */
   readonly guard: KvGuard;
+  /** `checkpoint` will be called: what is written then has to be there for another process. */
+  readonly resumable?: boolean;
   /** The value of another guard of the same key, whose place this one takes: the range need not be empty then. */
   readonly takesOver?: Uint8Array;
   /** Bytes that will be stored, where something is known of them: to tell early what has no room. */
@@ -155,11 +176,17 @@ export interface KvBulkWriter {
    */
   readonly checkpoint?: (changes: readonly KvPair[]) => Promise<void>;
 
-  /** Makes the changes, which need the guard, and waits until they are durable; what was written before may still be under way. */
+  /**
+   * Makes the changes, which need the guard, and waits until they are durable; what was written before may still be under way. Undefined
+   * where who goes on finds exactly what was written until the last checkpoint.
+   */
   readonly announce?: (changes: readonly KvPair[]) => Promise<void>;
 
-  /** Stops as `abort` does, but leaves all as it is. Never throws. Only where there is `checkpoint`. */
-  readonly suspend?: () => Promise<void>;
+  /**
+   * Stops as `abort` does, but leaves all as it is; false when that is nothing to go on with, and was removed. Never throws. Only
+   * where there is `checkpoint`.
+   */
+  readonly suspend?: () => Promise<boolean>;
 
   /** Takes over the page. Await it before the next call: it waits while too much is on its way. */
   write(page: KvPage): Promise<void>;

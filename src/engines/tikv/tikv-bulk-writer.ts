@@ -76,10 +76,11 @@ export class TikvBulkWriter implements KvBulkWriter {
     if (!(await this.#store.transact({ conditions: guardConditions(guard), changes }, signal))) throw guard.lost();
   }
 
-  async suspend(): Promise<void> {
+  async suspend(): Promise<boolean> {
     this.#isDone = true;
     this.#stop.abort();
     await Promise.all(this.#allDone());
+    return true;
   }
 
   async abort(): Promise<void> {

@@ -72,8 +72,8 @@ describe("the lock of a directory", () => {
   test("of a load keeps other writers of this process out too", () => {
     const directory = temporaryDirectory();
     const load = lockDirectory(directory, "load");
-    expect(() => lockDirectory(directory, "exclusive")).toThrow(/A load into .* is running in this process/);
-    expect(() => lockDirectory(directory, "load")).toThrow(/A load into/);
+    expect(() => lockDirectory(directory, "exclusive")).toThrow(/Another load into .* is running in this process/);
+    expect(() => lockDirectory(directory, "load")).toThrow(/Another load into/);
     lockDirectory(directory, "shared").release();
     load.release();
     lockDirectory(directory, "load").release();
