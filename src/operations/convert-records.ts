@@ -109,7 +109,7 @@ async function* consolidated(
 ): RecordStream {
   const made: Consolidated = { source: new Map(), loaded: new Map(), entries: 0, directories: 0, roots: 0 };
   const flat = consolidate(
-    keptAsTheyAre(records, order),
+    keptAsTheyAre(records, order, made.source),
     {
       maxBytes,
       tmpDir: context.memory.tmpDir,
@@ -127,12 +127,23 @@ async function* consolidated(
   yield packBatch("counter", counters(made, isDamaged));
 }
 
-/** Sessions' files and the change log go past the consolidation, which loads nothing of them. */
-async function* keptAsTheyAre(records: RecordStream, order: KindOrder): RecordStream {
+/**
+ * Sessions' files and the change log go past the consolidation, which loads nothing of them. The counter of sessions may be lost: then it
+ * is none below theirs.
+ */
+async function* keptAsTheyAre(records: RecordStream, order: KindOrder, counters: Map<string, bigint>): RecordStream {
+  let largestSid = 0n;
   for await (const batch of records) {
+    if (batch.kind === "sustained")
+      for (const { sid } of unpackBatch("sustained", batch)) largestSid = max(sid, largestSid);
     if (batch.kind === "sustained" || batch.kind === "changeLog") order.add(batch);
     else yield batch;
   }
+  counters.set("nextSession", max(counters.get("nextSession") ?? 0n, largestSid));
+}
+
+function max(a: bigint, b: bigint): bigint {
+  return a > b ? a : b;
 }
 
 /** Counters that a load does not compute. */

@@ -182,7 +182,10 @@ async function writeDocument(
   const lostFound = request.lostFound === true;
   const isDamaged = isDocumentDamaged || (lostFound && source.format === "binary");
   if (format === source.format && !isDamaged) return copyChecked(source, output, conversion);
-  const decoded = decodeDump(source.format, source.bytes, findings, context.signal, { keepGoing: isDamaged });
+  const decoded = decodeDump(source.format, source.bytes, findings, context.signal, {
+    keepGoing: isDamaged,
+    lostFound,
+  });
   const records = isDamaged ? salvage(decoded, findings) : decoded;
   const rawXattrNames = request.rawXattrNames === true;
   const options = { ...rest, isDamaged, isTree: source.format === "json", rawXattrNames };

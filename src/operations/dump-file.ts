@@ -64,6 +64,8 @@ export async function openDumpFile(
 export interface DecodeDumpOptions {
   /** Entries and records that cannot be understood are left out and noted. */
   readonly keepGoing?: boolean;
+  /** With `keepGoing`: see `JsonDecodeOptions`. */
+  readonly lostFound?: boolean;
   /** Length of the document, where it is known; see `BinaryDecodeOptions`. */
   readonly totalBytes?: number | undefined;
   /** See `JsonDecodeOptions`. */
@@ -76,7 +78,7 @@ export function decodeDump(
   bytes: AsyncIterable<Buffer>,
   findings: Pick<FindingList, "addOther">,
   signal: AbortSignal,
-  { keepGoing = false, totalBytes, strictText = false }: DecodeDumpOptions = {},
+  { keepGoing = false, lostFound = false, totalBytes, strictText = false }: DecodeDumpOptions = {},
 ): RecordStream {
   if (format === "binary") {
     return decodeBinaryDump(bytes, {
@@ -91,19 +93,28 @@ export function decodeDump(
     strictText,
     onWarning: (kind, text, example) =>
       findings.addOther(kind, text, false, example === undefined ? undefined : () => example),
-    ...(keepGoing ? { onLeftOut: (error, what) => noteLeftOut(findings, what, error) } : {}),
+    ...(keepGoing ? { lostFound, onLeftOut: (error, what, line) => noteLeftOut(findings, what, error, line) } : {}),
   });
 }
 
 const LEFT_OUT: Readonly<Record<LeftOut | "record", string>> = {
   record: "A record that cannot be understood was left out",
+  directory: "A directory that cannot be understood in full was kept, without what is damaged of its own",
+  name: "An entry whose name cannot be understood was kept under another one",
+  lines: "Text that is damaged was passed over, to the next entry",
   entry: "An entry that cannot be understood was left out, with everything below it",
   value: "A counter, a quota or the like that cannot be understood was left out",
   text: "Text that is damaged was passed over: everything in it, to the next section, is lost",
 };
 
-function noteLeftOut(findings: Pick<FindingList, "addOther">, what: LeftOut | "record", error: DataError): void {
-  findings.addOther("left-out", LEFT_OUT[what], true, () => error.message);
+function noteLeftOut(
+  findings: Pick<FindingList, "addOther">,
+  what: LeftOut | "record",
+  error: DataError,
+  line?: number,
+): void {
+  const until = what === "lines" ? `; read again from line ${line} on` : "";
+  findings.addOther("left-out", LEFT_OUT[what], true, () => `${error.message}${until}`);
 }
 
 async function* counted(

@@ -134,7 +134,11 @@ async function loadWith(findings: FindingList, request: LoadRequest, given: Oper
       const isPlain = input.description === "plain" && !keepGoing;
       const [totalBytes, jsonBytes] = isPlain ? [input.totalBytes, sourceBytes] : [];
       const through = (records: RecordStream): RecordStream => request.through?.(records) ?? records;
-      const decoded = decodeDump(dump.format, dump.bytes, findings, signal, { totalBytes, keepGoing });
+      const decoded = decodeDump(dump.format, dump.bytes, findings, signal, {
+        totalBytes,
+        keepGoing,
+        lostFound: request.lostFound === true,
+      });
       const read = counted(decoded, onPiece);
       const records = through(keepGoing ? salvage(read, findings) : read);
       const tree = (): Parameters<typeof loadVolume> => {

@@ -1,5 +1,6 @@
 import { type ByteWriter, copyBytes } from "../../base/bytes.ts";
-import { ATTR_BASE_BYTES, ATTR_TAIL } from "../../volume/attribute.ts";
+import { ATTR_BASE_BYTES, ATTR_TAIL, encodeAttribute, newDirectoryAttribute } from "../../volume/attribute.ts";
+import { FileType } from "../../volume/file-type.ts";
 import { BatchBuilder } from "../../volume/records.ts";
 import {
   CHUNKS_ITEM_BYTES,
@@ -35,6 +36,7 @@ export interface EntryParts {
 }
 
 const CHUNK_HEAD = 8;
+const UNKNOWN_DIRECTORY = encodeAttribute({ ...newDirectoryAttribute(0o700, 0n), length: 0n });
 
 /** Writes tree items (volume/tree-item.ts) into batches. */
 export class ItemWriter {
@@ -82,6 +84,25 @@ export class ItemWriter {
     at += symlinkSize;
     copyBytes(xattrs.view, 0, xattrs.length, view, at);
     copyBytes(chunks.view, 0, chunksSize, view, at + xattrs.length);
+    this.#end(size);
+  }
+
+  /** Writes a directory that has lost its attributes: only root may enter it. Without a time, so that a load can be gone on with. */
+  unknownDirectory(inode: bigint, { flags, name, nameStart, nameEnd }: EntryParts): void {
+    const nameSize = nameEnd - nameStart;
+    const size = ENTRY_NAME + nameSize + UNKNOWN_DIRECTORY.length;
+    const start = this.#begin(size, TREE_ENTRY);
+    const { view, buffer } = this.builder.writer;
+    view.setUint8(start + ENTRY_TYPE, FileType.directory);
+    view.setUint8(start + ENTRY_FLAGS, flags);
+    view.setBigUint64(start + ENTRY_INODE, inode);
+    view.setUint16(start + ENTRY_NAME_SIZE, nameSize);
+    view.setUint16(start + ENTRY_ATTRIBUTE_SIZE, UNKNOWN_DIRECTORY.length);
+    view.setUint32(start + ENTRY_SYMLINK_SIZE, 0);
+    view.setUint32(start + ENTRY_XATTRS_SIZE, 0);
+    view.setUint32(start + ENTRY_CHUNKS_SIZE, 0);
+    copyBytes(name, nameStart, nameEnd, view, start + ENTRY_NAME);
+    UNKNOWN_DIRECTORY.copy(buffer, start + ENTRY_NAME + nameSize);
     this.#end(size);
   }
 

@@ -32,30 +32,38 @@ export class EntrySkipper {
     this.#state = from === "child" ? CHILD : from === "member" ? MEMBER : ELEMENT;
   }
 
-  /** True when the entry has been passed. */
-  step(): boolean {
+  /** `entry` when the entry has been passed; with `canBegin`, `begin` when it has come to the first of its members, or of its entries. */
+  step(canBegin: boolean): "entry" | "begin" | undefined {
     switch (this.#state) {
       case ELEMENT:
         if (this.#ends(0x5d)) this.#state = MEMBER;
         else this.#beginValue(ELEMENT_VALUE);
-        return false;
+        return undefined;
       case MEMBER:
-        if (this.#ends(0x7d)) return true;
+        if (this.#ends(0x7d)) return "entry";
         this.#tokens.readKey();
         this.#beginValue(MEMBER_VALUE);
-        return false;
+        if (canBegin && this.#tokens.textValue() === "entries" && this.#isObject()) return "begin";
+        return undefined;
       case CHILD:
         this.#passComma();
         this.#tokens.readString(false, "the name of an entry in quotes");
         this.#tokens.expect(0x3a, "':'");
         this.#beginValue(CHILD_VALUE);
-        return false;
+        if (canBegin && this.#isObject()) return "begin";
+        return undefined;
       default:
         this.#skipper.run(true);
-        if (this.#state === CHILD_VALUE) return true;
+        if (this.#state === CHILD_VALUE) return "entry";
         this.#state = this.#state === ELEMENT_VALUE ? ELEMENT : MEMBER;
-        return false;
+        return undefined;
     }
+  }
+
+  #isObject(): boolean {
+    if (this.#tokens.peek() !== 0x7b) return false;
+    this.#tokens.at++;
+    return true;
   }
 
   #beginValue(state: number): void {

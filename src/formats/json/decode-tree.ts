@@ -1,37 +1,30 @@
-import { ByteWriter } from "../../base/bytes.ts";
-import { FILE_TYPE_NAMES, FileType } from "../../volume/file-type.ts";
+import type { DataError } from "../../base/errors.ts";
+import { FileType } from "../../volume/file-type.ts";
 import { printableName } from "../../volume/path.ts";
 import type { RecordBatch } from "../../volume/records.ts";
-import { ENTRY_MORE_CHUNKS, ENTRY_ROOT, ENTRY_TRASH_ROOT, KEEP_ACL_ID } from "../../volume/tree-item.ts";
-import { AclReader } from "./decode-acl.ts";
-import { AttributeReader, UNKNOWN_MEMBER_TEXT, type Warn } from "./decode-attribute.ts";
+import { ENTRY_ROOT, ENTRY_TRASH_ROOT } from "../../volume/tree-item.ts";
+import { UNKNOWN_MEMBER_TEXT, type Warn } from "./decode-attribute.ts";
 import {
   ATTR,
   CHUNKS,
   ENTRIES,
-  INODE_HINT,
-  inodeProblem,
   MEMBER_BITS,
   type MemberName,
   nameProblem,
   readMemberName,
-  SYMLINK,
   shortPath,
-  strayMember,
   WRITTEN,
   XATTRS,
 } from "./decode-checks.ts";
-import { chunksPart, type EntryParts, ItemWriter } from "./decode-items.ts";
+import { EntryReader } from "./decode-entry.ts";
+import { beginList, nextElement } from "./decode-lists.ts";
 import { DirectoryNames } from "./decode-names.ts";
+import { EntryFinder } from "./decode-resync.ts";
 import { EntrySkipper, type SkipFrom } from "./decode-skip-entry.ts";
-import { ChunkReader } from "./decode-slices.ts";
-import { XattrReader } from "./decode-xattrs.ts";
 import type { JsonSkipper } from "./json-skip.ts";
 import type { JsonTokens } from "./json-tokens.ts";
 import { DAMAGE_HINT } from "./json-window.ts";
 
-/** A chunk list longer than this is handed on before its entry has ended; no other member may follow it then. */
-const MAX_HELD_CHUNKS_BYTES = 16 * 1024 * 1024;
 /** Directories in directories; the reference has no limit, real trees do not come near. */
 export const MAX_DEPTH = 200_000;
 
@@ -47,11 +40,22 @@ const NEXT_CHUNK = 8;
 const SKIP = 9;
 const DONE = 10;
 const SKIP_ENTRY = 11;
+const FIND_ENTRY = 12;
 /** By state, what is left of an entry when its reading stops there. */
 const SKIP_FROM: readonly (SkipFrom | undefined)[] = [
   undefined,
   ...(["member", "member", "child", "child", "element", "element", "element", "element"] as const),
 ];
+
+/** For trees that are damaged. */
+export interface TreeSalvage {
+  /** A number for a directory that has lost its own; those right below the root of the trash have theirs. */
+  newInode(isTrashDirectory: boolean): bigint;
+  /** Keep entries whose directories are lost, in new ones. */
+  readonly lostFound: boolean;
+}
+
+const UNKNOWN_NAME = Buffer.from("#");
 
 /**
  * Reads `FSTree` and `Trash` into tree items, one member of an entry per step and without recursion: what an open
@@ -62,38 +66,31 @@ export class TreeDecoder {
   readonly #skipper: JsonSkipper;
   readonly #warn: Warn;
   readonly #commit: () => void;
-  readonly #attribute: AttributeReader;
-  readonly #acls: AclReader;
-  readonly #xattrs: XattrReader;
-  readonly #chunks: ChunkReader;
-  readonly #items: ItemWriter = new ItemWriter();
   #names: DirectoryNames = new DirectoryNames();
+  readonly #entry: EntryReader;
   #state = DONE;
   #section = "";
-  /** Members of the current entry, and of the directories around it. */
-  #mask = 0;
+  /** What was read of the directories around the current entry. */
   readonly #masks: number[] = [];
   readonly #entrySkipper: EntrySkipper;
-  readonly #parts: EntryParts = {
-    flags: 0,
-    name: this.#names.view,
-    nameStart: 0,
-    nameEnd: 0,
-    accessAclId: 0,
-    defaultAclId: 0,
-    symlink: new ByteWriter(256),
-  };
-
-  constructor(tokens: JsonTokens, skipper: JsonSkipper, warn: Warn, commit: () => void) {
+  readonly #finder: EntryFinder;
+  readonly #salvage: TreeSalvage | undefined;
+  /** The entry at hand may be a directory of which a part was read when the text broke. */
+  #canKeep = false;
+  #kept: "directory" | "name" | undefined;
+  /** Where reading has gone on behind text that is no JSON. */
+  foundLine = 0;
+  /** What is thrown when there is nothing behind. */
+  #damage: DataError | undefined;
+  constructor(tokens: JsonTokens, skipper: JsonSkipper, warn: Warn, commit: () => void, salvage?: TreeSalvage) {
     this.#tokens = tokens;
     this.#skipper = skipper;
     this.#warn = warn;
     this.#commit = commit;
-    this.#attribute = new AttributeReader(tokens, skipper, warn);
-    this.#acls = new AclReader(tokens, skipper, warn);
-    this.#xattrs = new XattrReader(tokens, skipper, warn);
-    this.#chunks = new ChunkReader(tokens, skipper, warn);
+    this.#entry = new EntryReader(tokens, skipper, warn, this.#names);
     this.#entrySkipper = new EntrySkipper(tokens, skipper);
+    this.#finder = new EntryFinder(tokens);
+    this.#salvage = salvage;
   }
 
   /** Begins with the value of the member `section`. */
@@ -115,15 +112,107 @@ export class TreeDecoder {
    */
   skipEntry(): boolean {
     const from = SKIP_FROM[this.#state];
-    const isWholeTree = this.#masks.length === 0 && !this.#isWrittenDirectory;
-    if (from === undefined || (from !== "child" && isWholeTree)) return false;
+    if (from === undefined) return false;
+    this.#kept = undefined;
     this.#entrySkipper.begin(from);
     this.#state = SKIP_ENTRY;
     return true;
   }
 
+  /** The same where the text is no JSON any more: the next steps look for an entry with which reading can go on. */
+  findEntry(error: DataError): boolean {
+    if (this.#state === FIND_ENTRY || this.#state === DONE || this.#state === ROOT) return false;
+    const isInEntry = !this.#isBetweenEntries;
+    if (isInEntry && this.#entry.isWrittenDirectory) this.#entry.leave();
+    this.#canKeep = isInEntry && (this.#entry.mask & WRITTEN) === 0;
+    if (this.#masks.length === 0 && !this.#canKeep) return false; // the root was read to its end
+    this.#kept = undefined;
+    this.#damage = error;
+    this.#finder.begin();
+    this.#state = FIND_ENTRY;
+    return true;
+  }
+
   get isSkipping(): boolean {
-    return this.#state === SKIP_ENTRY;
+    return this.#state === SKIP_ENTRY || this.#state === FIND_ENTRY;
+  }
+
+  /** What was passed over last, where that was a part of an entry which was kept. */
+  get kept(): "directory" | "name" | undefined {
+    return this.#kept;
+  }
+
+  #findEntry(): void {
+    const finder = this.#finder;
+    const found = finder.step();
+    if (found === undefined) return;
+    const { depth, at } = found;
+    const open = this.#masks.length;
+    this.#tokens.skipTo(at);
+    if (depth === 0) {
+      if (open === 0) throw this.#damage!;
+      this.#leaveOpen(0);
+      this.#state = DONE;
+    } else if (depth <= open && (finder.isCertain || depth === 1)) {
+      this.#leaveOpen(depth);
+      this.#state = FIRST_CHILD;
+    } else if (depth === open + 1 && this.#canKeep && (finder.isCertain || depth === 1) && this.#keepDirectory()) {
+      this.#state = FIRST_CHILD;
+    } else if (open > 0 && this.#salvage?.lostFound === true && this.#enterLost(finder, depth)) {
+      this.#state = FIRST_CHILD;
+    } else {
+      finder.pass();
+      return;
+    }
+    this.foundLine = this.#tokens.line;
+  }
+
+  /** Writes the entry at hand, as far as it was read, as the directory that it must be, and enters it. */
+  #keepDirectory(): boolean {
+    if (this.#names.depth >= MAX_DEPTH || this.#salvage === undefined) return false;
+    const entry = this.#entry;
+    if ((entry.mask & ATTR) !== 0 && entry.attribute.type === FileType.directory) entry.write(this.#names, false);
+    else entry.writeUnknownDirectory(this.#names, this.#newInode());
+    entry.mask |= ENTRIES;
+    this.#enter();
+    this.#kept = "directory";
+    return true;
+  }
+
+  /**
+   * Enters new directories that stand for those whose names are lost, so that an entry of `depth` is where it belongs: in the directory
+   * that is certain, or below the root.
+   */
+  #enterLost(finder: EntryFinder, depth: number): boolean {
+    const certain = finder.isCertain ? Math.min(this.#masks.length, depth) : 1;
+    // Below its root the trash has directories of hours, and nothing else.
+    if (depth > MAX_DEPTH || (certain === 1 && this.#isInTrash)) return false;
+    this.#leaveOpen(certain);
+    if (!this.#addLostName()) return false;
+    for (;;) {
+      this.#entry.writeUnknownDirectory(this.#names, this.#newInode());
+      this.#entry.mask |= ENTRIES;
+      this.#enter();
+      if (this.#masks.length === depth) return true;
+      this.#names.add(UNKNOWN_NAME, 0, UNKNOWN_NAME.length);
+    }
+  }
+
+  get #isInTrash(): boolean {
+    return this.#section === "Trash";
+  }
+
+  #newInode(): bigint {
+    return this.#salvage!.newInode(this.#isInTrash && this.#masks.length === 1);
+  }
+
+  /** Ends directories until so many are open. */
+  #leaveOpen(count: number): void {
+    while (this.#masks.length > count) {
+      this.#entry.leave();
+      this.#names.leave();
+      this.#masks.pop();
+    }
   }
 
   /**
@@ -131,9 +220,9 @@ export class TreeDecoder {
    * False where not even its root was read.
    */
   abandon(): boolean {
-    const isInEntry = !this.#isBetweenEntries && this.#isWrittenDirectory;
+    const isInEntry = !this.#isBetweenEntries && this.#entry.isWrittenDirectory;
     const open = this.#masks.length + (isInEntry ? 1 : 0);
-    for (let i = 0; i < open; i++) this.#items.leave(KEEP_ACL_ID, KEEP_ACL_ID, this.#emptyXattrs());
+    for (let i = 0; i < open; i++) this.#entry.leave();
     this.#masks.length = 0;
     this.#state = DONE;
     return open > 0;
@@ -143,26 +232,43 @@ export class TreeDecoder {
     return (this.#state === SKIP_ENTRY ? this.#entrySkipper.from : SKIP_FROM[this.#state]) === "child";
   }
 
-  /** A directory whose entries have been read: it is ended, not left out. */
-  get #isWrittenDirectory(): boolean {
-    return (this.#mask & (WRITTEN | ENTRIES)) === (WRITTEN | ENTRIES);
+  #skipEntry(): void {
+    const skipper = this.#entrySkipper;
+    const isChild = skipper.from === "child";
+    const canKeep = isChild ? this.#salvage?.lostFound === true : (this.#entry.mask & WRITTEN) === 0;
+    const passed = skipper.step(canKeep);
+    if (passed === "entry") this.#endSkipped();
+    else if (passed === "begin" && isChild && this.#addLostName()) this.#beginEntry(0);
+    else if (passed === "begin" && !isChild && this.#keepDirectory()) this.#state = FIRST_CHILD;
+    else if (passed === "begin") this.#tokens.at--; // passed like any value
+  }
+
+  /** Makes a new name that of the entry that begins. */
+  #addLostName(): boolean {
+    const name = Buffer.from(`lost+found-${this.#tokens.offset}`);
+    this.#kept = "name";
+    return this.#names.add(name, 0, name.length) === "new";
   }
 
   #endSkipped(): void {
     const isMember = this.#entrySkipper.from !== "child";
-    if (isMember && this.#isWrittenDirectory) this.#items.leave(KEEP_ACL_ID, KEEP_ACL_ID, this.#emptyXattrs());
-    this.#state = isMember && this.#masks.length === 0 ? DONE : NEXT_CHILD;
+    const isRoot = isMember && this.#masks.length === 0;
+    if (isRoot && !this.#entry.isWrittenDirectory) {
+      throw this.#tokens.error("DECANT_E_JSON_ENTRY", "no entry of the tree can be read", DAMAGE_HINT);
+    }
+    if (isMember && this.#entry.isWrittenDirectory) this.#entry.leave();
+    this.#state = isRoot ? DONE : NEXT_CHILD;
   }
 
   /** What was read and not given yet. Rules come before the entries that use them. */
   takeRest(into: RecordBatch[]): void {
-    for (const batch of [this.#acls.records.take(), this.#items.builder.take()])
+    for (const batch of [this.#entry.acls.records.take(), this.#entry.items.builder.take()])
       if (batch !== undefined) into.push(batch);
   }
 
   /** Runs steps until there are records enough for a batch; true when the tree has been read. */
   run(into: RecordBatch[]): boolean {
-    const items = this.#items.builder;
+    const items = this.#entry.items.builder;
     do {
       this.#step();
       this.#commit();
@@ -183,22 +289,29 @@ export class TreeDecoder {
         break;
       case FIRST_XATTR:
       case NEXT_XATTR:
-        if (this.#element(this.#state === FIRST_XATTR)) {
-          this.#xattrs.read();
-          this.#mask |= XATTRS;
+        if (this.#isElement(this.#state === FIRST_XATTR)) {
+          this.#entry.xattrs.read();
+          this.#entry.mask |= XATTRS;
           this.#state = NEXT_XATTR;
         }
         break;
       case FIRST_CHUNK:
       case NEXT_CHUNK:
-        if (this.#element(this.#state === FIRST_CHUNK)) this.#chunk();
+        if (this.#isElement(this.#state === FIRST_CHUNK)) {
+          this.#entry.mask |= CHUNKS;
+          this.#entry.readChunk(this.#names);
+          this.#state = NEXT_CHUNK;
+        }
         break;
       case SKIP:
         this.#skipper.run(true);
         this.#state = NEXT_MEMBER;
         break;
+      case FIND_ENTRY:
+        this.#findEntry();
+        break;
       case SKIP_ENTRY:
-        if (this.#entrySkipper.step()) this.#endSkipped();
+        this.#skipEntry();
         break;
       default:
         this.#root();
@@ -219,20 +332,8 @@ export class TreeDecoder {
   }
 
   #beginEntry(flags: number): void {
-    const parts = this.#parts;
-    parts.flags = flags;
-    this.#resetMembers();
-    this.#mask = 0;
+    this.#entry.begin(flags);
     this.#state = FIRST_MEMBER;
-  }
-
-  #resetMembers(): void {
-    const parts = this.#parts;
-    parts.accessAclId = 0;
-    parts.defaultAclId = 0;
-    parts.symlink.length = 0;
-    if (this.#xattrs.list.length > 0) this.#xattrs.reset();
-    this.#chunks.reset();
   }
 
   /** Reads the name of the next entry of a directory, or the end of its entries. */
@@ -297,9 +398,9 @@ export class TreeDecoder {
       return;
     }
     const bit = MEMBER_BITS[name];
-    if ((this.#mask & bit) !== 0)
-      throw tokens.error("DECANT_E_JSON_ENTRY", `the entry has "${name}" twice`, DAMAGE_HINT);
-    if ((this.#mask & (WRITTEN | ENTRIES)) === WRITTEN) {
+    const { mask } = this.#entry;
+    if ((mask & bit) !== 0) throw tokens.error("DECANT_E_JSON_ENTRY", `the entry has "${name}" twice`, DAMAGE_HINT);
+    if ((mask & (WRITTEN | ENTRIES)) === WRITTEN) {
       throw tokens.error(
         "DECANT_E_JSON_LIMIT",
         `"${name}" stands behind a very long list of chunks`,
@@ -314,91 +415,38 @@ export class TreeDecoder {
     const tokens = this.#tokens;
     switch (name) {
       case "attr":
-        this.#attribute.read();
-        this.#mask |= bit;
-        this.#checkInode();
+        this.#entry.attribute.read();
+        this.#entry.mask |= bit;
+        this.#entry.checkInode(this.#isInTrash);
         return NEXT_MEMBER;
       case "entries":
         return this.#beginEntries();
       case "chunks":
-        return this.#beginList(name) ? FIRST_CHUNK : NEXT_MEMBER;
+        return beginList(tokens, name) ? FIRST_CHUNK : NEXT_MEMBER;
       case "xattrs":
-        return this.#beginList(name) ? FIRST_XATTR : NEXT_MEMBER;
+        return beginList(tokens, name) ? FIRST_XATTR : NEXT_MEMBER;
       case "symlink":
         if (tokens.readNull()) return NEXT_MEMBER;
         tokens.readString(true, "the target of the symbolic link in quotes");
-        this.#keepSymlink();
+        this.#entry.keepSymlink();
         break;
-      case "posix_acl_access":
-        this.#parts.accessAclId = this.#acls.read(name);
-        break;
-      case "posix_acl_default":
-        this.#parts.defaultAclId = this.#acls.read(name);
-        break;
+      default:
+        this.#entry.readAcl(name);
     }
-    this.#mask |= bit;
+    this.#entry.mask |= bit;
     return NEXT_MEMBER;
   }
 
-  #keepSymlink(): void {
-    const { text, textStart, textEnd } = this.#tokens;
-    const { symlink } = this.#parts;
-    symlink.length = 0;
-    symlink.writeSlice(text, textStart, textEnd);
-  }
-
-  /** Takes the beginning of a list; false when it is null. Elements are steps of their own. */
-  #beginList(name: MemberName): boolean {
-    const tokens = this.#tokens;
-    if (tokens.readNull()) return false;
-    if (tokens.peek() !== 0x5b) {
-      throw tokens.error("DECANT_E_JSON_ENTRY", `"${name}" must be a list, got ${tokens.describeValue()}`, DAMAGE_HINT);
-    }
-    tokens.at++;
-    return true;
-  }
-
-  /** Takes what stands between elements; false at the end of the list. */
-  #element(isFirst: boolean): boolean {
-    const tokens = this.#tokens;
-    const byte = tokens.peek();
-    if (byte === 0x5d) {
-      tokens.at++;
-      this.#state = NEXT_MEMBER;
-      return false;
-    }
-    if (isFirst) return true;
-    if (byte !== 0x2c) throw tokens.unexpected("',' or ']'");
-    tokens.at++;
-    return true;
-  }
-
-  #chunk(): void {
-    this.#chunks.read();
-    this.#mask |= CHUNKS;
-    this.#state = NEXT_CHUNK;
-    if (this.#chunks.list.length >= MAX_HELD_CHUNKS_BYTES) this.#flushChunks();
-  }
-
-  /** Writes what has come of a very long chunk list, so that memory stays bounded. */
-  #flushChunks(): void {
-    if ((this.#mask & ATTR) === 0) {
-      throw this.#tokens.error(
-        "DECANT_E_JSON_LIMIT",
-        `"attr" does not come within the first ${MAX_HELD_CHUNKS_BYTES} bytes of chunks`,
-        'Put "attr" first in this entry',
-      );
-    }
-    this.#checkMembers();
-    this.#writeEntry(true);
-    this.#mask |= WRITTEN;
-    this.#chunks.taken();
+  #isElement(isFirst: boolean): boolean {
+    if (nextElement(this.#tokens, isFirst)) return true;
+    this.#state = NEXT_MEMBER;
+    return false;
   }
 
   #beginEntries(): number {
     const tokens = this.#tokens;
     if (tokens.readNull()) return NEXT_MEMBER;
-    if ((this.#mask & ATTR) === 0) {
+    if ((this.#entry.mask & ATTR) === 0) {
       throw tokens.error(
         "DECANT_E_JSON_ENTRY",
         '"entries" stands before "attr"',
@@ -413,83 +461,37 @@ export class TreeDecoder {
       );
     }
     tokens.at++;
-    this.#mask |= ENTRIES;
-    this.#checkMembers();
+    this.#entry.mask |= ENTRIES;
+    this.#entry.checkMembers();
     if (this.#names.depth >= MAX_DEPTH) {
       throw tokens.error("DECANT_E_JSON_LIMIT", `directories are nested more than ${MAX_DEPTH} deep`, DAMAGE_HINT);
     }
-    this.#writeEntry(false);
-    this.#masks.push(this.#mask | WRITTEN);
-    this.#names.enter();
+    this.#entry.write(this.#names, false);
+    this.#enter();
     return FIRST_CHILD;
+  }
+
+  /** The entry at hand, a directory that was written, becomes that which the next entries belong to. */
+  #enter(): void {
+    this.#masks.push(this.#entry.mask | WRITTEN);
+    this.#names.enter();
   }
 
   #endEntries(): void {
     this.#tokens.at++;
     this.#names.leave();
-    this.#mask = this.#masks.pop()!;
-    this.#resetMembers();
+    this.#entry.mask = this.#masks.pop()!;
+    this.#entry.resetMembers();
     this.#state = NEXT_MEMBER;
   }
 
   #endEntry(): void {
     const tokens = this.#tokens;
-    if ((this.#mask & ATTR) === 0) throw tokens.error("DECANT_E_JSON_ENTRY", 'the entry has no "attr"', DAMAGE_HINT);
+    if ((this.#entry.mask & ATTR) === 0)
+      throw tokens.error("DECANT_E_JSON_ENTRY", 'the entry has no "attr"', DAMAGE_HINT);
     tokens.at++;
-    this.#checkMembers();
-    if ((this.#mask & WRITTEN) === 0) this.#writeEntry(false);
-    else if ((this.#mask & ENTRIES) === 0) this.#items.moreChunks(this.#chunks.list, 0);
-    if ((this.#mask & ENTRIES) !== 0) this.#writeLeave();
-    else if (this.#attribute.type === FileType.directory)
-      this.#items.leave(KEEP_ACL_ID, KEEP_ACL_ID, this.#emptyXattrs());
+    this.#entry.checkMembers();
+    this.#entry.end(this.#names);
     this.#state = this.#masks.length === 0 ? DONE : NEXT_CHILD;
-  }
-
-  /** What was read behind `entries` goes into the leave item. */
-  #writeLeave(): void {
-    const { accessAclId, defaultAclId } = this.#parts;
-    this.#items.leave(accessAclId || KEEP_ACL_ID, defaultAclId || KEEP_ACL_ID, this.#xattrs.list);
-  }
-
-  #emptyXattrs(): XattrReader["list"] {
-    this.#xattrs.reset();
-    return this.#xattrs.list;
-  }
-
-  #writeEntry(moreChunksFollow: boolean): void {
-    const parts = this.#parts;
-    const chunks = this.#chunks.list;
-    if ((this.#mask & WRITTEN) !== 0) {
-      this.#items.moreChunks(chunks, 0);
-      return;
-    }
-    parts.name = this.#names.view;
-    parts.nameStart = this.#names.start;
-    parts.nameEnd = this.#names.end;
-    const first = chunksPart(chunks, 0);
-    if (first < chunks.length || moreChunksFollow) parts.flags |= ENTRY_MORE_CHUNKS;
-    this.#items.entry(this.#attribute, parts, this.#xattrs.list, chunks, first);
-    if (first < chunks.length) this.#items.moreChunks(chunks, first);
-  }
-
-  #checkInode(): void {
-    const { inodeHigh, inodeLow, type } = this.#attribute;
-    const isRoot = (this.#parts.flags & ENTRY_ROOT) !== 0;
-    const problem = inodeProblem(inodeHigh >>> 0, inodeLow >>> 0, type, isRoot, this.#section === "Trash");
-    if (problem !== undefined) throw this.#tokens.error("DECANT_E_JSON_INODE", problem, INODE_HINT);
-  }
-
-  /** Refuses members that the type cannot have; the reference drops them silently. */
-  #checkMembers(): void {
-    const mask = this.#mask;
-    // Behind `entries` the attributes read last are those of another entry.
-    const type = (mask & ENTRIES) !== 0 && (mask & WRITTEN) !== 0 ? FileType.directory : this.#attribute.type;
-    const stray = strayMember(mask, type);
-    if (stray !== undefined) {
-      throw this.#tokens.error("DECANT_E_JSON_ENTRY", `a ${FILE_TYPE_NAMES[type]} cannot have "${stray}"`, DAMAGE_HINT);
-    }
-    if (type === FileType.symlink && (mask & SYMLINK) === 0) {
-      this.#warn("symlink-without-target", "A symbolic link has no target: it was stored with an empty one");
-    }
   }
 }

@@ -1,5 +1,6 @@
 import { DataError } from "../../base/errors.ts";
-import type { RecordBatch, RecordStream } from "../../volume/records.ts";
+import { TRASH_INODE } from "../../volume/inode.ts";
+import { type RecordBatch, type RecordStream, unpackBatch } from "../../volume/records.ts";
 import { assertJson, byteOrderMarkLength } from "./decode-detect.ts";
 import { SectionDecoder, type SectionName } from "./decode-sections.ts";
 import { TreeDecoder } from "./decode-tree.ts";
@@ -22,14 +23,17 @@ export interface JsonDecodeOptions {
    * may then be without counters. Where nothing can be read any more the stream ends with an error as ever, after all that was
    * read.
    */
-  readonly onLeftOut?: (error: DataError, what: LeftOut) => void;
+  readonly onLeftOut?: (error: DataError, what: LeftOut, line: number) => void;
+  /** With `onLeftOut`: keep entries whose directory is lost, in new directories `lost+found-OFFSET`. */
+  readonly lostFound?: boolean;
 }
 
 /**
- * What was left out: an `entry` with everything below it, a `value` before the trees (a counter, a quota, a section that is
- * none), or `text` that is no JSON, as far as the next section.
+ * What was left out: an `entry` with everything below it; members of a `directory`, attributes maybe among them, while its entries are
+ * kept; the `name` of an entry that is kept under another one; a `value` before the trees (a counter, a quota, a section that is none); or text that is no JSON: `lines` as far as the next
+ * entry with which reading goes on in line `line`, `text` as far as the next section.
  */
-export type LeftOut = "entry" | "value" | "text";
+export type LeftOut = "entry" | "directory" | "name" | "value" | "lines" | "text";
 
 /** For tests. */
 export interface JsonDecodeTuning {
@@ -42,6 +46,9 @@ export interface JsonDecodeTuning {
 export const MAX_EXAMPLES = 10;
 
 const DEFAULT_REFILL_BYTES = 256 * 1024;
+/** Where numbers for directories begin that have lost theirs, in a dump without counters: no volume has come so far. */
+const UNUSED_INODE = 1n << 48n;
+const UNUSED_TRASH = 1n << 27n;
 /** Enough to tell what an input is. */
 const HEAD_BYTES = 16;
 
@@ -128,6 +135,10 @@ class DumpDecoder {
   #warnings: { kind: string; text: string; example: string | undefined }[] = [];
   #state = START;
   #section = "";
+  #nextInode = UNUSED_INODE;
+  #nextTrash = UNUSED_TRASH;
+  /** A tree was read again behind text that is no JSON: what follows it may lack its comma. */
+  #hasFoundEntry = false;
   /** What is being passed over, or was passed over last. */
   #leftOut: { readonly error: DataError; readonly what: LeftOut } | undefined;
   /** What was found wrong first, in text that was passed over. */
@@ -142,7 +153,18 @@ class DumpDecoder {
     this.#skipper = new JsonSkipper(this.#tokens);
     const warn = (kind: string, text: string, member?: string): void => this.#warn(kind, text, member);
     this.#sections = new SectionDecoder(this.#tokens, this.#skipper, warn);
-    this.#tree = new TreeDecoder(this.#tokens, this.#skipper, warn, () => this.#commit());
+    this.#tree = new TreeDecoder(
+      this.#tokens,
+      this.#skipper,
+      warn,
+      () => this.#commit(),
+      options.onLeftOut === undefined
+        ? undefined
+        : {
+            newInode: (isTrash) => (isTrash ? TRASH_INODE + ++this.#nextTrash : this.#nextInode++),
+            lostFound: options.lostFound === true,
+          },
+    );
   }
 
   get received(): number {
@@ -199,9 +221,12 @@ class DumpDecoder {
     this.#noteLeftOut();
     if (this.#state === IN_TREE && this.#tree.skipEntry()) this.#leftOut = { error, what: "entry" };
     else if (this.#state === IN_SECTION && this.#sections.skipElement()) this.#leftOut = { error, what: "value" };
-    else if (this.#canFindSection()) {
+    else if (this.#state === IN_TREE && this.#tree.findEntry(this.#leftOut?.error ?? error)) {
+      this.#leftOut = { error: this.#leftOut?.error ?? error, what: "lines" };
+      this.#hasFoundEntry = true;
+    } else if (this.#canFindSection()) {
       const first = this.#leftOut?.error ?? error;
-      this.#options.onLeftOut(first, "text");
+      this.#options.onLeftOut(first, "text", 0);
       this.#leftOut = undefined;
       this.#damage ??= first;
       this.#state = FIND_SECTION;
@@ -214,7 +239,8 @@ class DumpDecoder {
     if (this.#leftOut === undefined || (!isEnd && (this.#tree.isSkipping || this.#sections.isSkipping))) return;
     const { error, what } = this.#leftOut;
     this.#leftOut = undefined;
-    this.#options.onLeftOut?.(error, what);
+    const kept = what === "entry" ? this.#tree.kept : undefined;
+    this.#options.onLeftOut?.(error, kept ?? what, this.#tree.foundLine);
   }
 
   /** Whether reading may go on with a later section. Without the setting, or a tree that has begun, nothing can be made. */
@@ -280,6 +306,7 @@ class DumpDecoder {
       }
       case IN_SECTION:
         if (this.#sections.step(this.#batches)) this.#state = NEXT_SECTION;
+        this.#takeCounters();
         break;
       case SKIP:
         this.#skipper.run(true);
@@ -301,6 +328,16 @@ class DumpDecoder {
     this.#commit();
   }
 
+  #takeCounters(): void {
+    const last = this.#batches.at(-1);
+    if (last?.kind !== "counter" || this.#options.onLeftOut === undefined) return;
+    for (const { name, value } of unpackBatch("counter", last)) {
+      if (value <= 1n || value >= UNUSED_INODE) continue;
+      if (name === "nextInode") this.#nextInode = value;
+      else if (name === "nextTrash") this.#nextTrash = value;
+    }
+  }
+
   #nextSection(): void {
     const tokens = this.#tokens;
     let byte = tokens.peek();
@@ -309,8 +346,8 @@ class DumpDecoder {
       return;
     }
     if (this.#state === NEXT_SECTION) {
-      if (byte !== 0x2c) throw tokens.unexpected("',' or '}'");
-      tokens.at++;
+      if (byte === 0x2c) tokens.at++;
+      else if (!this.#hasFoundEntry) throw tokens.unexpected("',' or '}'");
       byte = tokens.peek();
     }
     tokens.readKey();
