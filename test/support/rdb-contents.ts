@@ -1,3 +1,4 @@
+import type { SnapshotLoss } from "../../src/engines/engine.ts";
 import { type RdbConsumer, ValueHandler } from "../../src/engines/redis/rdb/rdb-consumer.ts";
 import { RdbReader, type RdbReaderOptions } from "../../src/engines/redis/rdb/rdb-reader.ts";
 import type { RdbText } from "../../src/engines/redis/rdb/rdb-text.ts";
@@ -90,6 +91,12 @@ class RecordingConsumer implements RdbConsumer {
   wrongType(key: RdbText): void {
     this.wrong.push(key.toString());
     this.keys.pop();
+  }
+
+  loseUnknown(): void {}
+
+  lost(key: RdbText, what: string): SnapshotLoss {
+    return { kind: undefined, message: `${key}: ${what}` };
   }
 }
 

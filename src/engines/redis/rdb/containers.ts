@@ -1,4 +1,5 @@
 import type { RdbText } from "./rdb-text.ts";
+import type { ContainerKind } from "./rdb-types.ts";
 
 /**
  * Values that Redis keeps in one piece, and writes so: the entries of listpacks, ziplists, zipmaps and integer sets. A cursor gives
@@ -262,6 +263,20 @@ export class IntsetCursor implements ContainerCursor {
     else if (this.#width === 4) text.setNumber(view.getInt32(at, true));
     else text.setNumber(view.getBigInt64(at, true));
     return true;
+  }
+}
+
+/** A cursor at the first entry. Throws `ContainerDamage`. */
+export function openContainer(kind: ContainerKind, piece: RdbText): ContainerCursor {
+  switch (kind) {
+    case "listpack":
+      return new ListpackCursor(piece);
+    case "ziplist":
+      return new ZiplistCursor(piece);
+    case "zipmap":
+      return new ZipmapCursor(piece);
+    case "intset":
+      return new IntsetCursor(piece);
   }
 }
 

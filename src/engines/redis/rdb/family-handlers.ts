@@ -3,6 +3,7 @@ import type { RecordMapper } from "../record-mapper.ts";
 import { FAMILY_CHUNK, FAMILY_NODE, FAMILY_SYMLINK, type KeyInfo } from "../redis-keys.ts";
 import { ValueHandler } from "./rdb-consumer.ts";
 import { MAX_PIECE_BYTES } from "./rdb-decoder.ts";
+import { TOO_LARGE } from "./rdb-errors.ts";
 import type { RdbText } from "./rdb-text.ts";
 import { ValueBlock } from "./value-block.ts";
 
@@ -78,26 +79,33 @@ class HashFamily extends FamilyHandler {
 /** Chunks: a record has all slices, so a list stays whole. */
 class ListFamily extends FamilyHandler {
   readonly type = "list";
+  #isSpoiled = false;
+
+  override spoil(): void {
+    this.#isSpoiled = true;
+  }
 
   override begin(key: KeyInfo): void {
     super.begin(key);
     this.addKey();
     this.block.beginArray();
+    this.#isSpoiled = false;
   }
 
   override item(value: RdbText): void {
     if (this.block.bytes > MAX_PIECE_BYTES) {
       const key = `c${(BigInt(this.hi) << 32n) | BigInt(this.lo)}_${this.index}`;
-      throw new DataError("DECANT_E_RDB_TOO_LARGE", `The list ${key} has more than ${MAX_PIECE_BYTES} bytes`, {
+      throw new DataError(TOO_LARGE, `The list ${key} has more than ${MAX_PIECE_BYTES} bytes`, {
         location: { key },
         hint: "No client leaves so many slices in a chunk: have one compact it, or dump from the server",
       });
     }
-    this.block.add(value);
+    if (!this.#isSpoiled) this.block.add(value);
   }
 
   override end(): void {
-    this.block.endArray();
+    if (this.#isSpoiled) this.block.dropArray();
+    else this.block.endArray();
     if (this.block.isFull) this.full.hasFullBlock = true;
   }
 }

@@ -1,3 +1,5 @@
+import type { SnapshotLoss } from "../../engine.ts";
+import { type OnLoss, printableKey } from "../../notes.ts";
 import type { RdbConsumer, ValueHandler } from "./rdb-consumer.ts";
 import type { RdbFile } from "./rdb-file.ts";
 import { RdbReader } from "./rdb-reader.ts";
@@ -33,9 +35,10 @@ export class KeyPass implements RdbConsumer {
     place: VolumePlace,
     signal: AbortSignal,
     handlerOf: (name: string, stop: () => void) => ValueHandler | undefined,
+    onLoss?: OnLoss,
   ): Promise<void> {
     const pass: KeyPass = new KeyPass(place, (name) => handlerOf(name, () => pass.stop()));
-    await runPass(file, pass, signal, true);
+    await runPass(file, pass, signal, true, onLoss);
   }
 
   stop(): void {
@@ -54,6 +57,16 @@ export class KeyPass implements RdbConsumer {
 
   /** As if the key was not there. */
   wrongType(): void {}
+
+  lost(key: RdbText, what: string): SnapshotLoss {
+    return lostKey(key, what);
+  }
+
+  loseUnknown(): void {}
+}
+
+function lostKey(key: RdbText, what: string): SnapshotLoss {
+  return { kind: undefined, message: `key ${printableKey(key.bytes, key.start, key.end)}: ${what}` };
 }
 
 /** Reads until the consumer has what it wants. The checksum can only be compared by who reads to the end. */
@@ -62,8 +75,10 @@ async function runPass(
   consumer: RdbConsumer,
   signal: AbortSignal,
   checksum: boolean,
+  onLoss: OnLoss | undefined,
 ): Promise<RdbReader> {
-  const reader = new RdbReader(await file.beginPass(signal), consumer, { checksum });
+  const options = { checksum, ...(onLoss === undefined ? {} : { onLoss }) };
+  const reader = new RdbReader(await file.beginPass(signal), consumer, options);
   await reader.read();
   return reader;
 }
@@ -73,9 +88,10 @@ export async function findVolume(
   file: RdbFile,
   database: number,
   signal: AbortSignal,
+  onLoss?: OnLoss,
 ): Promise<FoundVolume | undefined> {
   const finder = new SettingFinder(database);
-  const { createdAt, isAppendOnlyBase } = await runPass(file, finder, signal, false);
+  const { createdAt, isAppendOnlyBase } = await runPass(file, finder, signal, false, onLoss);
   if (finder.found === undefined) return undefined;
   return { ...finder.found, createdAt, isAppendOnlyBase };
 }
@@ -119,6 +135,12 @@ class SettingFinder implements RdbConsumer {
   }
 
   wrongType(): void {}
+
+  lost(key: RdbText, what: string): SnapshotLoss {
+    return lostKey(key, what);
+  }
+
+  loseUnknown(): void {}
 }
 
 /** The entry of a directory as it is stored; undefined when there is none. */
@@ -128,9 +150,10 @@ export async function findEntry(
   parent: bigint,
   name: Buffer,
   signal: AbortSignal,
+  onLoss?: OnLoss,
 ): Promise<Buffer | undefined> {
   let found: Buffer | undefined;
-  await KeyPass.run(file, place, signal, (key, stop) => {
+  const handlerOf = (key: string, stop: () => void): ValueHandler | undefined => {
     if (key !== `d${parent}`) return undefined;
     return new HashTaker((field, value) => {
       if (found !== undefined || field.length !== name.length) return;
@@ -138,7 +161,8 @@ export async function findEntry(
       found = value.copy();
       stop();
     }, stop);
-  });
+  };
+  await KeyPass.run(file, place, signal, handlerOf, onLoss);
   return found;
 }
 
@@ -148,14 +172,16 @@ export async function findString(
   place: VolumePlace,
   key: string,
   signal: AbortSignal,
+  onLoss?: OnLoss,
 ): Promise<Buffer | undefined> {
   let found: Buffer | undefined;
-  await KeyPass.run(file, place, signal, (name, stop) => {
+  const handlerOf = (name: string, stop: () => void): ValueHandler | undefined => {
     if (name !== key) return undefined;
     return new StringTaker((value) => {
       found = value.copy();
       stop();
     });
-  });
+  };
+  await KeyPass.run(file, place, signal, handlerOf, onLoss);
   return found;
 }

@@ -55,7 +55,7 @@ export class RareValues {
   readonly #join: NumberJoin;
   readonly #delFiles: ScoreOrder;
   readonly #counters: Map<string, bigint> = new Map();
-  /** Names of keys whose values are lost, where each loss is told: what is made of several is not given without them. */
+  /** Keys whose values are lost, or a part of them, where each loss is told: what is made of several is not given without them. */
   readonly #lost: Set<string> = new Set();
   readonly #number: U64 = { hi: 0, lo: 0 };
   readonly #second: U64 = { hi: 0, lo: 0 };
@@ -83,7 +83,12 @@ export class RareValues {
     });
   }
 
-  /** The value of the key is lost; of which kind the records are that were made of it. */
+  /** Keys are lost of which nobody knows the names: all that was not met. */
+  loseUnknown(): void {
+    for (const name of this.#handlers.keys()) if (!this.#counters.has(name)) this.#lost.add(name);
+  }
+
+  /** The value of the key is lost, or a part of it; of which kind the records are that were made of it. */
   lose(name: string): RecordKind | undefined {
     if (this.#options.notes.isSalvage && this.#handlers.has(name)) this.#lost.add(name);
     return kindOfKey(name);
@@ -152,6 +157,7 @@ export class RareValues {
     return new StringTaker((value) => {
       const number = signedOf(value.copy());
       this.#counters.set(key, number ?? 0n);
+      if (number !== undefined) this.#lost.delete(key);
       if (number !== undefined || !notes.isSalvage) return;
       noteCounter(notes, key);
       this.#lost.add(key);
@@ -274,7 +280,8 @@ export class RareValues {
     const [first, second, third] = values;
     if (topic < 0 || values[LOST] !== undefined) return;
     if (topic === STATISTICS_TOPIC) {
-      if (first === undefined || STATISTICS_KEYS.some((key) => this.#lost.has(key))) return;
+      if (first === undefined || STATISTICS_KEYS.some((key, i) => values[i] === undefined && this.#lost.has(key)))
+        return;
       return emit(mapper, "dirStat", {
         inode: number,
         dataLength: first.readBigInt64BE(),
@@ -283,7 +290,7 @@ export class RareValues {
       });
     }
     if (first === undefined && third === undefined) return;
-    if (this.#lost.has(QUOTA_KINDS[topic - 1]!.key)) return;
+    if (third === undefined && this.#lost.has(QUOTA_KINDS[topic - 1]!.key)) return;
     emit(mapper, QUOTA_KINDS[topic - 1]!.kind, {
       key: number,
       maxSpace: third?.readBigInt64BE() ?? UNLIMITED,

@@ -1,3 +1,4 @@
+import type { SnapshotLoss } from "../../engine.ts";
 import type { RdbText } from "./rdb-text.ts";
 import type { RedisType } from "./rdb-types.ts";
 
@@ -16,7 +17,10 @@ export abstract class ValueHandler {
   /** A member of a sorted set. */
   scored(_member: RdbText, _score: number): void {}
 
-  /** The value is complete. */
+  /** A part of the value is lost: whoever cannot use the others drops all of it at its end. */
+  spoil(): void {}
+
+  /** The value is complete, but for what is lost of it. */
   end(): void {}
 }
 
@@ -30,6 +34,12 @@ export interface RdbConsumer {
 
   /** The value of the key is of another type than that of its handler, which does not get it. */
   wrongType(key: RdbText): void;
+
+  /** What is lost with the value of a key, or with a part of it; `what` says how. */
+  lost(key: RdbText, what: string): SnapshotLoss;
+
+  /** Keys are lost, and nobody knows which: what was not met by the end is no proof that it was not there. */
+  loseUnknown(): void;
 
   /** True when the reader shall stop for now: what was handed over has to be taken away, or is all that is wanted. */
   readonly isFull: boolean;

@@ -16,19 +16,26 @@ const INT16 = 1;
 const INT32 = 2;
 const LZF = 3;
 
+const NOT_COMPRESSED = "a compressed string cannot be decompressed";
+
 /** Lengths and strings of an RDB file, read from the window. All methods throw `STARVED` when that has too little. */
 export class RdbDecoder {
   /** Where the step at hand began: it is repeated from there. */
   mark = 0;
   /** Bytes from `mark` on that the last `STARVED` asked for. */
   needed = 0;
+  /** What is wrong with the last string that was read, and is an empty one now. Only where `skipsDamage`; whoever looks resets it. */
+  broken: string | undefined;
   readonly window: RdbWindow;
+  /** A string that cannot be decompressed is no error, since it is known where it ends. */
+  readonly #skipsDamage: boolean;
   readonly #source: ByteSource;
   /** Key of the value at hand, for messages. */
   readonly #keyName: () => string | undefined;
   #encoding = 0;
 
-  constructor(window: RdbWindow, source: ByteSource, keyName: () => string | undefined) {
+  constructor(window: RdbWindow, source: ByteSource, keyName: () => string | undefined, skipsDamage: boolean) {
+    this.#skipsDamage = skipsDamage;
     this.window = window;
     this.#source = source;
     this.#keyName = keyName;
@@ -158,10 +165,13 @@ export class RdbDecoder {
     const packed = this.length();
     const size = this.length();
     this.#piece(packed);
-    this.#checkSize(size);
+    if (!this.#skipsDamage) this.#checkSize(size);
     const { at } = window;
-    if (!decompressLzf(window.bytes, at, at + packed, text.own(size), size)) {
-      throw this.damaged("a compressed string cannot be decompressed");
+    const isGood = size <= MAX_PIECE_BYTES && decompressLzf(window.bytes, at, at + packed, text.own(size), size);
+    if (!isGood) {
+      if (!this.#skipsDamage) throw this.damaged(NOT_COMPRESSED);
+      this.broken = NOT_COMPRESSED;
+      text.own(0);
     }
     window.at = at + packed;
   }

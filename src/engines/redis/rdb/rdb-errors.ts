@@ -1,5 +1,7 @@
 import { DataError } from "../../../base/errors.ts";
 
+export const TOO_LARGE = "DECANT_E_RDB_TOO_LARGE";
+
 /** What a damaged file says is wrong; `offset` counts from the beginning of the RDB. */
 export function damaged(name: string, what: string, offset: number, key?: string): DataError {
   return new DataError("DECANT_E_RDB_DAMAGED", `${name} is damaged at byte ${offset}${ofKey(key)}: ${what}`, {
@@ -17,7 +19,7 @@ export function cut(name: string, offset: number, key?: string): DataError {
 
 export function tooLarge(name: string, size: number, limit: number, offset: number, key?: string): DataError {
   return new DataError(
-    "DECANT_E_RDB_TOO_LARGE",
+    TOO_LARGE,
     `${name} has a piece of ${size} bytes at byte ${offset}${ofKey(key)}, more than the ${limit} that are held in memory`,
     {
       location: { offset, ...(key === undefined ? {} : { key }) },

@@ -1,22 +1,15 @@
+import { viewOf } from "../../../base/bytes.ts";
 import { DataError } from "../../../base/errors.ts";
-import { printableKey } from "../../notes.ts";
-import {
-  type ContainerCursor,
-  ContainerDamage,
-  IntsetCursor,
-  ListpackCursor,
-  ZiplistCursor,
-  ZipmapCursor,
-} from "./containers.ts";
+import { type OnLoss, printableKey } from "../../notes.ts";
+import { ContainerDamage, openContainer } from "./containers.ts";
 import { Crc64 } from "./crc64.ts";
 import type { RdbConsumer, ValueHandler } from "./rdb-consumer.ts";
 import { MAX_PIECE_BYTES, RdbDecoder, STARVED } from "./rdb-decoder.ts";
-import { cut, damaged, tooLarge } from "./rdb-errors.ts";
+import { readEnd } from "./rdb-end.ts";
+import { cut, damaged, TOO_LARGE, tooLarge } from "./rdb-errors.ts";
+import { readHead } from "./rdb-head.ts";
 import { RdbText } from "./rdb-text.ts";
 import {
-  CHECKSUM_VERSION,
-  type ContainerKind,
-  MAX_VERSION,
   OPCODE_AUX,
   OPCODE_DATABASE,
   OPCODE_END,
@@ -37,12 +30,15 @@ import { SlowSkip, skipElement } from "./slow-skip.ts";
 export interface RdbReaderOptions {
   /** Compute the checksum and compare it with that of the file; not for who stops before the end. */
   readonly checksum: boolean;
+  /**
+   * Called for each part that is damaged, which is left out; else, and for a stream that ends or cannot be followed any more, `read`
+   * throws.
+   */
+  readonly onLoss?: OnLoss;
   /** What stands behind the file in a stream, asked for at its end; behind a file of its own nothing does. */
   readonly trailer?: () => Buffer | undefined;
 }
 
-const HEAD_BYTES = 9;
-const CHECKSUM_BYTES = 8;
 /** A value that is not wanted is skipped part by part when so many of its bytes are at hand and more are needed. */
 const SLOW_SKIP_BYTES = 256 * 1024;
 /** Quicklist nodes: one plain element, or a listpack. */
@@ -50,8 +46,11 @@ const PLAIN_NODE = 1;
 const PACKED_NODE = 2;
 
 /** What is read next. A step is repeated from its beginning when bytes are missing, so each of these is a place to begin. */
-const PHASE = { key: 0, value: 1, elements: 2, skip: 3, end: 4 } as const;
+const PHASE = { key: 0, value: 1, elements: 2, skip: 3, end: 4, skipRest: 5 } as const;
 type Phase = (typeof PHASE)[keyof typeof PHASE];
+
+/** What makes an end of a file that is read as far as it goes. */
+const END_OF_FILE: ReadonlySet<string> = new Set(["DECANT_E_RDB_DAMAGED", "DECANT_E_RDB_CUT", TOO_LARGE]);
 
 type Outcome = "full" | "starved" | "slow" | "end";
 
@@ -86,8 +85,9 @@ export class RdbReader {
   #type: RdbValueType = { type: "other", layout: "string" };
   #handler: ValueHandler | undefined;
   #hasKey = false;
-  /** The key as text, once it is no longer in the window. */
+  /** The key as text, and where damage is skipped as bytes, once it is no longer in the window. */
   #keptKey: string | undefined;
+  #isKeyKept = false;
   #left = 0;
   #smallestExpiry = 0;
 
@@ -97,12 +97,22 @@ export class RdbReader {
     this.#options = options;
     this.#checksum = options.checksum ? new Crc64() : undefined;
     this.#window = new RdbWindow(source, this.#checksum);
-    this.#decoder = new RdbDecoder(this.#window, source, () => this.#keyName());
+    this.#decoder = new RdbDecoder(this.#window, source, () => this.#keyName(), options.onLoss !== undefined);
     this.#slow = new SlowSkip(this.#decoder, source);
   }
 
   /** Reads until the consumer is full (true) or the file ends (false), where it is checked that it ends well. */
   async read(): Promise<boolean> {
+    try {
+      return await this.#read();
+    } catch (error) {
+      if (!this.#isEndOfFile(error)) throw error;
+      this.#loseRest(error);
+      return false;
+    }
+  }
+
+  async #read(): Promise<boolean> {
     const [window, decoder] = [this.#window, this.#decoder];
     if (this.#version === 0) await this.#readHead();
     for (;;) {
@@ -112,8 +122,7 @@ export class RdbReader {
         await this.#readEnd();
         return false;
       }
-      // the key goes away with the part of the window that it stands in
-      this.#keptKey = this.#keyName();
+      this.#keepKey();
       if (outcome === "slow") await this.#skipSlowly();
       else if (!(await window.fill(decoder.needed))) {
         throw cut(this.#source.name, window.offsetOf(window.end), this.#keptKey);
@@ -123,6 +132,13 @@ export class RdbReader {
   }
 
   #run(): Outcome {
+    for (;;) {
+      const outcome = this.#steps();
+      if (outcome !== "skipped") return outcome;
+    }
+  }
+
+  #steps(): Outcome | "skipped" {
     const decoder = this.#decoder;
     try {
       for (;;) {
@@ -132,17 +148,84 @@ export class RdbReader {
         else if (this.#phase === PHASE.value) this.#readValue(this.#type, this.#handler!);
         else if (this.#phase === PHASE.elements) this.#readElements(this.#type, this.#handler!);
         else if (this.#phase === PHASE.skip) this.#skipValue(this.#type);
-        else return "end";
+        else return this.#phase === PHASE.end ? "end" : "slow";
       }
     } catch (error) {
+      if (this.#skipsDamage(error)) return "skipped";
       if (error instanceof ContainerDamage) throw decoder.damaged(error.message);
       if (error !== STARVED) throw error;
       this.#window.at = decoder.mark;
       const size = Math.max(decoder.needed, this.#window.end - decoder.mark);
       if (this.#phase === PHASE.skip) return size > SLOW_SKIP_BYTES ? "slow" : "starved";
       if (decoder.needed <= 2 * MAX_PIECE_BYTES) return "starved";
-      throw tooLarge(this.#source.name, size, MAX_PIECE_BYTES, this.#window.offsetOf(decoder.mark), this.#keyName());
+      const offset = this.#window.offsetOf(decoder.mark);
+      const failure = tooLarge(this.#source.name, size, MAX_PIECE_BYTES, offset, this.#keyName());
+      if (this.#skipsDamage(failure)) return "skipped";
+      throw failure;
     }
+  }
+
+  /** Goes on behind what is damaged in the value at hand, where it is known where that ends. */
+  #skipsDamage(error: unknown): boolean {
+    const handler = this.#handler;
+    const isInValue = this.#phase === PHASE.value || this.#phase === PHASE.elements;
+    if (this.#options.onLoss === undefined || handler === undefined || !isInValue) return false;
+    if (error instanceof ContainerDamage) {
+      // the piece has been read, and with it the value or one element of it
+      this.#lose(handler, error.message);
+      if (this.#phase === PHASE.value) this.#endValue(handler);
+      else this.#left--;
+      this.#decoder.commit();
+      return true;
+    }
+    if (!(error instanceof DataError) || error.code !== TOO_LARGE) return false;
+    this.#window.at = this.#decoder.mark;
+    this.#lose(handler, error.message);
+    handler.end();
+    this.#phase = this.#phase === PHASE.value ? PHASE.skip : PHASE.skipRest;
+    return true;
+  }
+
+  /** A part of the value at hand is lost. */
+  #lose(handler: ValueHandler, what: string): void {
+    handler.spoil();
+    this.#options.onLoss!(
+      this.#consumer.lost(this.#key, `${what} (byte ${this.#window.offsetOf(this.#decoder.mark)})`),
+    );
+  }
+
+  /** Whether the strings that were just read are of no use, which is then told. */
+  #isBroken(handler: ValueHandler): boolean {
+    const { broken } = this.#decoder;
+    if (broken === undefined) return false;
+    this.#decoder.broken = undefined;
+    this.#lose(handler, broken);
+    return true;
+  }
+
+  /** A file that cannot be followed any more ends there, where losses are told; a stream can be asked for again. */
+  #isEndOfFile(error: unknown): error is DataError {
+    const { onLoss, trailer } = this.#options;
+    return onLoss !== undefined && trailer === undefined && error instanceof DataError && END_OF_FILE.has(error.code);
+  }
+
+  #loseRest(error: DataError): void {
+    const message = `${error.message}: all that stands behind it is lost`;
+    this.#consumer.loseUnknown();
+    const isInValue = this.#phase === PHASE.value || this.#phase === PHASE.elements;
+    if (!isInValue) return this.#options.onLoss!({ kind: undefined, message });
+    this.#handler!.spoil();
+    this.#handler!.end();
+    this.#options.onLoss!({ ...this.#consumer.lost(this.#key, ""), message });
+  }
+
+  /** The key goes away with the part of the window that it stands in. */
+  #keepKey(): void {
+    this.#keptKey = this.#keyName();
+    if (this.#isKeyKept || this.#keptKey === undefined || this.#options.onLoss === undefined) return;
+    const bytes = this.#key.copy();
+    this.#key.point(bytes, viewOf(bytes), 0, bytes.length);
+    this.#isKeyKept = true;
   }
 
   /** The key whose value is read; undefined between values, and where what is skipped has none. */
@@ -152,37 +235,16 @@ export class RdbReader {
   }
 
   async #readHead(): Promise<void> {
-    const window = this.#window;
-    const { name } = this.#source;
-    await window.fill(HEAD_BYTES);
-    const head = window.bytes.toString("latin1", 0, Math.min(window.end, HEAD_BYTES));
-    const match = /^(?:(REDIS)([0-9]{4})|(VALKEY)([0-9]{3}))$/.exec(head);
-    if (match === null) {
-      if (window.end < HEAD_BYTES && "REDIS".startsWith(head.slice(0, 5))) throw cut(name, window.end);
-      throw new DataError("DECANT_E_RDB_FORMAT", `${name} is no RDB file: it begins with ${JSON.stringify(head)}`, {
-        location: { offset: 0 },
-        hint: head.startsWith("\x1f\x8b")
-          ? "It is compressed by gzip: decompress it first"
-          : "Take the file that SAVE, BGSAVE or redis-cli --rdb writes; an append-only file is none",
-      });
-    }
-    const magic = (match[1] ?? match[3]) as "REDIS" | "VALKEY";
-    this.#version = Number(match[2] ?? match[4]);
-    if (this.#version < 1 || this.#version > MAX_VERSION[magic]) {
-      throw new DataError(
-        "DECANT_E_RDB_VERSION",
-        `${name} is of RDB version ${this.#version} of ${magic === "REDIS" ? "Redis" : "Valkey"}, newer than ${MAX_VERSION[magic]}`,
-        { location: { offset: 5 }, hint: "Take a newer decant, or dump from the server with --snapshot tracking" },
-      );
-    }
+    const { version, magic } = await readHead(this.#window, this.#source.name);
+    this.#version = version;
     this.#types = valueTypes(magic);
-    window.at = HEAD_BYTES;
     this.#decoder.commit();
   }
 
   #readKey(): void {
     const decoder = this.#decoder;
     this.#keptKey = undefined;
+    this.#isKeyKept = false;
     this.#hasKey = false;
     const code = decoder.byte();
     if (code >= OPCODE_SLOT_INFO) return this.#readOpcode(code);
@@ -191,6 +253,7 @@ export class RdbReader {
       throw this.#unknownType(code);
     }
     decoder.string(this.#key);
+    if (decoder.broken !== undefined) return this.#skipNameless(type, decoder.broken);
     this.#hasKey = true;
     this.#type = type;
     const expires = this.#expires;
@@ -201,6 +264,15 @@ export class RdbReader {
       this.#handler = undefined;
     }
     this.#phase = this.#handler === undefined ? PHASE.skip : PHASE.value;
+  }
+
+  #skipNameless(type: RdbValueType, what: string): void {
+    this.#decoder.broken = undefined;
+    this.#expires = 0;
+    this.#consumer.loseUnknown();
+    const place = `${this.#source.name} has a key at byte ${this.#window.offsetOf(this.#decoder.mark)}`;
+    this.#options.onLoss!({ kind: undefined, message: `${place} that cannot be read: ${what}` });
+    this.#beginSkip(type);
   }
 
   /** Names the key, where what stands there can be one. */
@@ -272,9 +344,10 @@ export class RdbReader {
   #readAux(): void {
     this.#decoder.string(this.#first);
     this.#decoder.string(this.#second);
+    this.#decoder.broken = undefined;
     const name = this.#first.toString();
     const value = this.#second.toString();
-    if (name === "ctime" && /^[0-9]+$/.test(value)) this.createdAt = Number(value) * 1000;
+    if (name === "ctime" && /^[0-9]{1,12}$/.test(value)) this.createdAt = Number(value) * 1000;
     if (name === "aof-base" && value === "1") this.isAppendOnlyBase = true;
   }
 
@@ -282,13 +355,13 @@ export class RdbReader {
     const decoder = this.#decoder;
     if (type.layout === "string") {
       decoder.string(this.#first);
-      handler.string(this.#first);
+      if (!this.#isBroken(handler)) handler.string(this.#first);
       return this.#endValue(handler);
     }
     if (type.expiry === "relative") this.#smallestExpiry = decoder.int64();
     if (type.layout === "container") {
       decoder.string(this.#piece);
-      this.#readContainer(type, handler);
+      if (!this.#isBroken(handler)) this.#readContainer(type, handler);
       return this.#endValue(handler);
     }
     this.#left = decoder.length();
@@ -316,13 +389,15 @@ export class RdbReader {
     switch (type.layout) {
       case "strings":
         decoder.string(this.#first);
+        if (type.type === "hash") decoder.string(this.#second);
+        if (this.#isBroken(handler)) return;
         if (type.type !== "hash") return handler.item(this.#first);
-        decoder.string(this.#second);
         return handler.pair(this.#first, this.#second);
       case "scored-double":
       case "scored-text": {
         decoder.string(this.#first);
         const score = type.layout === "scored-double" ? decoder.double() : decoder.textDouble();
+        if (this.#isBroken(handler)) return;
         return handler.scored(this.#first, score);
       }
       case "expiring":
@@ -331,12 +406,14 @@ export class RdbReader {
         const node = decoder.length();
         if (node !== PLAIN_NODE && node !== PACKED_NODE) throw decoder.damaged(`a list has a part of the kind ${node}`);
         decoder.string(this.#piece);
+        if (this.#isBroken(handler)) return;
         if (node === PLAIN_NODE) handler.item(this.#piece);
         else this.#readContainer(type, handler);
         return;
       }
       default:
         decoder.string(this.#piece);
+        if (this.#isBroken(handler)) return;
         return this.#readContainer(type, handler);
     }
   }
@@ -348,6 +425,7 @@ export class RdbReader {
     decoder.string(this.#first);
     decoder.string(this.#second);
     if (type.expiry === "trailing") expires = decoder.int64();
+    if (this.#isBroken(handler)) return;
     if (!this.#isPast(expires)) handler.pair(this.#first, this.#second);
   }
 
@@ -385,56 +463,12 @@ export class RdbReader {
   }
 
   async #skipSlowly(): Promise<void> {
-    await this.#slow.value(this.#type);
+    if (this.#phase === PHASE.skipRest) await this.#slow.elements(this.#type, this.#left);
+    else await this.#slow.value(this.#type);
     this.#phase = PHASE.key;
   }
 
-  /** The checksum, and that nothing comes behind it. */
-  async #readEnd(): Promise<void> {
-    const window = this.#window;
-    const { name } = this.#source;
-    window.updateChecksum();
-    if (this.#version >= CHECKSUM_VERSION) {
-      if (!(await window.fill(CHECKSUM_BYTES))) throw cut(name, window.offsetOf(window.end));
-      this.#compareChecksum(window.view.getBigUint64(window.at, true));
-      window.at += CHECKSUM_BYTES;
-    }
-    const trailer = this.#options.trailer?.();
-    const offset = window.offsetOf(window.at);
-    if (trailer === undefined) {
-      if (!(await window.fill(1))) return;
-      throw new DataError("DECANT_E_RDB_TRAILING", `${name} goes on behind its end at byte ${offset}`, {
-        location: { offset },
-        hint: "An append-only file that begins as an RDB is no RDB file: take that of SAVE or BGSAVE",
-      });
-    }
-    const isThere = await window.fill(trailer.length);
-    if (isThere && trailer.equals(window.bytes.subarray(window.at, window.at + trailer.length))) return;
-    throw damaged(name, "what the server announced as the end does not come there", offset);
-  }
-
-  /** A server that is told not to compute checksums writes 0. */
-  #compareChecksum(stored: bigint): void {
-    const computed = this.#checksum?.value;
-    if (computed === undefined || stored === 0n || stored === computed) return;
-    const hex = (value: bigint): string => value.toString(16).padStart(16, "0");
-    throw new DataError(
-      "DECANT_E_RDB_CHECKSUM",
-      `The checksum of ${this.#source.name} is wrong: ${hex(stored)} is stored, ${hex(computed)} is that of its bytes`,
-      { location: { offset: this.#window.offsetOf(this.#window.at) }, hint: "The file is damaged: take another one" },
-    );
-  }
-}
-
-function openContainer(kind: ContainerKind, piece: RdbText): ContainerCursor {
-  switch (kind) {
-    case "listpack":
-      return new ListpackCursor(piece);
-    case "ziplist":
-      return new ZiplistCursor(piece);
-    case "zipmap":
-      return new ZipmapCursor(piece);
-    case "intset":
-      return new IntsetCursor(piece);
+  #readEnd(): Promise<void> {
+    return readEnd(this.#window, this.#source.name, this.#version, { ...this.#options, checksum: this.#checksum });
   }
 }

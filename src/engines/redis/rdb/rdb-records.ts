@@ -1,7 +1,7 @@
 import { EngineError } from "../../../base/errors.ts";
 import type { RecordBatch, RecordKind } from "../../../volume/records.ts";
 import { parseSetting } from "../../../volume/setting.ts";
-import type { Notes } from "../../notes.ts";
+import type { Notes, OnLoss } from "../../notes.ts";
 import { RecordMapper } from "../record-mapper.ts";
 import { SeenSet } from "../seen-set.ts";
 import { RdbReader } from "./rdb-reader.ts";
@@ -20,13 +20,15 @@ export interface RdbRecordsOptions {
   readonly signal: AbortSignal;
   /** What stands behind the RDB in a stream, asked for at its end. */
   readonly trailer?: () => Buffer | undefined;
-  /** Called when the file has been read to its end, and nothing is wrong with it. */
+  /** Gets what is damaged, as that of `RdbReader`. */
+  readonly onLoss?: OnLoss | undefined;
+  /** Called when the file has been read to its end. */
   readonly onEnd?: (reader: RdbReader) => void;
 }
 
 /** The records of a volume, in the order of the file, which is read once and checked to its end. */
 export async function* readRdbRecords(source: ByteSource, options: RdbRecordsOptions): AsyncGenerator<RecordBatch> {
-  const { notes, signal, trailer } = options;
+  const { notes, signal, trailer, onLoss } = options;
   const mapper = new RecordMapper(notes, source.name, new SeenSet());
   const { changeLog } = parseSetting(options.setting);
   const consumer = new VolumeConsumer({ ...options, changeLog, mapper });
@@ -34,6 +36,7 @@ export async function* readRdbRecords(source: ByteSource, options: RdbRecordsOpt
     const reader = new RdbReader(source, consumer, {
       checksum: true,
       ...(trailer === undefined ? {} : { trailer }),
+      ...(onLoss === undefined ? {} : { onLoss }),
     });
     while (await reader.read()) {
       signal.throwIfAborted();

@@ -1,6 +1,6 @@
 import type { RecordBatch, RecordKind, RecordStream } from "../../../volume/records.ts";
 import type { Consistency, RecordSelection, Snapshot, SnapshotNote, SnapshotOptions } from "../../engine.ts";
-import { Notes } from "../../notes.ts";
+import { Notes, type OnLoss } from "../../notes.ts";
 import { decodeDentry } from "../dentry.ts";
 import { type FoundVolume, findEntry, findString } from "./point-reads.ts";
 import type { RdbFile } from "./rdb-file.ts";
@@ -43,18 +43,24 @@ export class RdbSnapshot implements Snapshot {
 
   async *#read(kinds: ReadonlySet<RecordKind>): AsyncGenerator<RecordBatch> {
     const { place, setting } = this.#volume;
-    const { signal } = this.#options;
+    const { signal, onLoss } = this.#options;
     const notes = this.#notes;
     const source = await this.#file.beginPass(signal);
-    yield* readRdbRecords(source, { place, setting, kinds, notes, tmpDir: this.#tmpDir, signal });
+    yield* readRdbRecords(source, { place, setting, kinds, notes, tmpDir: this.#tmpDir, signal, onLoss });
   }
 
   async lookup(parent: bigint, name: Buffer): Promise<{ inode: bigint; type: number } | undefined> {
-    return decodeDentry(await findEntry(this.#file, this.#volume.place, parent, name, this.#options.signal));
+    const { place } = this.#volume;
+    return decodeDentry(await findEntry(this.#file, place, parent, name, this.#options.signal, this.#skipsDamage));
   }
 
   readNode(inode: bigint): Promise<Buffer | undefined> {
-    return findString(this.#file, this.#volume.place, `i${inode}`, this.#options.signal);
+    return findString(this.#file, this.#volume.place, `i${inode}`, this.#options.signal, this.#skipsDamage);
+  }
+
+  /** Looking for one thing tells nothing of the others. */
+  get #skipsDamage(): OnLoss | undefined {
+    return this.#options.onLoss && (() => undefined);
   }
 
   /** The file belongs to the store. */

@@ -10,6 +10,7 @@ import type {
   TargetState,
   VolumeUsage,
 } from "../../engine.ts";
+import { lostSetting } from "../../lost-setting.ts";
 import type { RecordForm } from "../../record-form.ts";
 import { redisRecordForm } from "../record-form.ts";
 import { type FoundVolume, findVolume, KeyPass } from "./point-reads.ts";
@@ -67,7 +68,20 @@ export class RdbStore implements MetadataStore {
   }
 
   async openSnapshot(options: SnapshotOptions): Promise<Snapshot> {
-    return new RdbSnapshot(this.#file, await this.#volume(options.signal), this.#tmpDir, options);
+    const { signal, onLoss } = options;
+    const volume = await (onLoss === undefined ? this.#volume(signal) : this.#volumeOfDamagedFile(signal));
+    return new RdbSnapshot(this.#file, volume, this.#tmpDir, options);
+  }
+
+  /** Looks for the setting as far as the file can be followed; what is lost else is told when all is read. */
+  async #volumeOfDamagedFile(signal: AbortSignal): Promise<FoundVolume> {
+    let damage: string | undefined;
+    const found = await findVolume(this.#file, this.#database, signal, ({ message }) => {
+      damage ??= message;
+    });
+    if (found !== undefined) return found;
+    if (damage !== undefined) throw lostSetting(this.#file.path, damage);
+    return this.#volume(signal);
   }
 
   async listSessions(signal: AbortSignal): Promise<SessionSummary[]> {

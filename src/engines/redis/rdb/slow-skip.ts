@@ -44,7 +44,7 @@ export class SlowSkip {
         return this.string();
       default:
         if (type.expiry === "relative") await this.bytes(TIME_BYTES);
-        return this.#elements(type, await this.length());
+        return this.elements(type, await this.length());
     }
   }
 
@@ -102,7 +102,8 @@ export class SlowSkip {
     }
   }
 
-  async #elements(type: RdbValueType, count: number): Promise<void> {
+  /** That many elements of a value. */
+  async elements(type: RdbValueType, count: number): Promise<void> {
     const { layout, expiry } = type;
     const strings = type.type === "hash" ? 2 : 1;
     for (let left = count - this.#atHand(type, count); left > 0; left -= 1 + this.#atHand(type, left - 1)) {

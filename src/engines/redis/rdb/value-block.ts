@@ -55,6 +55,13 @@ export class ValueBlock {
     this.#put(TOKEN_ARRAY, 0, 0);
   }
 
+  /** Ends the array without any element: its key has no value. */
+  dropArray(): void {
+    if (this.#array < 0) return;
+    this.#count = this.#array + 1;
+    this.endArray();
+  }
+
   endArray(): void {
     if (this.#array < 0) return;
     this.#tokens[this.#array * TOKEN_STRIDE + 2] = this.#count - this.#array - 1;

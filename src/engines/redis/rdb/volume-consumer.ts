@@ -75,6 +75,10 @@ export class VolumeConsumer implements RdbConsumer, FullBlocks {
     this.#options.notes.loss(TYPE_NOTE, name, this.lost(key, "the value is of another type"));
   }
 
+  loseUnknown(): void {
+    this.rare.loseUnknown();
+  }
+
   /** What is lost with the value of a key, or a part of it. */
   lost(key: RdbText, what: string): SnapshotLoss {
     const start = key.start + this.#options.place.prefix.length;

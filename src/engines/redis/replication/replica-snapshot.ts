@@ -109,6 +109,7 @@ export class ReplicaSnapshot implements Snapshot {
       notes: this.#notes,
       tmpDir: this.#tmpDir,
       signal: this.#options.signal,
+      onLoss: this.#options.onLoss,
       trailer: () => connection.trailer,
       onEnd: ({ createdAt }) => {
         if (createdAt !== undefined) this.#asOf = new Date(createdAt);
