@@ -17,6 +17,8 @@ export interface RedisOptions {
   readonly tls?: boolean;
   /** More options of redis-server, as `--name value`. */
   readonly args?: readonly string[];
+  /** Another program than that which is installed (other-redis.ts). */
+  readonly program?: string;
 }
 
 /** A private Redis of a test. It ends with the test process, whatever happens to that. */
@@ -41,7 +43,8 @@ const SENTINEL_MASTER = "mymaster";
 
 /** Starts a Redis of its own for a test. Throws where there is no redis-server: ask `requireServer("redis-server")` before. */
 export async function startRedis(options: RedisOptions = {}): Promise<RedisServer> {
-  const found = await ensureProgram("redis-server", "redis-server");
+  const { program } = options;
+  const found = program === undefined ? await ensureProgram("redis-server", "redis-server") : { program };
   if ("missing" in found) throw new Error(found.missing);
   if (options.mode === "cluster") return startCluster(found.program, options);
   if (options.mode === "sentinel") return startSentinel(found.program, options);
