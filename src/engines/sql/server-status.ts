@@ -4,11 +4,9 @@ import { parseSetting } from "../../volume/setting.ts";
 import type { SessionDetail, SessionSummary, Tally, VolumeUsage } from "../engine.ts";
 import type { SqlSession } from "./catalog.ts";
 import { LEGACY_SESSION_SECONDS, LEGACY_SESSION_TABLE } from "./schema.ts";
+import { STANDARD_COUNTERS } from "./standard-counters.ts";
 
 /** What `status` shows of a volume on a SQL server (docs/spec/settings.md §7). */
-
-/** Counters that are always given; the table may lack some (docs/spec/sql.md §5). */
-const STANDARD_COUNTERS = ["usedSpace", "totalInodes", "nextInode", "nextChunk", "nextSession", "nextTrash"];
 
 /** A record of delslices: u64 id, u32 size (docs/spec/sql.md §4.4). */
 const DELETED_SLICE_BYTES = 12;

@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { NotFoundError } from "../../base/errors.ts";
+import { DataError, NotFoundError } from "../../base/errors.ts";
 import type { Engine, MetadataStore, OpenOptions } from "../engine.ts";
 import { findLeftOver } from "./left-over-files.ts";
 import { parseSqliteAddress, type SqliteAddress } from "./sqlite-address.ts";
@@ -16,10 +16,9 @@ export const sqliteEngine: Engine = {
     if (!options.create || existsSync(parsed.path)) {
       explainMissingFile(parsed);
       assertDatabaseFile(parsed.path);
-      // Says now rather than later that a file is no database.
-      await withReader(parsed, options.signal, countTables);
+      await assertDatabase(parsed, options.signal);
     }
-    return new SqliteStore(parsed);
+    return new SqliteStore(parsed, options.tmpDir);
   },
 };
 
@@ -34,4 +33,13 @@ function explainMissingFile({ path, tablePrefix }: SqliteAddress): void {
       `A load of ${source} that began ${began} was cut off, and has left ${found.file}: ` +
       "the same command with --resume goes on, with --clean removes it",
   });
+}
+
+/** Says now rather than later that a file is no database. One that is damaged may still be read in part (salvage/). */
+async function assertDatabase(address: SqliteAddress, signal: AbortSignal): Promise<void> {
+  try {
+    await withReader(address, signal, countTables);
+  } catch (error) {
+    if (!(error instanceof DataError) || error.code !== "DECANT_E_CORRUPT_DATABASE") throw error;
+  }
 }

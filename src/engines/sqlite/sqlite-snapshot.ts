@@ -9,6 +9,7 @@ import { expectedRecords } from "../sql/estimates.ts";
 import { NoteList } from "../sql/note-list.ts";
 import { BatchQueue, decodeInt64s, type RowDecoder } from "../sql/record-decoders.ts";
 import { tableName } from "../sql/schema.ts";
+import { STANDARD_COUNTERS } from "../sql/standard-counters.ts";
 import { nodeReader } from "./read-node.ts";
 import { type PackedPage, pageQuery, scanParents, scanSubtree, scanSubtreeParents, scanTable } from "./scan-pages.ts";
 import { ScanThread } from "./scan-thread.ts";
@@ -22,9 +23,6 @@ import { tableScans } from "./table-scans.ts";
 
 /** The database library works synchronously: the event loop gets a turn at least this often. */
 const TURN_MS = 15;
-
-/** Counters that are always given; the table may lack some (docs/spec/sql.md §5). */
-const STANDARD_COUNTERS = ["usedSpace", "totalInodes", "nextInode", "nextChunk", "nextSession", "nextTrash"];
 
 /**
  * One read transaction: the volume at one instant while clients go on writing (docs/spec/sql.md §16.1). The pages of large

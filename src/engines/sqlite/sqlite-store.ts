@@ -9,6 +9,7 @@ import type {
   SessionDetail,
   SessionSummary,
   SettingChange,
+  Snapshot,
   SnapshotOptions,
   TargetState,
   VolumeUsage,
@@ -25,6 +26,7 @@ import {
   temporaryName,
 } from "./publish-database.ts";
 import { readRootXattrs, swapRootXattrs } from "./root-xattrs.ts";
+import { SalvageSnapshot } from "./salvage/salvage-snapshot.ts";
 import type { SqliteAddress } from "./sqlite-address.ts";
 import { assertDatabaseFile, type Connection, openWriter, withReader, withWriter } from "./sqlite-connection.ts";
 import { toEngineError } from "./sqlite-errors.ts";
@@ -40,9 +42,11 @@ export class SqliteStore implements MetadataStore {
   readonly address: string;
   readonly recordForm: RecordForm = sqlRecordForm;
   readonly #address: SqliteAddress;
+  readonly #tmpDir: string | undefined;
 
-  constructor(address: SqliteAddress) {
+  constructor(address: SqliteAddress, tmpDir: string | undefined) {
     this.#address = address;
+    this.#tmpDir = tmpDir;
     this.address = address.url;
   }
 
@@ -81,8 +85,11 @@ export class SqliteStore implements MetadataStore {
     return removeLeftOverFiles(target);
   }
 
-  async openSnapshot(options: SnapshotOptions): Promise<SqliteSnapshot> {
-    return SqliteSnapshot.open(this.#address, options);
+  async openSnapshot(options: SnapshotOptions): Promise<Snapshot> {
+    const { onLoss } = options;
+    return onLoss === undefined
+      ? SqliteSnapshot.open(this.#address, options)
+      : SalvageSnapshot.open(this.#address, { ...options, onLoss }, this.#tmpDir);
   }
 
   valueLimits(): undefined {
