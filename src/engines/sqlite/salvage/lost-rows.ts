@@ -3,17 +3,21 @@ import { printableName } from "../../../volume/path.ts";
 import type { SnapshotLoss } from "../../engine.ts";
 import type { FieldRow } from "../../sql/field-row.ts";
 import { tableName } from "../../sql/schema.ts";
-import { CellReader, RecordReader } from "./cells.ts";
-import type { DatabaseImage } from "./database-image.ts";
+import type { RecordReader } from "./cells.ts";
+import type { DatabaseImage, PageSet } from "./database-image.ts";
+import { shapeOf } from "./row-shape.ts";
 import type { StoredSchema } from "./stored-schema.ts";
 import type { FindRows } from "./table-salvage.ts";
-import { indexEntries, type RangeList, seekRow } from "./table-walk.ts";
+import { indexEntries, RangeList, TableWalk } from "./table-walk.ts";
+
+const ROWS_PER_STEP = 2000;
 
 interface Source {
   readonly image: DatabaseImage;
   readonly schema: StoredSchema;
   readonly prefix: string;
   readonly tell: (loss: SnapshotLoss) => void;
+  readonly freePages: () => PageSet | undefined;
 }
 
 /**
@@ -48,24 +52,23 @@ function* lostIn({ image, schema, prefix }: Source, index: string, left: RangeLi
 }
 
 /** Fields of the row: parent, inode, type, name (sql/table-scans.ts). */
-function* findEntries(source: Source, row: FieldRow, left: RangeList): Generator<bigint> {
+function* findEntries(source: Source, row: FieldRow, left: RangeList): Generator<bigint | undefined> {
   const lost = new Database(""); // a file of SQLite's own, which has no name
   try {
     lost.defaultSafeIntegers(true);
-    lost.exec("PRAGMA journal_mode = OFF; CREATE TABLE lost (id INTEGER PRIMARY KEY, inode INTEGER); BEGIN");
-    const add = lost.prepare("INSERT OR IGNORE INTO lost VALUES (?, ?)");
+    lost.exec("PRAGMA journal_mode = OFF; CREATE TABLE lost (id INTEGER PRIMARY KEY, inode, type); BEGIN");
+    const add = lost.prepare("INSERT OR IGNORE INTO lost VALUES (?, ?, NULL)");
     for (const [record, rowid] of lostIn(source, "IDX_jfs_edge_inode", left)) {
       if (record.isInteger(0)) add.run(rowid, record.integer(0));
     }
-    const take = lost.prepare("DELETE FROM lost WHERE id = ? RETURNING inode").pluck();
-    const typeOf = typeReader(source);
+    yield* addTypes(source, lost);
+    const take = lost.prepare("DELETE FROM lost WHERE id = ? RETURNING inode, type").raw();
     for (const [record, rowid] of lostIn(source, "UQE_jfs_edge_edge", left)) {
       if (record.columns !== 3 || !record.isInteger(0) || !record.isBytes(1)) continue;
       const parent = record.integer(0);
       const name = record.bytes(1);
-      const inode = take.get(rowid) as bigint | undefined;
-      const type = inode === undefined ? undefined : typeOf(inode);
-      if (inode === undefined || type === undefined) {
+      const [inode, type] = (take.get(rowid) ?? [undefined, null]) as [bigint | undefined, bigint | null];
+      if (inode === undefined || type === null) {
         const of =
           inode === undefined ? "the inode is lost" : `the type is lost, and inode ${BigInt.asUintN(64, inode)} is too`;
         const message = `table ${tableName(source.prefix, "edge")}, id ${rowid}, name ${printableName(name)}: ${of}`;
@@ -90,17 +93,26 @@ function* findEntries(source: Source, row: FieldRow, left: RangeList): Generator
   }
 }
 
-/** The type of an inode, undefined where its row is lost. */
-function typeReader({ image, schema }: Source): (inode: bigint) => bigint | undefined {
+/** Stores the types of the inodes in `lost`, also of those whose page no other leads to. Yields now and then. */
+function* addTypes({ image, schema, freePages }: Source, lost: Database.Database): Generator<undefined> {
   const table = schema.table("node");
   const column = table?.columns.indexOf("type") ?? -1;
-  const cell = new CellReader(image);
-  const record = new RecordReader();
-  return (inode) => {
-    if (table?.root === undefined || column < 0) return undefined;
-    if (!seekRow(image, table.root, inode, cell, record)) return undefined;
-    return record.columns > column && record.isInteger(column) ? record.integer(column) : undefined;
+  if (table === undefined || column < 0) return;
+  lost.exec("CREATE INDEX by_inode ON lost (inode)");
+  const set = lost.prepare("UPDATE lost SET type = ? WHERE inode = ?");
+  const walk = new TableWalk(image);
+  const { cell, record } = walk;
+  let count = 0;
+  const take = (): boolean => {
+    if (record.columns > column && record.isInteger(column)) set.run(record.integer(column), cell.rowid);
+    return ++count % ROWS_PER_STEP === 0;
   };
+  for (const _ of walk.rows(table.root)) if (take()) yield undefined;
+  const free = walk.hasLostInner ? freePages() : undefined;
+  if (free === undefined) return;
+  for (const isFound of walk.orphans(free, new RangeList(walk.lost), shapeOf(table, "node", record))) {
+    if (!isFound || take()) yield undefined;
+  }
 }
 
 /** Fields of the row: sid, inode. The index has all of it. */

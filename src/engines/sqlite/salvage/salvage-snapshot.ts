@@ -23,6 +23,7 @@ import { NoteList } from "../../sql/note-list.ts";
 import { salvageScans } from "../../sql/salvage-scan.ts";
 import { tableName } from "../../sql/schema.ts";
 import type { SqliteAddress } from "../sqlite-address.ts";
+import type { PageSet } from "./database-image.ts";
 import { EdgeParents } from "./edge-parents.ts";
 import { findLostRows } from "./lost-rows.ts";
 import { type OpenImage, openImage } from "./open-image.ts";
@@ -131,6 +132,7 @@ export class SalvageSnapshot implements Snapshot {
   async *#tables(kinds: ReadonlySet<string>, tell: (loss: SnapshotLoss) => void): AsyncGenerator<RecordBatch> {
     const { image } = this.#source;
     const schema = this.#schema;
+    const freePages = (): PageSet | undefined => this.#source.freePages();
     const told = new Set<string>();
     for (const scan of salvageScans(schema.catalog, this.#prefix, kinds, tell)) {
       // A table that two kinds are read from is damaged once.
@@ -142,10 +144,10 @@ export class SalvageSnapshot implements Snapshot {
         notes: this.#notes,
         tell,
         tellDamage: isTold ? ignore : tell,
-        freePages: () => this.#source.freePages(),
+        freePages,
         turn: () => this.#turn(),
       };
-      const source = { image, schema, prefix: this.#prefix, tell };
+      const source = { image, schema, prefix: this.#prefix, tell, freePages };
       yield* new TableSalvage(context, scan).read(findLostRows(scan.scan.table, source));
     }
   }

@@ -4,9 +4,9 @@ import { FieldRow } from "../../sql/field-row.ts";
 import type { NoteList } from "../../sql/note-list.ts";
 import { BatchQueue } from "../../sql/record-decoders.ts";
 import type { SalvageScan } from "../../sql/salvage-scan.ts";
-import { SQL_TABLES, type SqlType } from "../../sql/schema.ts";
 import type { RecordReader } from "./cells.ts";
 import type { DatabaseImage, PageSet } from "./database-image.ts";
+import { shapeOf } from "./row-shape.ts";
 import type { StoredSchema, StoredTable } from "./stored-schema.ts";
 import { BELOW_ALL, LARGEST, type LostRange, RangeList, TableWalk } from "./table-walk.ts";
 
@@ -29,8 +29,11 @@ export interface SalvageContext {
   readonly turn: () => Promise<void>;
 }
 
-/** Rows of a table that were found in another way (lost-rows.ts): fills `row`, and gives the number by which the row is known. */
-export type FindRows = (row: FieldRow, left: RangeList) => Iterable<bigint>;
+/**
+ * Rows of a table that were found in another way (lost-rows.ts): fills `row`, and gives the number by which the row is known.
+ * Gives undefined now and then, where there is no row yet.
+ */
+export type FindRows = (row: FieldRow, left: RangeList) => Iterable<bigint | undefined>;
 
 /** Reads the records of one table, as much as there is. */
 export class TableSalvage {
@@ -89,9 +92,9 @@ export class TableSalvage {
         }
       }
       for (const rowid of findRows?.(this.#row, left) ?? []) {
-        const loss = this.#scan.take(this.#row, this.#out, rowid);
-        if (loss === undefined) note(rowid);
-        else this.#context.tell(loss);
+        const loss = rowid === undefined ? undefined : this.#scan.take(this.#row, this.#out, rowid);
+        if (loss !== undefined) this.#context.tell(loss);
+        else if (rowid !== undefined) note(rowid);
         if (this.#out.ready.length > 0) yield* this.#ready();
         if (++count % ROWS_PER_TURN === 0) await this.#context.turn();
       }
@@ -162,30 +165,6 @@ function filterOf({ scan }: SalvageScan, { columns }: StoredTable): (record: Rec
   const type = columns.indexOf("qtype");
   // A row whose type is neither is told once, with those of users.
   return scan.kind === "groupQuota" ? (record) => isNumber(record, type, 2n) : (record) => !isNumber(record, type, 2n);
-}
-
-/** Says of the record read last whether it is a row of the table, by the types of its values. */
-function shapeOf({ columns, alias }: StoredTable, table: string, record: RecordReader): () => boolean {
-  const types = new Map(SQL_TABLES.find(({ name }) => name === table)!.columns.map((column) => [column.name, column]));
-  const checks = columns.map((name, i): ((column: number) => boolean) => {
-    const { type, nullable } = types.get(name) ?? { type: undefined, nullable: true };
-    if (i === alias) return (column) => record.isNull(column);
-    return (column) =>
-      (nullable === true && record.isNull(column)) || type === undefined || hasType(record, column, type, name);
-  });
-  // Rows from before a column was added end earlier.
-  const least = table === "node" ? columns.indexOf("length") + 1 : columns.length;
-  return () =>
-    record.columns >= least &&
-    record.columns <= columns.length &&
-    checks.every((isRight, column) => column >= record.columns || isRight(column));
-}
-
-function hasType(record: RecordReader, column: number, type: SqlType, name: string): boolean {
-  if (type === "int32" || type === "int64") return record.isInteger(column);
-  if (type === "name" || type === "text") return record.isText(column);
-  // Lists of slices that were appended to are texts (docs/spec/sql.md §4.3).
-  return record.isBytes(column) && (name === "slices" || !record.isText(column));
 }
 
 /** Every value is in its row. */

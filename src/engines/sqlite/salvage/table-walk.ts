@@ -200,38 +200,6 @@ export class TableWalk {
   }
 }
 
-/** Goes to one row of a table; false when it is not there, or nothing leads to it any more. */
-export function seekRow(
-  image: DatabaseImage,
-  root: number,
-  rowid: bigint,
-  cell: CellReader,
-  record: RecordReader,
-): boolean {
-  const varint = new VarintReader();
-  let number = root;
-  for (let depth = 0; depth <= MAX_DEPTH; depth++) {
-    const page = image.readPage(number);
-    const isLeaf = page?.[0] === TABLE_LEAF;
-    if (page === undefined || (!isLeaf && page[0] !== TABLE_INTERIOR)) return false;
-    const places = isLeaf ? 8 : 12;
-    const cells = Math.min(page.readUInt16BE(3), (image.usableBytes - places) >>> 1);
-    number = isLeaf ? 0 : page.readUInt32BE(8);
-    for (let i = 0; i < cells; i++) {
-      const at = page.readUInt16BE(places + 2 * i);
-      if (isLeaf) {
-        if (cell.read(page, at, true) === undefined && cell.rowid === rowid) return record.read(cell.payload);
-      } else if (at + 4 < image.usableBytes && varint.read(page, at + 4, image.usableBytes)) {
-        if (rowid > varint.signed()) continue;
-        number = page.readUInt32BE(at);
-        break;
-      }
-    }
-    if (isLeaf) return false;
-  }
-  return false;
-}
-
 /** Goes through the entries of an index as far as they can be read; what cannot is passed over. */
 export function* indexEntries(image: DatabaseImage, root: number): Generator<RecordReader> {
   const visited = new PageSet(image.pages);
