@@ -43,33 +43,66 @@ export class DirectoryIndex {
 
   /** Looks a directory up by its key and partition. */
   find(key: number, partition: number): DirectoryBlock | undefined {
+    const position = this.locate(key, partition);
+    return position < 0 ? undefined : this.blockAt(position);
+  }
+
+  /** The position of a directory by its key and partition; -1 = it has no entries. */
+  locate(key: number, partition: number): number {
     let low = this.#starts[partition]!;
     let high = this.#starts[partition + 1]! - 1;
     while (low <= high) {
       const middle = (low + high) >> 1;
       const found = this.#keys[middle]!;
-      if (found === key) return { address: this.#addresses[middle]!, end: this.#ends[middle]!, position: middle };
+      if (found === key) return middle;
       if (found < key) low = middle + 1;
       else high = middle - 1;
     }
-    return undefined;
+    return -1;
+  }
+
+  /** Directories that have entries: positions 0 to `count` - 1. */
+  get count(): number {
+    return this.#count;
+  }
+
+  blockAt(position: number): DirectoryBlock {
+    return { address: this.#addresses[position]!, end: this.#ends[position]!, position };
+  }
+
+  keyAt(position: number): number {
+    return this.#keys[position]!;
+  }
+
+  isVisited(position: number): boolean {
+    return (this.#visited[position]! & VISITED) !== 0;
+  }
+
+  /** Whether the directory had been visited when `keepVisits` was called. */
+  wasVisitedBefore(position: number): boolean {
+    return (this.#visited[position]! & VISITED_BEFORE) !== 0;
+  }
+
+  /** Remembers what has been visited so far: `forgetVisits` leaves that as it is. */
+  keepVisits(): void {
+    for (let i = 0; i < this.#count; i++) if (this.isVisited(i)) this.#visited[i]! |= VISITED_BEFORE;
   }
 
   /** True when the directory had not been visited before. */
   markVisited(position: number): boolean {
-    if (this.#visited[position] === 1) return false;
-    this.#visited[position] = 1;
-    return true;
+    const before = this.#visited[position]!;
+    this.#visited[position] = before | VISITED;
+    return (before & VISITED) === 0;
   }
 
   forgetVisits(): void {
-    this.#visited.fill(0);
+    for (let i = 0; i < this.#count; i++) this.#visited[i]! &= ~VISITED;
   }
 
   /** Blocks that were never visited. */
   *unvisited(): Generator<{ key: number; address: number; end: number }> {
     for (let i = 0; i < this.#count; i++) {
-      if (this.#visited[i] === 0) yield { key: this.#keys[i]!, address: this.#addresses[i]!, end: this.#ends[i]! };
+      if (!this.isVisited(i)) yield { key: this.#keys[i]!, address: this.#addresses[i]!, end: this.#ends[i]! };
     }
   }
 
@@ -107,3 +140,7 @@ export class DirectoryIndex {
     this.#visited = visited;
   }
 }
+
+/** Marks of a directory. */
+const VISITED = 1;
+const VISITED_BEFORE = 2;

@@ -30,7 +30,9 @@ export interface DirectorySortOptions {
   readonly blocks: BlockStore;
   readonly index: DirectoryIndex;
   readonly findings: TreeFindings;
-  readonly observer: InodeObserver | undefined;
+  readonly observer?: InodeObserver | undefined;
+  /** Given the entries of names that came twice, but for the first one of each, when they are of another inode. */
+  readonly onDropped?: ((bytes: Buffer, start: number, end: number) => void) | undefined;
 }
 
 /**
@@ -99,14 +101,26 @@ export class DirectorySort implements JoinedSink {
       this.#lastParent = parent;
       index.add(parent, blocks.length);
     } else if (nameSize === this.#lastNameSize && this.#isLastName(bytes, nameAt)) {
-      this.#options.observer?.duplicate("edge", bytes.subarray(start + JOINED_PARENT, start + JOINED_PARENT + 8));
-      return this.#options.findings.duplicate("edge", this.#isLastInode(bytes, start + JOINED_ITEM));
+      return this.#drop(bytes, start);
     }
     this.#rememberName(bytes, nameAt, nameSize);
     this.#lastType = bytes[start + JOINED_ITEM + ENTRY_TYPE]!;
     this.#inodeHigh = bytes.readUInt32BE(start + JOINED_ITEM + ENTRY_INODE);
     this.#inodeLow = bytes.readUInt32BE(start + JOINED_ITEM + ENTRY_INODE + 4);
     blocks.append(bytes, start + JOINED_ITEM, start + bytes.readUInt32BE(start));
+  }
+
+  /** An entry whose name came before. */
+  #drop(bytes: Buffer, start: number): void {
+    const { findings, observer, onDropped } = this.#options;
+    const item = start + JOINED_ITEM;
+    const isSame = this.#isLastInode(bytes, item);
+    observer?.duplicate("edge", bytes.subarray(start + JOINED_PARENT, start + JOINED_PARENT + 8));
+    findings.duplicate("edge", isSame, bytes, item + ENTRY_INODE, () => ({
+      parent: bytes.readBigUInt64BE(start + JOINED_PARENT),
+      name: this.#lastName.subarray(0, this.#lastNameSize),
+    }));
+    if (!isSame) onDropped?.(bytes, item, start + bytes.readUInt32BE(start));
   }
 
   #isLastName(bytes: Buffer, at: number): boolean {

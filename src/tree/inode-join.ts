@@ -1,5 +1,7 @@
 import { ByteWriter, copyBytes, viewOf } from "../base/bytes.ts";
 import { ATTR_MIN_BYTES, ATTR_TYPE_MODE } from "../volume/attribute.ts";
+import { FileType } from "../volume/file-type.ts";
+import { CHUNK_BYTES } from "../volume/inode.ts";
 import type { RecordBatch } from "../volume/records.ts";
 import {
   ENTRY_ATTRIBUTE_SIZE,
@@ -18,9 +20,11 @@ import {
 } from "../volume/tree-item.ts";
 import type { BlockStore } from "./block-store.ts";
 import type { InodeObserver, JoinedInode } from "./inode-observer.ts";
+import type { JoinSalvage } from "./join-salvage.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
 import { PartitionStore } from "./partition-store.ts";
 import { ORDINAL_BITS, PieceSorter } from "./piece-sorter.ts";
+import { describedBytes, rebuiltAttribute, rebuiltText, rebuiltType } from "./rebuilt-attribute.ts";
 import { RunMerger } from "./run-merger.ts";
 import type { SpillFile } from "./spill-file.ts";
 import type { TreeFindings } from "./tree-findings.ts";
@@ -64,6 +68,8 @@ export interface InodeJoinOptions {
   readonly sink: JoinedSink;
   readonly findings: TreeFindings;
   readonly observer: InodeObserver | undefined;
+  /** Rebuild attributes that are lost, and leave out entries that cannot be. */
+  readonly salvage?: JoinSalvage | undefined;
 }
 
 export class InodeJoin {
@@ -220,8 +226,13 @@ class GroupJoiner implements JoinedInode {
   #overflowSize = 0;
   #edges = 0;
   #flags = 0;
+  readonly #salvage: JoinSalvage | undefined;
+  /** The last chunk with slices, and how far those reach in it; only of inodes without a record that are salvaged. */
+  #describedIndex = 0;
+  #describedBytes = 0;
 
   constructor(options: InodeJoinOptions) {
+    this.#salvage = options.salvage;
     this.#sink = options.sink;
     this.#overflow = options.overflow;
     this.#findings = options.findings;
@@ -277,14 +288,15 @@ class GroupJoiner implements JoinedInode {
   /** A record that came again: its own bytes, from `start` on, are compared with those that the body has from the first one. */
   #duplicate(kind: string, start: number, end: number, keptAt: number, keptEnd: number): void {
     const isSame = this.#bytes.compare(this.#body.buffer, keptAt, keptEnd, start, end) === 0;
-    this.#findings.duplicate(kind, isSame);
+    this.#findings.duplicate(kind, isSame, this.#inode, 0);
     this.#observer?.duplicate(kind, this.#inode);
   }
 
   /** Closes the last group. */
   end(): void {
     if (this.#started) this.#observer?.inode(this);
-    if (this.#started && this.#edges === 0) this.#findings.withoutEntry(this.#inode, this.#attributeSize > 0);
+    if (this.#started && this.#salvage !== undefined) this.#endSalvaged(this.#salvage);
+    else if (this.#started && this.#edges === 0) this.#findings.withoutEntry(this.#inode, this.#attributeSize > 0);
     this.#started = false;
   }
 
@@ -309,6 +321,8 @@ class GroupJoiner implements JoinedInode {
     this.#overflowSize = 0;
     this.#edges = 0;
     this.#flags = 0;
+    this.#describedIndex = 0;
+    this.#describedBytes = 0;
   }
 
   /** Appends the end of the record at hand to the body. */
@@ -355,6 +369,7 @@ class GroupJoiner implements JoinedInode {
     this.#chunksSize += end - at - 8;
     this.#keep(at + 8, end);
     this.#lastChunkEnd = this.#body.length;
+    if (this.#salvage !== undefined && this.#attributeSize === 0) this.#describe(index, at + 16, end);
     if (this.#chunksSize > OVERFLOW_BYTES) this.#moveChunksToOverflow();
   }
 
@@ -369,7 +384,14 @@ class GroupJoiner implements JoinedInode {
 
   #takeEdge(at: number, end: number): void {
     this.#observer?.entry(this, this.#source, at);
-    if (this.#edges++ === 0 && this.#overflowAt >= 0) {
+    if (this.#salvage !== undefined && !this.#salvageEntry(this.#salvage, at, end)) return;
+    this.#edges++;
+    this.#writeEntry(this.#sink, this.#bytes, this.#source, at, end);
+  }
+
+  /** Joins the edge record `bytes[at..end)`. */
+  #writeEntry(sink: JoinedSink, bytes: Buffer, source: DataView, at: number, end: number): void {
+    if (this.#overflowAt >= 0 && this.#flags === 0) {
       this.#moveChunksToOverflow();
       this.#body.writeU64(BigInt(this.#overflowAt));
       this.#body.writeU64(BigInt(this.#overflowSize));
@@ -379,18 +401,14 @@ class GroupJoiner implements JoinedInode {
     const body = this.#body;
     const nameSize = end - at - 19;
     const itemSize = ENTRY_NAME + nameSize + body.length;
-    const source = this.#source;
-    const target = this.#sink.reserve(this.#bytes, at, JOINED_ITEM + itemSize);
-    const view = this.#sink.view;
+    const target = sink.reserve(bytes, at, JOINED_ITEM + itemSize);
+    const view = sink.view;
     view.setUint32(target, JOINED_ITEM + itemSize);
     copyBytes(source, at, at + 8, view, target + JOINED_PARENT);
     const item = target + JOINED_ITEM;
     view.setUint32(item, itemSize);
     view.setUint8(item + ITEM_TAG, TREE_ENTRY);
-    view.setUint8(
-      item + ENTRY_TYPE,
-      this.#attributeSize > 0 ? body.view.getUint8(ATTR_TYPE_MODE) >> 4 : source.getUint8(at + 16),
-    );
+    view.setUint8(item + ENTRY_TYPE, this.#attributeSize > 0 ? this.#recordType : source.getUint8(at + 16));
     view.setUint8(item + ENTRY_FLAGS, this.#flags | (this.#attributeSize > 0 ? 0 : ENTRY_NODE_MISSING));
     view.setUint8(item + 7, 0);
     copyBytes(source, at + 8, at + 16, view, item + ENTRY_INODE);
@@ -401,5 +419,70 @@ class GroupJoiner implements JoinedInode {
     view.setUint32(item + ENTRY_CHUNKS_SIZE, this.#chunksSize);
     copyBytes(source, at + 19, end, view, item + ENTRY_NAME);
     copyBytes(body.view, 0, body.length, view, item + ENTRY_NAME + nameSize);
+  }
+
+  /** The type by the inode's record. */
+  get #recordType(): number {
+    return this.#body.view.getUint8(ATTR_TYPE_MODE) >> 4;
+  }
+
+  #describe(index: number, start: number, end: number): void {
+    const bytes = describedBytes(this.#source, start, end);
+    if (bytes === 0) return;
+    this.#describedIndex = index;
+    this.#describedBytes = bytes;
+  }
+
+  /** Gives an entry the attributes that are lost; false when the entry cannot stand where it is. */
+  #salvageEntry(salvage: JoinSalvage, at: number, end: number): boolean {
+    const source = this.#source;
+    const type = this.#attributeSize > 0 ? this.#recordType : this.#rebuiltType(salvage, source.getUint8(at + 16));
+    const bytes = this.#bytes;
+    if (!salvage.isPossible(bytes, at, type)) {
+      const name = () => Buffer.from(bytes.subarray(at + 19, end));
+      this.#findings.leftOut(source.getBigUint64(at + 8), () => ({ parent: source.getBigUint64(at), name: name() }));
+      return false;
+    }
+    if (this.#attributeSize === 0 && !salvage.isTrashRoot(bytes, at + 8)) this.#rebuild(salvage, type);
+    return true;
+  }
+
+  #rebuiltType(salvage: JoinSalvage, entryType: number): number {
+    return rebuiltType({
+      entryType,
+      hasTarget: this.#symlinkSize > 0,
+      hasChunks: this.hasChunks,
+      hasEntries: salvage.hasEntries(this.#inode),
+    });
+  }
+
+  /** Puts an attribute record in front of the body. */
+  #rebuild(salvage: JoinSalvage, type: number): void {
+    const described = BigInt(this.#describedIndex) * BigInt(CHUNK_BYTES) + BigInt(this.#describedBytes);
+    const target = type === FileType.symlink ? BigInt(this.#symlinkSize) : 0n;
+    const length = type === FileType.regular ? described : target;
+    const attribute = rebuiltAttribute(type, length, salvage.seconds);
+    const body = this.#body;
+    body.reserve(attribute.length);
+    body.buffer.copyWithin(attribute.length, 0, body.length);
+    attribute.copy(body.buffer);
+    body.length += attribute.length;
+    this.#attributeSize = attribute.length;
+    this.#chunkAt += attribute.length;
+    this.#findings.rebuilt(this.#inode.readBigUInt64BE(0), () => rebuiltText(type, length));
+  }
+
+  /** An inode that nothing names is joined to a new name, when it is taken for lost. */
+  #endSalvaged(salvage: JoinSalvage): void {
+    const hasNode = this.#attributeSize > 0;
+    const hasContent = this.#symlinkSize > 0 || this.hasChunks;
+    const isLost = this.#edges === 0 && salvage.takesLost(this.#inode, hasNode, hasContent);
+    if (isLost) {
+      if (!hasNode) this.#rebuild(salvage, this.#rebuiltType(salvage, 0));
+      const edge = salvage.lostEntry(this.#inode);
+      this.#writeEntry(salvage.lostSink, edge, viewOf(edge), 0, edge.length);
+    }
+    const isDirectory = this.#attributeSize > 0 && this.#recordType === FileType.directory;
+    salvage.joined(this.#inode, isDirectory && (isLost || this.#edges > 0), isLost);
   }
 }

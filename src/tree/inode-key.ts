@@ -4,6 +4,8 @@
  */
 export class InodeKeys {
   readonly #standIns: Map<bigint, number> = new Map();
+  /** Inodes in the order of their stand-ins. */
+  readonly #inodes: bigint[] = [];
 
   /** The key of the inode whose big-endian bytes begin at `at`. */
   read(bytes: Buffer, at: number): number {
@@ -21,16 +23,18 @@ export class InodeKeys {
     let key = this.#standIns.get(inode);
     if (key === undefined) {
       // Above 2^53 every second integer is a number of its own.
-      key = 0x20_0000_0000_0000 + 2 * this.#standIns.size;
+      key = FIRST_STAND_IN + 2 * this.#inodes.length;
       this.#standIns.set(inode, key);
+      this.#inodes.push(inode);
     }
     return key;
   }
 
   /** The inode of a key that was given out before. */
   inodeOf(key: number): bigint {
-    if (key < 0x20_0000_0000_0000) return BigInt(key);
-    for (const [inode, standIn] of this.#standIns) if (standIn === key) return inode;
-    return 0n;
+    if (key < FIRST_STAND_IN) return BigInt(key);
+    return this.#inodes[(key - FIRST_STAND_IN) / 2] ?? 0n;
   }
 }
+
+const FIRST_STAND_IN = 0x20_0000_0000_0000;
