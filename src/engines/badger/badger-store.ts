@@ -18,6 +18,7 @@ import type {
 } from "../kv/kv-store.ts";
 import { BadgerSnapshot, lookUp } from "./badger-snapshot.ts";
 import { BadgerBulkWriter } from "./bulk-writer.ts";
+import { Damage } from "./damage.ts";
 import { makeDirectory, removeDirectories, removeLoadMark } from "./directory-changes.ts";
 import { listDirectory } from "./directory-files.ts";
 import { lockDirectory } from "./directory-lock.ts";
@@ -62,12 +63,13 @@ export class BadgerStore implements KvStore {
     this.#tmpDir = tmpDir;
   }
 
-  async openSnapshot({ signal }: KvSnapshotOptions): Promise<KvSnapshot> {
+  async openSnapshot({ signal, onLoss }: KvSnapshotOptions): Promise<KvSnapshot> {
     signal.throwIfAborted();
     if (listDirectory(this.#directory) === undefined) return new BadgerSnapshot(undefined, undefined, signal);
     const lock = lockDirectory(this.#directory, "shared");
     try {
-      return new BadgerSnapshot(this.#view(signal), lock, signal);
+      const damage = onLoss === undefined ? undefined : new Damage(this.#directory, onLoss);
+      return new BadgerSnapshot(this.#view(signal, damage), lock, signal);
     } catch (error) {
       lock.release();
       throw error;
@@ -128,8 +130,8 @@ export class BadgerStore implements KvStore {
     // Nothing is kept open.
   }
 
-  #view(signal: AbortSignal): DirectoryView {
-    return new DirectoryView(this.#directory, listDirectory(this.#directory)!, this.#tmpDir, signal);
+  #view(signal: AbortSignal, damage?: Damage): DirectoryView {
+    return new DirectoryView(this.#directory, listDirectory(this.#directory)!, this.#tmpDir, signal, damage);
   }
 
   #findLoad(signal: AbortSignal): KvUnfinishedLoad | undefined {

@@ -75,7 +75,8 @@ export function liveTables(directory: string, files: DirectoryFiles): ListedTabl
   return [];
 }
 
-function readManifest(directory: string): Buffer {
+/** Throws `DataError`, `FileError`. */
+export function readManifest(directory: string): Buffer {
   const path = join(directory, MANIFEST_NAME);
   let descriptor: number;
   try {

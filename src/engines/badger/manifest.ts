@@ -52,6 +52,13 @@ export function decodeManifest(bytes: Buffer, path: string): Map<number, ListedT
   return tables;
 }
 
+/** Whether a MANIFEST, which `decodeManifest` has found good, ends within a change set. */
+export function isCutOff(bytes: Buffer): boolean {
+  let at = HEADER_BYTES;
+  while (at + 8 <= bytes.length) at += 8 + bytes.readUInt32BE(at);
+  return at !== bytes.length;
+}
+
 function apply(tables: Map<number, ListedTable>, change: Change, path: string, offset: number): void {
   const { id, level, compression } = change;
   if (!change.isDeletion) {

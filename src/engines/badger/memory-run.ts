@@ -5,6 +5,7 @@ import { SpillFile } from "../../tree/spill-file.ts";
 import { compareKeys, EMPTY, EntryCursor, META_TRANSACTION_END, VERSION_BYTES } from "./entry.ts";
 import { LogReader } from "./log-reader.ts";
 import { PairSorter } from "./pair-sorter.ts";
+import type { LogPart } from "./salvage-log.ts";
 
 /** The value of a pair in a run: version (8 bytes), meta (1), expiresAt (8, a double), value. */
 const HEAD_BYTES = VERSION_BYTES + 9;
@@ -20,6 +21,8 @@ const STORE_BYTES = 16 * 1024 * 1024;
 export interface MeasuredLog {
   readonly path: string;
   readonly end: number;
+  /** Of a damaged one: the parts that count, ascending. */
+  readonly parts?: readonly LogPart[];
 }
 
 /** What stands in the memtable logs, sorted by key, of each key the newest version. */
@@ -102,24 +105,30 @@ export class MemoryRun {
   }
 }
 
-function addLog(sorter: PairSorter, { path, end }: MeasuredLog): void {
+function addLog(sorter: PairSorter, { path, end, parts }: MeasuredLog): void {
+  if (parts?.length === 0) return;
   const reader = LogReader.open(path);
   try {
-    const { record } = reader;
-    while (reader.offset < end && reader.next()) {
-      if (record.meta & META_TRANSACTION_END) continue;
-      const { keyStart, keySize, valueStart, valueEnd } = record;
-      const key = sorter.reserve(keySize, HEAD_BYTES + valueEnd - valueStart);
-      const { view } = reader;
-      const target = sorter.view;
-      copyBytes(view, keyStart, valueStart, target, key); // the version stands behind the key, here as there
-      const meta = key + keySize + VERSION_BYTES;
-      target.setUint8(meta, record.meta);
-      target.setFloat64(meta + 1, record.expiresAt);
-      copyBytes(view, valueStart, valueEnd, target, meta + 9);
-    }
+    for (const part of parts ?? [{ start: reader.offset, end }]) addPart(sorter, reader, part);
   } finally {
     reader.close();
+  }
+}
+
+function addPart(sorter: PairSorter, reader: LogReader, { start, end }: LogPart): void {
+  const { record } = reader;
+  reader.offset = start;
+  while (reader.offset < end && reader.next()) {
+    if (record.meta & META_TRANSACTION_END) continue;
+    const { keyStart, keySize, valueStart, valueEnd } = record;
+    const key = sorter.reserve(keySize, HEAD_BYTES + valueEnd - valueStart);
+    const { view } = reader;
+    const target = sorter.view;
+    copyBytes(view, keyStart, valueStart, target, key); // the version stands behind the key, here as there
+    const meta = key + keySize + VERSION_BYTES;
+    target.setUint8(meta, record.meta);
+    target.setFloat64(meta + 1, record.expiresAt);
+    copyBytes(view, valueStart, valueEnd, target, meta + 9);
   }
 }
 

@@ -1,5 +1,6 @@
 import { type ByteWriter, copyBytes, viewOf } from "../../base/bytes.ts";
 import { damagedFile, unsupportedFile } from "./badger-errors.ts";
+import { type Damage, isDamage } from "./damage.ts";
 import {
   compareKeys,
   compareKeyViews,
@@ -22,11 +23,13 @@ export class MergedEntries {
   readonly #valueLog: ValueLog;
   readonly #end: DataView;
   readonly #now: number;
+  readonly #damage: Damage | undefined;
   #last: DataView = viewOf(Buffer.allocUnsafe(256));
   #lastSize = -1;
 
-  /** Keys from `end` on do not count (empty: all do); `now` in Unix seconds. Takes the cursors over. */
-  constructor(cursors: readonly EntryCursor[], valueLog: ValueLog, end: Uint8Array, now: number) {
+  /** Keys from `end` on do not count (empty: all do); `now` in Unix seconds. Takes the cursors over. With `damage`, what is lost goes there. */
+  constructor(cursors: readonly EntryCursor[], valueLog: ValueLog, end: Uint8Array, now: number, damage?: Damage) {
+    this.#damage = damage;
     this.#all = cursors;
     this.#valueLog = valueLog;
     this.#end = viewOf(end);
@@ -44,10 +47,7 @@ export class MergedEntries {
     while (writer.length < bytes) {
       const entry = this.#heap[0];
       if (entry === undefined || this.#isBehind(entry)) break;
-      if (this.#isNewKey(entry) && this.#isAlive(entry)) {
-        this.#write(writer, entry);
-        count++;
-      }
+      if (this.#isNewKey(entry) && this.#isAlive(entry) && this.#write(writer, entry)) count++;
       this.#advance(entry);
     }
     return count;
@@ -71,7 +71,10 @@ export class MergedEntries {
       if (order === 0) return false;
       if (order < 0) {
         const { path, offset } = entry.place();
-        throw damagedFile(path, offset, "its keys are not in order");
+        const failure = damagedFile(path, offset, "its keys are not in order");
+        if (this.#damage === undefined) throw failure;
+        this.#damage.lost(`${failure.message}: some of them were left out`);
+        return false;
       }
     }
     if (keySize > this.#last.byteLength) this.#last = viewOf(Buffer.allocUnsafe(keySize * 2));
@@ -88,12 +91,14 @@ export class MergedEntries {
     return compareKeys(key, keyStart, Math.min(size, keySize), INTERNAL_PREFIX, 0, size) !== 0;
   }
 
-  #write(writer: ByteWriter, entry: EntryCursor): void {
+  /** False when the value is lost. */
+  #write(writer: ByteWriter, entry: EntryCursor): boolean {
     const { keyView, keyStart, keySize, meta } = entry;
     let { sourceView: source, valueStart, valueEnd } = entry;
     if ((meta & (META_VALUE_POINTER | META_MERGE)) !== 0) {
-      if ((meta & META_MERGE) !== 0) throw unsupportedFile(entry.place().path, "it has merge entries");
-      source = viewOf(this.#valueLog.read(entry));
+      const value = this.#readValue(entry);
+      if (value === undefined) return false;
+      source = viewOf(value);
       valueStart = 0;
       valueEnd = source.byteLength;
     }
@@ -107,6 +112,19 @@ export class MergedEntries {
     const valueAt = keyAt + keySize;
     copyBytes(source, valueStart, valueEnd, view, valueAt);
     writer.length = valueAt + valueSize;
+    return true;
+  }
+
+  #readValue(entry: EntryCursor): Buffer | undefined {
+    try {
+      if ((entry.meta & META_MERGE) !== 0) throw unsupportedFile(entry.place().path, "it has merge entries");
+      return this.#valueLog.read(entry);
+    } catch (error) {
+      if (this.#damage === undefined || !isDamage(error)) throw error;
+      const { key, keyStart, keySize } = entry;
+      this.#damage.lostValue(Buffer.from(key.subarray(keyStart, keyStart + keySize)), error.message);
+      return undefined;
+    }
   }
 
   #advance(entry: EntryCursor): void {

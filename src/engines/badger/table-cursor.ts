@@ -1,6 +1,7 @@
 import { viewOf } from "../../base/bytes.ts";
 import { damagedFile } from "./badger-errors.ts";
 import { BlockDecoder } from "./block-decoder.ts";
+import { type Damage, keyRange } from "./damage.ts";
 import { compareKeys, compareWholeKeys, EMPTY, EntryCursor, VERSION_BYTES } from "./entry.ts";
 import { readExactly } from "./read-file.ts";
 import type { OpenTable, TableFiles, TableSummary } from "./table-files.ts";
@@ -20,6 +21,7 @@ export class TableCursor extends EntryCursor {
   readonly #tables: readonly TableSummary[];
   readonly #start: Uint8Array;
   readonly #end: Uint8Array;
+  readonly #damage: Damage | undefined;
   /** The next table to open. */
   #next: number;
   #table: TableSummary | undefined;
@@ -40,8 +42,10 @@ export class TableCursor extends EntryCursor {
   #baseSize = 0;
   #isPlaced = false;
 
-  constructor(files: TableFiles, tables: readonly TableSummary[], start: Uint8Array, end: Uint8Array) {
+  /** With `damage`, blocks that cannot be read are skipped. */
+  constructor(files: TableFiles, tables: readonly TableSummary[], start: Uint8Array, end: Uint8Array, damage?: Damage) {
     super();
+    this.#damage = damage;
     this.#files = files;
     this.#tables = tables;
     this.#start = start;
@@ -71,28 +75,60 @@ export class TableCursor extends EntryCursor {
   }
 
   #advance(): boolean {
-    while (this.#decoder === undefined || this.#entry === this.#decoder.entryCount) {
-      if (!this.#nextBlock()) return false;
+    for (;;) {
+      while (this.#decoder === undefined || this.#entry === this.#decoder.entryCount) {
+        if (!this.#nextBlock()) return false;
+      }
+      if (this.#damage === undefined) {
+        this.#readEntry(this.#decoder);
+        return true;
+      }
+      const decoder = this.#decoder;
+      const isGood = this.#damage.during(
+        () => this.#readEntry(decoder),
+        () => "the rest of the block is lost",
+      );
+      if (isGood) return true;
+      this.#entry = decoder.entryCount;
     }
-    this.#readEntry(this.#decoder);
-    return true;
   }
 
   #nextBlock(): boolean {
-    while (this.#block > this.#lastBlock) if (!this.#nextTable()) return false;
+    for (;;) {
+      while (this.#block > this.#lastBlock) if (!this.#nextTable()) return false;
+      if (this.#damage === undefined) {
+        this.#loadBlock();
+        return true;
+      }
+      const block = this.#block;
+      const { index } = this.#open!;
+      const isGood = this.#damage.during(
+        () => this.#loadBlock(),
+        () => keyRange(index.firstKey(block), block + 1 < index.blockCount ? index.firstKey(block + 1) : undefined),
+      );
+      if (isGood) return true;
+      this.#entry = this.#decoder!.entryCount; // nothing of it
+      if (this.#block > block) continue;
+      // not even read: the next one begins with itself
+      this.#block = block + 1;
+      this.#readBlock = this.#block;
+    }
+  }
+
+  #loadBlock(): void {
     const { index } = this.#open!;
     if (this.#block >= this.#readBlock) this.#readAhead();
     const size = index.size(this.#block);
     this.#blockOffset = index.offset(this.#block);
-    this.#decoder!.decode(this.#stored, this.#storedAt, this.#storedAt + size, this.#blockOffset);
+    const start = this.#storedAt;
     this.#storedAt += size;
     this.#block++;
+    this.#decoder!.decode(this.#stored, start, start + size, this.#blockOffset);
     this.#entry = 0;
     this.#entryStart = 0;
     this.#overlap = 0;
     this.source = this.#decoder!.bytes;
     this.sourceView = this.#decoder!.view;
-    return true;
   }
 
   #nextTable(): boolean {

@@ -2,7 +2,9 @@ import { closeSync, fstatSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { fileError } from "../../base/file-error.ts";
 import { damagedFile } from "./badger-errors.ts";
+import type { Damage } from "./damage.ts";
 import type { ListedTable } from "./manifest.ts";
+import { salvageIndex } from "./salvage-tables.ts";
 import { TableIndex } from "./table-index.ts";
 
 /** A table in use: the file and its index. */
@@ -35,17 +37,24 @@ export function tableName(id: number): string {
 
 /** Opens tables when they are needed, and keeps a few. */
 export class TableFiles {
+  readonly #damage: Damage | undefined;
   /** Least recently used first. */
   readonly #kept: Map<number, Kept> = new Map();
   #isClosed = false;
 
+  /** With `damage`, of a table whose index cannot be read the blocks are looked for. */
+  constructor(damage?: Damage) {
+    this.#damage = damage;
+  }
+
   /** Looks into a table for the first time. Throws `DataError` for one that is missing or damaged. */
   summarize(directory: string, table: ListedTable): TableSummary {
     const path = join(directory, tableName(table.id));
-    const opened = openTable(path, table);
+    const opened = openTable(path, table, this.#damage);
     try {
       const { index } = opened;
-      return { ...table, path, firstKey: Buffer.from(index.firstKey(0)), maxVersion: index.maxVersion };
+      const { compression } = opened;
+      return { ...table, compression, path, firstKey: Buffer.from(index.firstKey(0)), maxVersion: index.maxVersion };
     } finally {
       closeSync(opened.descriptor);
     }
@@ -54,7 +63,7 @@ export class TableFiles {
   /** Give it back with `release`. */
   acquire(table: TableSummary): OpenTable {
     let kept = this.#kept.get(table.id);
-    if (kept === undefined) kept = { ...openTable(table.path, table), users: 0 };
+    if (kept === undefined) kept = { ...openTable(table.path, table, this.#damage), users: 0 };
     else this.#kept.delete(table.id);
     this.#kept.set(table.id, kept);
     kept.users++;
@@ -87,7 +96,7 @@ export class TableFiles {
   }
 }
 
-function openTable(path: string, { compression }: ListedTable): OpenTable {
+function openTable(path: string, { compression }: ListedTable, damage: Damage | undefined): OpenTable {
   let descriptor: number;
   try {
     descriptor = openSync(path, "r");
@@ -98,7 +107,9 @@ function openTable(path: string, { compression }: ListedTable): OpenTable {
     throw fileError("read", path, error);
   }
   try {
-    return { descriptor, path, compression, index: TableIndex.read(descriptor, path, fstatSync(descriptor).size) };
+    const { size } = fstatSync(descriptor);
+    if (damage !== undefined) return { descriptor, path, ...salvageIndex(descriptor, path, size, compression, damage) };
+    return { descriptor, path, compression, index: TableIndex.read(descriptor, path, size) };
   } catch (error) {
     closeSync(descriptor);
     throw error;

@@ -15,6 +15,14 @@ const BLOCK_LENGTH = 2;
 /** A block without compression has no more than an entry of 4 GiB; what is read at once is checked against the file. */
 const MAX_CHECKSUM_BYTES = 64;
 
+/** A block of a table that has no index. */
+export interface FoundBlock {
+  readonly firstKey: Buffer;
+  readonly offset: number;
+  /** Stored bytes. */
+  readonly size: number;
+}
+
 /**
  * The index of a table: where its blocks are and with which key each begins. Positions in the bytes are checked when it is
  * opened, so that whoever asks needs not.
@@ -63,6 +71,17 @@ export class TableIndex {
       blocks.set([key, size - VERSION_BYTES, offset, length], i * 4);
     }
     return new TableIndex(bytes, blocks, flat.uint64(root, FIELD_MAX_VERSION), flat.uint32(root, FIELD_KEY_COUNT));
+  }
+
+  /** The index of blocks that were found without one: their first keys, without versions. Throws nothing. */
+  static ofBlocks(blocks: readonly FoundBlock[]): TableIndex {
+    const places = new Uint32Array(blocks.length * 4);
+    let at = 0;
+    for (const [i, { firstKey, offset, size }] of blocks.entries()) {
+      places.set([at, firstKey.length, offset, size], i * 4);
+      at += firstKey.length;
+    }
+    return new TableIndex(Buffer.concat(blocks.map(({ firstKey }) => firstKey)), places, 0n, 0);
   }
 
   /** Memory that it takes. */

@@ -3,10 +3,12 @@ import { NotFoundError } from "../../base/errors.ts";
 import { packBatch, type RecordBatch, type RecordKind, type RecordStream } from "../../volume/records.ts";
 import { parseSetting } from "../../volume/setting.ts";
 import type { Consistency, RecordSelection, Snapshot, SnapshotNote, SnapshotOptions } from "../engine.ts";
-import { Notes } from "../notes.ts";
+import { lostSetting } from "../lost-setting.ts";
+import { Notes, tellOnce } from "../notes.ts";
 import { type ChangeLogEnd, readChangeLogEnd } from "./change-log.ts";
 import { counterKey, decodeCounter, inodeKey, prefixRange, SETTING_KEY, TAG_EDGE, TAG_NODE } from "./kv-keys.ts";
-import type { KvSnapshot, KvStore } from "./kv-store.ts";
+import type { KvLoss, KvSnapshot, KvStore } from "./kv-store.ts";
+import { lostKey } from "./lost-key.ts";
 import { rareRecords, writeCounters } from "./rare-records.ts";
 import { INODE_KINDS, RecordMapper } from "./record-mapper.ts";
 import { readSubtree } from "./subtree-reader.ts";
@@ -51,11 +53,20 @@ export class KvVolumeSnapshot implements Snapshot {
 
   /** Throws `NotFoundError` when there is no volume. */
   static async open(store: KvStore, options: SnapshotOptions): Promise<KvVolumeSnapshot> {
-    options.signal.throwIfAborted();
-    const snapshot = await store.openSnapshot(options);
+    const { signal, logger } = options;
+    signal.throwIfAborted();
+    const tell = tellOnce(options.onLoss);
+    let damage: string | undefined;
+    const onLoss = ({ key, message }: KvLoss): void => {
+      damage ??= message;
+      tell?.(key === undefined ? { kind: undefined, message } : lostKey(key, message));
+    };
+    const snapshot = await store.openSnapshot(tell === undefined ? { signal, logger } : { signal, logger, onLoss });
     try {
       const [setting, inodes] = await snapshot.get([SETTING_KEY, counterKey("totalInodes")]);
-      if (setting === undefined || setting.length === 0) throw noVolume(store);
+      if (setting === undefined || setting.length === 0) {
+        throw damage === undefined ? noVolume(store) : lostSetting(store.address, damage);
+      }
       return new KvVolumeSnapshot(store, snapshot, { setting, estimates: estimate(decodeCounter(inodes)) }, options);
     } catch (error) {
       await snapshot.close();

@@ -102,6 +102,19 @@ export interface KvLimits {
 export interface KvSnapshotOptions {
   readonly signal: AbortSignal;
   readonly logger: Logger;
+  /**
+   * Called for each thing that cannot be read, while all else is still given, where the store reads files: also while it is opened, and
+   * perhaps again by another scan. Undefined: whatever is damaged throws. Servers that fail throw in any case.
+   */
+  readonly onLoss?: (loss: KvLoss) => void;
+}
+
+/** Something of a store that could not be read. */
+export interface KvLoss {
+  /** The key whose value is lost; undefined where nobody knows which keys are. */
+  readonly key?: Buffer;
+  /** What is wrong, without final period. */
+  readonly message: string;
 }
 
 export interface KvSnapshot {
