@@ -140,11 +140,15 @@ export class LogReader {
     return this.#view;
   }
 
-  /** What `look` gives for the bytes from `offset` to the end of the file, in pieces; stops with the first that is not undefined. */
+  /**
+   * What `look` gives for the bytes from `offset` to the end of the file, in pieces, or as far as a file has blocks; stops with the
+   * first that is not undefined.
+   */
   scanRest<T>(offset: number, look: (bytes: Buffer, offset: number) => T | undefined): T | undefined {
     const buffer = Buffer.allocUnsafeSlow(WINDOW_BYTES);
-    for (let at = offset; at < this.#fileSize; at += WINDOW_BYTES) {
-      const count = readUpTo(this.#descriptor, this.path, at, buffer, 0, Math.min(WINDOW_BYTES, this.#fileSize - at));
+    const end = this.#isSparseFrom(offset) ? offset + 2 * SPARE_BYTES : this.#fileSize;
+    for (let at = offset; at < end; at += WINDOW_BYTES) {
+      const count = readUpTo(this.#descriptor, this.path, at, buffer, 0, Math.min(WINDOW_BYTES, end - at));
       const found = look(buffer.subarray(0, count), at);
       if (found !== undefined) return found;
     }
@@ -152,10 +156,10 @@ export class LogReader {
   }
 
   /**
-   * True when the file has no blocks for what follows `offset`: the reference gives its logs 128 MiB, of which it never writes most,
+   * True when the file has no blocks for what follows `offset`, but for the first few: the reference gives its logs 128 MiB, of which it never writes most,
    * and reading all that takes longer than reading a small volume.
    */
-  isSparseFrom(offset: number): boolean {
+  #isSparseFrom(offset: number): boolean {
     return this.#fileSize - offset > WINDOW_BYTES && this.#allocatedBytes <= offset + SPARE_BYTES;
   }
 
@@ -232,7 +236,6 @@ function endsTransaction({ bytes, valueStart, valueEnd }: LogRecord, version: bi
 }
 
 function isUnused(reader: LogReader, end: number): boolean {
-  if (reader.isSparseFrom(end)) return true;
   const lost = reader.scanRest(end, (bytes, offset) => {
     if (isZero(bytes)) return undefined;
     const at = bytes.indexOf(TRANSACTION_KEY);

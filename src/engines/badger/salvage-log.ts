@@ -53,6 +53,7 @@ function addParts(reader: LogReader, parts: LogPart[], damage: Damage): void {
     const next = findRecord(reader, stop + 1);
     if (next === undefined) {
       parts.push({ start, end: complete });
+      if (reader.scanRest(complete, hasOtherThanZero)) damage.lost(unfinished(reader.path, complete));
       return;
     }
     parts.push({ start, end: stop });
@@ -61,9 +62,17 @@ function addParts(reader: LogReader, parts: LogPart[], damage: Damage): void {
   }
 }
 
+/** A client that was killed leaves such an end, and damage at the end looks like it. */
+function unfinished(path: string, offset: number): string {
+  return `${path} ends at offset ${offset} with what is no whole transaction: it was not finished, or it is damaged and lost`;
+}
+
+function hasOtherThanZero(bytes: Buffer): true | undefined {
+  return bytes.some((byte) => byte !== 0) || undefined;
+}
+
 /** Where the next whole record begins, at `from` or behind it; undefined when there is none. */
 function findRecord(reader: LogReader, from: number): number | undefined {
-  if (reader.isSparseFrom(from)) return undefined;
   return reader.scanRest(from, (bytes, offset) => {
     for (let at = 0; at < bytes.length; at++) {
       if (!mayBeRecord(bytes, at)) continue;

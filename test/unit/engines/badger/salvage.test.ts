@@ -209,10 +209,27 @@ describe("a damaged memtable log", () => {
     expect(found.losses.slice(1)).toEqual([CONSEQUENCE]);
   });
 
-  test("loses nothing with a transaction at its end that was not finished", async () => {
+  test("says where it ends with a transaction that was not finished, or may be damaged", async () => {
     const directory = temporaryDirectory();
     writeLog(directory, 1, first, second.subarray(0, second.length - 6));
-    expect(await salvage(directory)).toEqual({ lines: lines({ a: "1", b: "1" }), losses: [] });
+    expect(await salvage(directory)).toEqual({
+      lines: lines({ a: "1", b: "1" }),
+      losses: [
+        `DIR/00001.mem ends at offset ${20 + first.length} with what is no whole transaction: it was not finished, or it is damaged and lost`,
+        CONSEQUENCE,
+      ],
+    });
+  });
+
+  test("is damaged also where the file is larger by far than what stands in it", async () => {
+    const directory = temporaryDirectory();
+    const path = writeLog(directory, 1, first, second, third);
+    overwrite(path, 20 + first.length + 12, Buffer.from([0xee]));
+    truncateSync(path, 128 * 1024 * 1024);
+    await expect(readBadgerLines(directory)).rejects.toThrow(
+      /there is no whole transaction, but others stand behind it/,
+    );
+    expect((await salvage(directory)).lines).toEqual(lines({ a: "1", b: "1", c: "2", d: "3" }));
   });
 
   test("goes on behind much that is no record", async () => {
