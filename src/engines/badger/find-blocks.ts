@@ -14,6 +14,8 @@ const SUM_TAG = 0x10;
 const MAX_SUM_BYTES = 6;
 /** Ends of blocks without compression that are tried for one beginning. */
 const MAX_ENDS = 64;
+/** Bytes that may be looked at in vain, for each byte of a file: what is made to look like blocks everywhere shall not take for ever. */
+const MAX_WASTE = 32;
 /** A checksum, and its size. */
 const OVERLAP_BYTES = 16;
 
@@ -41,14 +43,17 @@ export function findBlocks(
   const window = Buffer.allocUnsafeSlow(Math.min(WINDOW_BYTES, fileSize));
   const scratch = Buffer.allocUnsafeSlow(MAX_BLOCK_BYTES);
   const isPlain = compression === COMPRESSION_NONE;
+  const waste = { left: MAX_WASTE * fileSize };
   let [base, filled, gaps, end] = [0, 0, 0, 0];
-  for (let at = 0; at < fileSize; ) {
+  for (let at = 0; at < fileSize && waste.left > 0; ) {
     if (at + MAX_BLOCK_BYTES > base + filled && base + filled < fileSize) {
       base = at;
       filled = readUpTo(descriptor, path, base, window, 0, Math.min(window.length, fileSize - base));
       if (filled === 0) break;
     }
-    const found = isPlain ? plainBlock(window, at - base, filled) : snappyBlock(window, at - base, filled, scratch);
+    const found = isPlain
+      ? plainBlock(window, at - base, filled, waste)
+      : snappyBlock(window, at - base, filled, scratch, waste);
     if (found !== undefined) {
       if (at !== end) gaps++;
       blocks.push({ firstKey: found.firstKey, offset: at, size: found.size });
@@ -70,21 +75,27 @@ interface Found {
   readonly size: number;
 }
 
-function snappyBlock(bytes: Buffer, start: number, end: number, scratch: Buffer): Found | undefined {
-  const decoded = decodeSnappyPrefix(bytes, start, end, scratch);
-  if (decoded === undefined) return undefined;
-  const firstKey = firstKeyOf(scratch.subarray(0, decoded.size));
-  return firstKey === undefined ? undefined : { firstKey, size: decoded.stored };
+interface Waste {
+  left: number;
+}
+
+function snappyBlock(bytes: Buffer, start: number, end: number, scratch: Buffer, waste: Waste): Found | undefined {
+  const { stored, size } = decodeSnappyPrefix(bytes, start, end, scratch);
+  const firstKey = size === 0 ? undefined : firstKeyOf(scratch.subarray(0, size));
+  if (firstKey !== undefined) return { firstKey, size: stored };
+  waste.left -= stored + size;
+  return undefined;
 }
 
 /** A block from `start` to one of the next ends of blocks. */
-function plainBlock(bytes: Buffer, start: number, end: number): Found | undefined {
+function plainBlock(bytes: Buffer, start: number, end: number, waste: Waste): Found | undefined {
   let from = start;
   for (let tries = 0; tries < MAX_ENDS; tries++) {
     const next = nextSum(bytes, from, end);
     if (next === undefined || next - start > MAX_BLOCK_BYTES) return undefined;
     const firstKey = firstKeyOf(bytes.subarray(start, next));
     if (firstKey !== undefined) return { firstKey, size: next - start };
+    waste.left -= next - start;
     from = next;
   }
   return undefined;

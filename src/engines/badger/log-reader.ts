@@ -272,7 +272,8 @@ function hasTransactionBehind(reader: LogReader, end: number): boolean {
   }
 }
 
-function isZero(bytes: Buffer): boolean {
+/** At most as many bytes as `scanRest` gives at one time. */
+export function isZero(bytes: Buffer): boolean {
   return ZEROS.compare(bytes, 0, bytes.length, 0, bytes.length) === 0;
 }
 

@@ -1,6 +1,6 @@
 import { type Damage, isDamage } from "./damage.ts";
 import { META_TRANSACTION, META_TRANSACTION_END, VERSION_BYTES } from "./entry.ts";
-import { LOG_HEADER_BYTES, type LogExtent, LogReader } from "./log-reader.ts";
+import { isZero, LOG_HEADER_BYTES, type LogExtent, LogReader } from "./log-reader.ts";
 import { readUvarint, uvarintSize } from "./uvarint.ts";
 
 /** A part of a log that has whole records and nothing else, from `start` to `end`. */
@@ -16,8 +16,8 @@ export interface SalvagedLog extends LogExtent {
 /** Bits of meta that nobody sets. */
 const UNUSED_META = 0x30;
 const MAX_KEY_BYTES = 65536;
-/** Larger values are not in memtable logs: 64 MiB is what a memtable holds. */
-const MAX_VALUE_BYTES = 64 * 1024 * 1024;
+/** Values of a megabyte and more stand in the value log (docs/spec/kv-stores.md §3). */
+const MAX_VALUE_BYTES = 1024 * 1024;
 /** meta, userMeta and three numbers of a byte each: no record has less in front of its key. */
 const MIN_HEAD_BYTES = 5;
 
@@ -68,7 +68,7 @@ function unfinished(path: string, offset: number): string {
 }
 
 function hasOtherThanZero(bytes: Buffer): true | undefined {
-  return bytes.some((byte) => byte !== 0) || undefined;
+  return isZero(bytes) ? undefined : true;
 }
 
 /** Where the next whole record begins, at `from` or behind it; undefined when there is none. */
@@ -87,7 +87,7 @@ function findRecord(reader: LogReader, from: number): number | undefined {
 function mayBeRecord(bytes: Buffer, start: number): boolean {
   if ((bytes[start]! & UNUSED_META) !== 0) return false;
   if (start + MIN_HEAD_BYTES + VERSION_BYTES >= bytes.length) return true; // the rest stands in the next piece
-  if (bytes[start + 1] !== 0) return false;
+  if (bytes[start + 1] !== 0 || bytes[start + 2]! <= VERSION_BYTES) return false;
   let at = start + 2;
   const sizes: number[] = [];
   for (let i = 0; i < 3; i++) {

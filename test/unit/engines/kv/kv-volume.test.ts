@@ -32,6 +32,16 @@ async function loaded(): Promise<MemoryKvStore> {
   return store;
 }
 
+/** The store as one that has lost the values of these keys, or something of unknown keys; it says so twice. */
+function losing(store: MemoryKvStore, ...keys: (Buffer | undefined)[]): MemoryKvStore {
+  const damaged = new MemoryKvStore(store.address);
+  damaged.openSnapshot = async (options) => {
+    for (const key of [...keys, ...keys]) options.onLoss?.({ ...(key && { key }), message: "FILE is damaged" });
+    return store.openSnapshot(options);
+  };
+  return damaged;
+}
+
 describe("a volume in a key-value store", () => {
   test("gives back every record that was loaded, whatever its bytes", async () => {
     const { records, notes } = await read(await loaded());
@@ -152,6 +162,34 @@ describe("a volume in a key-value store", () => {
     expect(noted).toEqual([]);
     const counters = before.counter!.filter((line) => place !== "counter" || !line.startsWith("name=nextTrash"));
     expect(records).toEqual({ ...before, counter: counters.sort() });
+  });
+
+  test("what the store has lost is told once, with the inode that its key names", async () => {
+    const store = await loaded();
+    const lost = ["41 0500000000000000 43 00000001", "55 0200000000000000", "5144 0300000000000000", "4b00", "7a"];
+    const damaged = losing(store, ...lost.map((hex) => Buffer.from(hex.replaceAll(" ", ""), "hex")), undefined);
+    const { losses, records } = await salvageStore(new KvMetadataStore(damaged));
+    expect(losses).toEqual([
+      "?: FILE is damaged",
+      "?: key z: FILE is damaged",
+      "chunk 5: key A\\u0005\\u0000\\u0000\\u0000\\u0000\\u0000\\u0000\\u0000C\\u0000\\u0000\\u0000\\u0001: FILE is damaged",
+      "dirStat 2: key U\\u0002\\u0000\\u0000\\u0000\\u0000\\u0000\\u0000\\u0000: FILE is damaged",
+      "quota 3: key QD\\u0003\\u0000\\u0000\\u0000\\u0000\\u0000\\u0000\\u0000: FILE is damaged",
+      "sliceRef: key K\\u0000: FILE is damaged",
+    ]);
+    expect(records.node).toEqual(comparable(sampleRecords()).node!.sort());
+  });
+
+  test("a setting that is lost is an error that says so, and one that never was is another one", async () => {
+    const damaged = losing(new MemoryKvStore(), undefined);
+    await expect(salvageStore(new KvMetadataStore(damaged))).rejects.toMatchObject({
+      code: "DECANT_E_NO_SETTING",
+      message: "The setting of the volume in memory://test cannot be read: FILE is damaged",
+      hint: expect.stringContaining("Nothing can be saved without it"),
+    });
+    await expect(salvageStore(new KvMetadataStore(new MemoryKvStore()))).rejects.toMatchObject({
+      code: "DECANT_E_NO_VOLUME",
+    });
   });
 
   test("keys of others are left out, and no loss", async () => {
