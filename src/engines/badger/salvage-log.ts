@@ -16,8 +16,8 @@ export interface SalvagedLog extends LogExtent {
 /** Bits of meta that nobody sets. */
 const UNUSED_META = 0x30;
 const MAX_KEY_BYTES = 65536;
-/** Values of a megabyte and more stand in the value log (docs/spec/kv-stores.md §3). */
-const MAX_VALUE_BYTES = 1024 * 1024;
+/** No log has larger values: a client could not open it (docs/spec/kv-stores.md §3.6). */
+const MAX_VALUE_BYTES = 32 * 1024 * 1024;
 /** meta, userMeta and three numbers of a byte each: no record has less in front of its key. */
 const MIN_HEAD_BYTES = 5;
 
