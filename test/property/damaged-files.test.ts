@@ -6,6 +6,8 @@ import { DecantError, InternalError } from "../../src/base/errors.ts";
 import { silentLogger } from "../../src/base/logger.ts";
 import { pairsOf } from "../../src/engines/kv/kv-page.ts";
 import { ALL_KEYS, badgerStore, unpackBadger } from "../support/badger-directory.ts";
+import { rdbDatabase, rdbFile } from "../support/rdb-builder.ts";
+import { rdbEntriesOf } from "../support/rdb-volume.ts";
 import { fixture } from "../support/repository.ts";
 import { missingRecords, readSalvaged, type Salvaged } from "../support/salvaged.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
@@ -45,17 +47,25 @@ async function readOrFail<T>(read: Promise<T>, path: string): Promise<T | undefi
 }
 
 describe("a damaged RDB file", () => {
-  const original = readFileSync(fixture("golden/engines/golden.redis.rdb"));
-  let whole: Salvaged;
+  const ERAS = ["2.4", "3.0", "5.0", "7.2", "elements"] as const;
+  const originals: { bytes: Buffer; whole: Salvaged }[] = [];
   beforeAll(async () => {
-    whole = await readSalvaged(`rdb://${fixture("golden/engines/golden.redis.rdb")}`);
-    expect(whole.losses).toEqual([]);
+    const path = join(temporaryDirectory(), "whole.rdb");
+    const source = fixture("golden/engines/golden.redis.jsonl");
+    const files = ERAS.map((era) => rdbFile([rdbDatabase(0), ...rdbEntriesOf(source, era)]));
+    for (const bytes of [readFileSync(fixture("golden/engines/golden.redis.rdb")), ...files]) {
+      writeFileSync(path, bytes);
+      const whole = await readSalvaged(`rdb://${path}`);
+      expect(whole.losses).toEqual([]);
+      originals.push({ bytes, whole });
+    }
   });
 
   test("is read as far as it can be, and what was lost is told", async () => {
     const path = join(temporaryDirectory(), "dump.rdb");
     await fc.assert(
-      fc.asyncProperty(fc.array(damages, { minLength: 1, maxLength: 3 }), async (list) => {
+      fc.asyncProperty(fc.nat(ERAS.length), fc.array(damages, { minLength: 1, maxLength: 3 }), async (file, list) => {
+        const { bytes: original, whole } = originals[file]!;
         const bytes = list.reduce<Buffer>((all, damage) => damaged(all, damage), original);
         writeFileSync(path, bytes);
         const found = await readOrFail(readSalvaged(`rdb://${path}`), path);

@@ -51,12 +51,16 @@ export class RdbStore implements MetadataStore {
 
   async #look(signal: AbortSignal): Promise<FoundVolume | undefined> {
     const found = await findVolume(this.#file, this.#database, signal);
+    this.#warnOfBase(found);
+    return found;
+  }
+
+  #warnOfBase(found: FoundVolume | undefined): void {
     if (found?.isAppendOnlyBase) {
       this.#logger.warn(
         `${this.#file.path} is the base of an append-only file: what was written since it was made is not in it`,
       );
     }
-    return found;
   }
 
   async #volume(signal: AbortSignal): Promise<FoundVolume> {
@@ -79,6 +83,7 @@ export class RdbStore implements MetadataStore {
     const found = await findVolume(this.#file, this.#database, signal, ({ message }) => {
       damage ??= message;
     });
+    this.#warnOfBase(found);
     if (found !== undefined) return found;
     if (damage !== undefined) throw lostSetting(this.#file.path, damage);
     return this.#volume(signal);

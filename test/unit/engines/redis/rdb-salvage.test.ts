@@ -217,14 +217,14 @@ describe("of a stream, damage inside of values is skipped", () => {
   const good = rdbEntry(0, "string2", rdbString("x"));
   const bad = rdbEntry(16, "hash1", rdbString(Buffer.from("no listpack")));
 
-  async function readStream(bytes: Buffer): Promise<[losses: string[], keys: string[]]> {
+  async function readStream(bytes: Buffer, perRead: number = 7): Promise<[losses: string[], keys: string[]]> {
     const losses: string[] = [];
     const options = {
       checksum: true,
       trailer: () => Buffer.from("END"),
       onLoss: ({ message }: { message: string }) => losses.push(message),
     };
-    const { keys } = await readContents(sourceOf(bytes, 7, false), [0], options);
+    const { keys } = await readContents(sourceOf(bytes, perRead, false), [0], options);
     return [losses, keys.filter(({ parts }) => parts.length > 0).map(({ key }) => key)];
   }
 
@@ -234,6 +234,22 @@ describe("of a stream, damage inside of values is skipped", () => {
       ["hash1: a listpack of 11 bytes says it has 1814065006 (byte 16)"],
       ["string2"],
     ]);
+  });
+
+  test("also where it is larger than what is held in memory", async () => {
+    const large = rdbString(Buffer.alloc(65 * 1024 * 1024));
+    const pair = (field: string, value: Buffer): Buffer[] => [rdbString(field), value];
+    const hash = [pair("a", rdbString("1")), pair("b", large), pair("c", rdbString("3"))].flat();
+    const parts = [rdbEntry(4, "hash1", rdbCounted(3, hash)), rdbEntry(0, "string1", large), good];
+    const [losses, keys] = await readStream(
+      Buffer.concat([rdbFile(parts, { checksum: 0n }), Buffer.from("END")]),
+      1024 * 1024,
+    );
+    expect(losses).toEqual([
+      expect.stringMatching(/^hash1: test\.rdb has a piece of 68157440 bytes at byte \d+ \(key hash1\), more than/),
+      expect.stringMatching(/^string1: test\.rdb has a piece of 68157440 bytes at byte \d+ \(key string1\), more than/),
+    ]);
+    expect(keys).toEqual(["hash1", "string2"]);
   });
 
   test("but its end, a wrong checksum and what cannot be followed are errors", async () => {
