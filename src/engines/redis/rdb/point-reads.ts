@@ -97,7 +97,7 @@ export async function findVolume(
 }
 
 /** A cluster has database 0 only, whatever number the volume's address has. */
-const CLUSTER_DATABASE = 0;
+export const CLUSTER_DATABASE = 0;
 
 class SettingFinder implements RdbConsumer {
   isFull = false;

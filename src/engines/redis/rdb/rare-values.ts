@@ -67,6 +67,11 @@ export class RareValues {
     this.#handlers = new Map(this.#makeHandlers());
   }
 
+  /** The setting was not met, and keys are lost of which it may be one. */
+  get isSettingLost(): boolean {
+    return this.setting === undefined && this.#lost.has("setting");
+  }
+
   handlerOf(name: string): ValueHandler | undefined {
     return this.#handlers.get(name);
   }

@@ -37,10 +37,10 @@ export class RdbFile {
     }
   }
 
-  /** Begins to read the file from its beginning. Throws `EngineError` when it is not what it was when it was opened. */
-  async beginPass(signal: AbortSignal): Promise<ByteSource> {
+  /** Begins to read the file from its beginning, or from `from` on. Throws `EngineError` when it is not what it was when it was opened. */
+  async beginPass(signal: AbortSignal, from: number = 0): Promise<ByteSource> {
     await this.#assertSame();
-    let offset = 0;
+    let offset = from;
     return {
       name: this.path,
       totalBytes: this.#size,

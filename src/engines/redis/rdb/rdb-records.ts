@@ -43,7 +43,8 @@ export async function* readRdbRecords(source: ByteSource, options: RdbRecordsOpt
       yield* consumer.takeFull();
     }
     options.onEnd?.(reader);
-    assertSameSetting(consumer.rare.setting, options.setting, source.name);
+    // of a damaged file it may stand where that cannot be followed any more
+    if (!consumer.rare.isSettingLost) assertSameSetting(consumer.rare.setting, options.setting, source.name);
     for (const batch of consumer.takeRest()) {
       signal.throwIfAborted();
       yield batch;

@@ -18,6 +18,7 @@ import type { RdbAddress } from "./rdb-address.ts";
 import type { RdbFile } from "./rdb-file.ts";
 import { RdbSnapshot } from "./rdb-snapshot.ts";
 import { findRdbSession, readRdbSessions, readRdbUsage } from "./rdb-status.ts";
+import { searchSetting } from "./search-setting.ts";
 import { HashTaker } from "./value-collectors.ts";
 import type { VolumePlace } from "./volume-place.ts";
 
@@ -85,8 +86,14 @@ export class RdbStore implements MetadataStore {
     });
     this.#warnOfBase(found);
     if (found !== undefined) return found;
-    if (damage !== undefined) throw lostSetting(this.#file.path, damage);
-    return this.#volume(signal);
+    if (damage === undefined) return this.#volume(signal);
+    const searched = await searchSetting(this.#file, this.#database, signal);
+    if (searched === undefined) throw lostSetting(this.#file.path, damage);
+    const { place, setting, offset } = searched;
+    this.#logger.warn(
+      `${this.#file.path}: the setting stands behind damage, and was found by its name at byte ${offset}`,
+    );
+    return { place, setting, createdAt: undefined, isAppendOnlyBase: false };
   }
 
   async listSessions(signal: AbortSignal): Promise<SessionSummary[]> {

@@ -194,6 +194,26 @@ describe("of a damaged RDB file, all is given that can be read", () => {
     }
   });
 
+  test("a setting behind the damage is found by its name, so that what stands before is saved", async () => {
+    const keys = [...entries.keys()].filter((key) => key !== "setting");
+    const before = keys.slice(0, 100).map((key) => entries.get(key)!);
+    const rest = [...keys.slice(100), "setting"].map((key) => entries.get(key)!);
+    const salvaged = await salvageFile(volumeFile([...before, Buffer.from([99]), ...rest]));
+    expect(salvaged.losses).toEqual([
+      expect.stringMatching(/^\?: FILE is damaged at byte \d+.*: all that stands behind it is lost$/),
+    ]);
+    expect(salvaged.setting).toBe(whole.setting);
+    const { counter, ...records } = (await salvageFile(volumeFile([entries.get("setting")!, ...before]))).records;
+    expect(salvaged.records).toEqual(records);
+    expect(counter).toHaveLength(6);
+  });
+
+  test("two settings behind the damage may be those of two volumes", async () => {
+    const other = rdbEntry(0, "setting", rdbString('{"Name":"other","UUID":"x","BlockSize":4096}'));
+    const path = fileOf(volumeFile([Buffer.from([99]), entries.get("setting")!, rdbDatabase(1), other]));
+    await expect(readSalvaged(`rdb://${path}`)).rejects.toMatchObject({ code: "DECANT_E_NO_SETTING" });
+  });
+
   test("a setting that is lost leaves nothing that is worth anything", async () => {
     const bad = rdbEntry(0, "setting", rdbCompressed(Buffer.from([0x20, 0x09]), 18));
     const damages = [
