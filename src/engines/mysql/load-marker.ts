@@ -64,12 +64,7 @@ export class LoadMarker {
    * Throws `ConflictError` when nobody can go on with what is there.
    */
   async takeOver(session: MysqlSession, stamp: LoadStamp | undefined): Promise<EarlierLoad> {
-    const found = await readMarker(session);
-    for (let lane = 0; found !== undefined && lane < MAX_LANES; lane++) {
-      const query = `SELECT IS_USED_LOCK('${lockName(found.token, lane)}')`;
-      const [row] = await session.rows<[id: bigint | null]>(query);
-      if (row?.[0] != null) await session.run(`KILL ${row[0]}`).catch(() => undefined);
-    }
+    const found = await endConnections(session);
     await session.run("START TRANSACTION");
     const now = await readMarker(session, " FOR UPDATE"); // waits until what is killed is rolled back
     const earlier = await readEarlier(session);
@@ -79,6 +74,15 @@ export class LoadMarker {
     if (stamp !== undefined) statements.push(...this.progressStatements(session, { ...earlier.progress, stamp }));
     await session.run(...statements, "COMMIT");
     return earlier;
+  }
+
+  /**
+   * Ends the connections of a load that was cut off, and waits for what they were at: a server that was not told of its end would keep
+   * its tables locked for hours, and one that still runs could end well a moment later.
+   */
+  static async endConnections(session: MysqlSession): Promise<void> {
+    await endConnections(session);
+    await readMarker(session, " FOR UPDATE");
   }
 
   /** Lets a load that takes the place end the connection. Where the server knows no such locks, the connection ends by itself. */
@@ -139,6 +143,17 @@ export class LoadMarker {
     const which = `A load by process ${id} on ${host} that began at ${began} is running there or was cut off`;
     return `${which} (row ${MARKER_NAME} of ${setting}): when it is not running, load again with --clean`;
   }
+}
+
+/** Of the load whose marker is there, should there be any; the marker is returned. */
+async function endConnections(session: MysqlSession): Promise<MarkerValue | undefined> {
+  const found = await readMarker(session);
+  for (let lane = 0; found !== undefined && lane < MAX_LANES; lane++) {
+    const query = `SELECT IS_USED_LOCK('${lockName(found.token, lane)}')`;
+    const [row] = await session.rows<[id: bigint | null]>(query);
+    if (row?.[0] != null) await session.run(`KILL ${row[0]}`).catch(() => undefined);
+  }
+  return found;
 }
 
 function lost(session: MysqlSession): ConflictError {
