@@ -41,7 +41,14 @@ const MEANINGS: readonly (readonly [sqlState: string, Meaning])[] = [
       hint: "It is a standby, or default_transaction_read_only is on: give the address of the primary server",
     },
   ],
-  ["53100", { code: "DECANT_E_POSTGRES_FULL", text: "has no room left on its disk" }],
+  [
+    "53100",
+    {
+      code: "DECANT_E_POSTGRES_FULL",
+      text: "has no room left on its disk",
+      hint: "Make room on the server, where its tables and its write-ahead log are, or load into another one",
+    },
+  ],
   [
     "53300",
     {
