@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { RunningDecant } from "../../test/support/running-decant.ts";
 import { UnsteadyNetwork } from "../../test/support/unsteady-network.ts";
-import { type EngineName, openTarget } from "./targets.ts";
-import { emptyTally, type Trial, type TrialRow } from "./trial.ts";
+import { type EngineName, type FaultTarget, openTarget } from "./targets.ts";
+import { emptyTally, type Tally, type Trial, type TrialRow } from "./trial.ts";
 
 export const NETWORK_ENGINES: readonly EngineName[] = ["redis", "postgres", "mariadb", "etcd", "tikv"];
 
@@ -14,7 +14,7 @@ const MAX_SEGMENT_BYTES = 7;
 /** How much passes in tiny segments. */
 const SEGMENTED_BYTES = 200_000;
 
-interface Round {
+export interface NetworkRound {
   readonly network: UnsteadyNetwork;
   /** What passes in a load that is not disturbed. */
   readonly bytes: number;
@@ -24,7 +24,7 @@ interface Round {
 interface NetworkFault {
   readonly text: string;
   /** Called when a load begins; true when the load has to outlive it. */
-  readonly begin: (round: Round) => boolean;
+  readonly begin: (round: NetworkRound) => boolean;
 }
 
 const chance = (share: number): boolean => Math.random() < share;
@@ -48,14 +48,14 @@ const FAULTS: readonly NetworkFault[] = [
 ];
 
 /** Everybody or only decant sees it, for some seconds or until the load has given up. */
-async function cut({ network, load }: Round): Promise<void> {
+async function cut({ network, load }: NetworkRound): Promise<void> {
   if (chance(1 / 2)) network.cut();
   else network.lose();
   const isOver = await isStillRunningAfter(chance(1 / 4) ? undefined : Math.random() * MAX_SHORT_MS, load);
   if (isOver) network.mend();
 }
 
-async function stall(round: Round): Promise<void> {
+async function stall(round: NetworkRound): Promise<void> {
   round.network.stall();
   const isOver = await isStillRunningAfter(chance(1 / 5) ? LONG_STALL_MS : Math.random() * MAX_SHORT_MS, round.load);
   if (!isOver) return;
@@ -65,7 +65,7 @@ async function stall(round: Round): Promise<void> {
 }
 
 /** Slow for its whole time, or in tiny segments for a while; half of the time it is cut then. */
-function slow(round: Round): boolean {
+function slow(round: NetworkRound): boolean {
   const { network, bytes } = round;
   const isCut = chance(1 / 2);
   if (chance(1 / 2)) {
@@ -90,33 +90,70 @@ async function isStillRunningAfter(ms: number | undefined, load: RunningDecant):
   return isRunning;
 }
 
+/** Servers of an engine behind a network. */
+export class NetworkTarget {
+  readonly network: UnsteadyNetwork = new UnsteadyNetwork();
+  readonly #name: EngineName;
+  readonly #trial: Trial;
+  #target: FaultTarget | undefined;
+  #bytes = 0;
+  #expected = "";
+
+  private constructor(name: EngineName, trial: Trial) {
+    this.#name = name;
+    this.#trial = trial;
+  }
+
+  /** Also loads once without any fault, for the sake of comparison. */
+  static async open(name: EngineName, trial: Trial): Promise<NetworkTarget> {
+    const target = new NetworkTarget(name, trial);
+    try {
+      target.#target = await openTarget(name, target.network);
+      const url = await target.#target.fresh();
+      await trial.load(await target.#through(url));
+      target.#bytes = target.network.passed;
+      target.#expected = await trial.contents(url);
+      return target;
+    } catch (error) {
+      await target.close();
+      throw error;
+    }
+  }
+
+  /** One load during which `begin` lets something happen, gone on with until it ends. */
+  async round(begin: NetworkFault["begin"], tally: Tally): Promise<void> {
+    const url = await this.#target!.fresh();
+    tally.rounds++;
+    const load = this.#trial.start(await this.#through(url));
+    const outlives = begin({ network: this.network, bytes: this.#bytes, load });
+    const end = await this.#trial.endOf(load, tally);
+    this.network.mend();
+    if (outlives && end !== undefined && end.code !== 0)
+      tally.violations.push(`load ended with ${end.code}: ${end.err}`);
+    await this.#trial.goOn(chance(1 / 2) ? url : await this.#through(url), this.#expected, tally);
+  }
+
+  async close(): Promise<void> {
+    this.network.close();
+    await this.#target?.close();
+  }
+
+  /** Clients of TiKV know no other addresses. */
+  async #through(url: string): Promise<string> {
+    return this.#name === "tikv" ? url : this.network.addressBefore(url);
+  }
+}
+
 /** Rounds of each fault of the network before the servers of an engine. */
 export async function* networkTrials(name: EngineName, rounds: number, trial: Trial): AsyncGenerator<TrialRow> {
-  const network = new UnsteadyNetwork();
-  const target = await openTarget(name, network);
-  // clients of TiKV know no other addresses
-  const through = async (url: string): Promise<string> => (name === "tikv" ? url : network.addressBefore(url));
+  const target = await NetworkTarget.open(name, trial);
   try {
-    const url = await target.fresh();
-    await trial.load(await through(url));
-    const bytes = network.passed;
-    const expected = await trial.contents(url);
     for (const { text, begin } of FAULTS) {
       const tally = emptyTally();
-      for (let i = 0; i < rounds; i++) {
-        const fresh = await target.fresh();
-        tally.rounds++;
-        const load = trial.start(await through(fresh));
-        const outlives = begin({ network, bytes, load });
-        const end = await trial.endOf(load, tally);
-        network.mend();
-        if (outlives && end !== undefined && end.code !== 0) tally.violations.push(`load ended: ${end.err}`);
-        await trial.goOn(chance(1 / 2) ? fresh : await through(fresh), expected, tally);
-      }
+      for (let i = 0; i < rounds; i++) await target.round(begin, tally);
       yield { fault: text, tally };
     }
   } finally {
-    network.close();
     await target.close();
   }
 }

@@ -6,6 +6,7 @@ import { emptyTally, type Tally, Trial, type TrialRow } from "./trial.ts";
 /** How much of what it needs a load finds. */
 const SHARES = { least: 0.05, most: 0.95 };
 
+/** What a load needs that nothing disturbs. */
 interface Undisturbed {
   readonly ms: number;
   /** The most that was in use at one time. */
@@ -19,9 +20,9 @@ export async function* spaceTrials(name: EngineName, rounds: number, ordinary: T
     const space = await open();
     const trial = space.timesLarger === undefined ? ordinary : await Trial.of(ordinary.files * space.timesLarger);
     try {
-      const undisturbed = await measure(space, trial);
       const tally = emptyTally();
-      for (let i = 0; i < rounds; i++) await spaceRound(space, trial, undisturbed, tally);
+      const shares = Array.from({ length: rounds }, () => SHARES.least + Math.random() * (SHARES.most - SHARES.least));
+      await spaceRounds(space, trial, shares, tally);
       yield { fault: space.fault, tally };
     } finally {
       await space.close();
@@ -51,17 +52,20 @@ async function measure(space: Space, trial: Trial): Promise<Undisturbed> {
   return { ms, bytes, contents: await trial.contents(url) };
 }
 
-async function spaceRound(space: Space, trial: Trial, { ms, bytes, contents }: Undisturbed, tally: Tally) {
-  const url = await space.fresh();
-  tally.rounds++;
-  const share = SHARES.least + Math.random() * (SHARES.most - SHARES.least);
-  await space.leave(bytes, share);
-  const load = trial.start(url, space.options);
-  const filled = space.fill?.(share * ms);
-  const end = await trial.endOf(load, tally);
-  await filled;
-  if (end !== undefined && end.code !== 0 && !space.says.test(end.err))
-    tally.violations.push(`load does not say what is full: ${end.err}`);
-  await space.relieve();
-  await trial.goOn(url, contents, tally, space.options);
+/** Loads that find these shares of the space that they need, each gone on with when there is more. */
+export async function spaceRounds(space: Space, trial: Trial, shares: readonly number[], tally: Tally): Promise<void> {
+  const { ms, bytes, contents } = await measure(space, trial);
+  for (const share of shares) {
+    const url = await space.fresh();
+    tally.rounds++;
+    await space.leave(bytes, share);
+    const load = trial.start(url, space.options);
+    const filled = space.fill?.(share * ms);
+    const end = await trial.endOf(load, tally);
+    await filled;
+    if (end !== undefined && end.code !== 0 && !space.says.test(end.err))
+      tally.violations.push(`load does not say what is full: ${end.err}`);
+    await space.relieve();
+    await trial.goOn(url, contents, tally, space.options);
+  }
 }

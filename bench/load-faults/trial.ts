@@ -9,7 +9,7 @@ import { type DecantEnd, type RunningDecant, STACK_TRACE, startDecant } from "..
 import { temporaryDirectory } from "../../test/support/temporary-directory.ts";
 import { wideVolumeText } from "../../test/support/wide-volume.ts";
 
-const MAIN = join(REPOSITORY, "dist", "cli", "main.js");
+const COMPILED_MAIN = join(REPOSITORY, "dist", "cli", "main.js");
 const EVERY = ["--checkpoint-every", "200K"];
 /** Longer than anything that decant waits for. */
 const HANGING_MS = 300_000;
@@ -44,43 +44,48 @@ export const emptyTally = (): Tally => ({
   violations: [],
 });
 
-/** Loads of one volume by the compiled command line, and whether they are what they have to be. */
+/** Loads of one volume, by the compiled command line where nothing else is said, and whether they are what they have to be. */
 export class Trial {
   readonly dump: string;
   readonly files: number;
+  readonly #main: string;
   readonly #directory: string;
 
-  private constructor(directory: string, files: number) {
-    this.#directory = directory;
+  private constructor(files: number, main: string) {
+    this.#main = main;
+    this.#directory = temporaryDirectory();
     this.files = files;
-    this.dump = join(directory, "volume.json");
+    this.dump = join(this.#directory, "volume.json");
   }
 
-  static async of(files: number): Promise<Trial> {
-    const trial = new Trial(temporaryDirectory(), files);
+  static async of(files: number, main: string = COMPILED_MAIN): Promise<Trial> {
+    const trial = new Trial(files, main);
     writeFileSync(trial.dump, await wideVolumeText(files));
     return trial;
   }
 
-  decant(...args: string[]): Promise<CommandResult> {
-    return runCommand(NODE, [MAIN, ...args], { timeoutMs: HANGING_MS });
+  /** One that hangs is killed, and has no exit code then. */
+  async decant(...args: string[]): Promise<Pick<CommandResult, "code" | "out" | "err">> {
+    return runCommand(NODE, [this.#main, ...args], { timeoutMs: HANGING_MS }).catch((error: Error) => {
+      return { code: null, out: "", err: error.message };
+    });
   }
 
   start(url: string, options: readonly string[] = []): RunningDecant {
-    const load = startDecant(["load", url, this.dump, "--resume", ...EVERY, ...options], {}, MAIN);
+    const load = startDecant(["load", url, this.dump, "--resume", ...EVERY, ...options], {}, this.#main);
     load.input.end();
     return load;
   }
 
   /** A load without any fault. */
   async load(url: string, options: readonly string[] = []): Promise<void> {
-    await mustRun(NODE, [MAIN, "load", url, this.dump, ...EVERY, ...options]);
+    await mustRun(NODE, [this.#main, "load", url, this.dump, ...EVERY, ...options]);
   }
 
   /** SHA-256 of all that is stored, as a binary dump has it. */
   async contents(url: string): Promise<string> {
     const file = join(this.#directory, "contents.bin");
-    await mustRun(NODE, [MAIN, "dump", url, file, "--binary", "--keep-secret-key"]);
+    await mustRun(NODE, [this.#main, "dump", url, file, "--binary", "--keep-secret-key"]);
     return createHash("sha256").update(readFileSync(file)).digest("hex");
   }
 

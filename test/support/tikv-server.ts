@@ -127,6 +127,13 @@ export async function requireTikv(options: TikvOptions = {}): Promise<TikvServer
   return undefined;
 }
 
+/** True when `requireTikv` gives a server. */
+export async function requireTikvProgram(): Promise<boolean> {
+  const built = await build();
+  if ("missing" in built) reportSkip("TiKV", built.missing);
+  return "program" in built;
+}
+
 async function build(): Promise<{ readonly program: string } | { readonly missing: string }> {
   const hash = createHash("sha256");
   for (const name of readdirSync(SOURCE).sort()) hash.update(name).update(readFileSync(join(SOURCE, name)));
