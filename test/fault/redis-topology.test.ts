@@ -191,6 +191,51 @@ describe.skipIf(!isAvailable)("a volume in the slot of a cluster of three nodes"
     expect(restIn(records)).toBe(FILES);
   });
 
+  test.each(["tracking", "none"] as const)(
+    "is an error with %s or whole when its master fails over while it is read, and is read from the new master after that",
+    async (method) => {
+      await fill(owner, prefix);
+      const asked = cluster.client();
+      const masters = async (): Promise<number[]> =>
+        ((await asked.call("CLUSTER", "SLOTS")) as [number, number, [string, number]][]).map(([, , [, at]]) => at);
+      const owning = ((await asked.call("CLUSTER", "SLOTS")) as [number, number, [string, number, string]][]).find(
+        ([from, to]) => from <= Number(slot) && Number(slot) <= to,
+      )!;
+      const [, port, id] = owning[2];
+      const replica = await startRedis({ args: ["--cluster-enabled", "yes", ...AT_ONCE] });
+      const second = replica.client();
+      try {
+        await second.call("CLUSTER", "MEET", "127.0.0.1", String(port));
+        for (const node of [owner, other, asked, second]) await until(() => knows(node, replica.port));
+        await until(async () => (await second.call("CLUSTER", "REPLICATE", id).catch(() => "")) === "OK");
+        await until(async () => String(await second.info("replication")).includes("master_link_status:up"));
+        const outcome = await read(cluster.url(3), method, async () => {
+          await until(async () => (await second.call("CLUSTER", "FAILOVER", "TAKEOVER").catch(() => "")) === "OK");
+          await until(async () => (await masters()).includes(replica.port));
+        }).catch((error: unknown) => error);
+        if (outcome instanceof Error) expect(outcome).toMatchObject({ name: "EngineError", retryable: true });
+        else expect(restIn((outcome as Picture).records)).toBe(FILES);
+        const { records, consistency } = await read(cluster.url(3), method);
+        expect([restIn(records), consistency.pointInTime]).toEqual([FILES, method !== "none"]);
+        // and back, for whoever comes after
+        const first = new Redis({ port });
+        await until(async () => (await first.call("CLUSTER", "FAILOVER", "TAKEOVER").catch(() => "")) === "OK");
+        await until(async () => (await masters()).includes(port));
+        first.disconnect();
+      } finally {
+        second.disconnect();
+        asked.disconnect();
+        await replica.stop();
+      }
+    },
+    60_000,
+  );
+
+  async function knows(client: Redis, port: number): Promise<boolean> {
+    const info = String(await client.call("CLUSTER", "INFO"));
+    return info.includes("cluster_state:ok") && String(await client.call("CLUSTER", "NODES")).includes(`:${port}@`);
+  }
+
   /** Ends a move that was begun: what has gone is taken from the target and written anew by the next test. */
   async function beginMoveBack(): Promise<void> {
     await owner.call("CLUSTER", "SETSLOT", slot, "STABLE");
