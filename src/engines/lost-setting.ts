@@ -1,4 +1,5 @@
 import { DataError } from "../base/errors.ts";
+import { parseSetting } from "../volume/setting.ts";
 
 /** What stands in the way of all else: `place` is where the setting should be, `damage` why it cannot be read. */
 export function lostSetting(place: string, damage: string): DataError {
@@ -7,4 +8,13 @@ export function lostSetting(place: string, damage: string): DataError {
       "Nothing can be saved without it: nobody knows how the data of the files is stored (block size, compression, encryption). " +
       "Take another copy, or an earlier backup",
   });
+}
+
+/** Throws `lostSetting` for a setting that nobody understands. */
+export function assertSetting(place: string, setting: Buffer): void {
+  try {
+    parseSetting(setting);
+  } catch (error) {
+    throw error instanceof DataError ? lostSetting(place, error.message) : error;
+  }
 }

@@ -178,6 +178,23 @@ describe.skipIf(!isAvailable)("of a damaged volume in Redis, all is given that i
     expect(losses).toEqual(["edge 1026: key d1026: the value is of another type"]);
   });
 
+  test("a setting that cannot be understood leaves nothing that is worth anything", async () => {
+    await client.set("setting", '{"Name":"golden');
+    for (const method of METHODS) {
+      await expect(readSalvaged(server.url(), { method })).rejects.toMatchObject({
+        code: "DECANT_E_NO_SETTING",
+        message: expect.stringContaining(`The setting of the volume in ${server.url()} cannot be read: Cannot read`),
+        hint: expect.stringContaining("Nothing can be saved without it"),
+      });
+    }
+    await client.del("setting");
+    await client.rpush("setting", "x");
+    await expect(readSalvaged(server.url())).rejects.toMatchObject({
+      code: "DECANT_E_REDIS_TYPE",
+      hint: expect.stringContaining("the volume is damaged"),
+    });
+  });
+
   test("without onLoss nothing is told, and the report counts as ever", async () => {
     await client.set("i1050", "abc");
     await client.set("usedSpace", "many");

@@ -3,7 +3,7 @@ import { NotFoundError } from "../../base/errors.ts";
 import { packBatch, type RecordBatch, type RecordKind, type RecordStream } from "../../volume/records.ts";
 import { parseSetting } from "../../volume/setting.ts";
 import type { Consistency, RecordSelection, Snapshot, SnapshotNote, SnapshotOptions } from "../engine.ts";
-import { lostSetting } from "../lost-setting.ts";
+import { assertSetting, lostSetting } from "../lost-setting.ts";
 import { Notes, tellOnce } from "../notes.ts";
 import { type ChangeLogEnd, readChangeLogEnd } from "./change-log.ts";
 import { counterKey, decodeCounter, inodeKey, prefixRange, SETTING_KEY, TAG_EDGE, TAG_NODE } from "./kv-keys.ts";
@@ -67,6 +67,7 @@ export class KvVolumeSnapshot implements Snapshot {
       if (setting === undefined || setting.length === 0) {
         throw damage === undefined ? noVolume(store) : lostSetting(store.address, damage);
       }
+      if (tell !== undefined) assertSetting(store.address, setting);
       return new KvVolumeSnapshot(store, snapshot, { setting, estimates: estimate(decodeCounter(inodes)) }, options);
     } catch (error) {
       await snapshot.close();

@@ -14,6 +14,7 @@ import type {
   TargetState,
   VolumeUsage,
 } from "../engine.ts";
+import { assertSetting } from "../lost-setting.ts";
 import type { RecordForm } from "../record-form.ts";
 import { LoadMarker } from "./load-marker.ts";
 import { redisRecordForm } from "./record-form.ts";
@@ -108,6 +109,7 @@ export class RedisStore implements MetadataStore {
         hint: "Check the database number; a load that was cut off is none either",
       });
     }
+    if (options.onLoss !== undefined) assertSetting(this.address, setting);
     if (options.method === "replica") return ReplicaSnapshot.open(this.#server, setting, options, this.#tmpDir);
     return RedisSnapshot.open(this.#server, setting, options, this.#tmpDir);
   }

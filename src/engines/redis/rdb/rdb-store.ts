@@ -10,7 +10,7 @@ import type {
   TargetState,
   VolumeUsage,
 } from "../../engine.ts";
-import { lostSetting } from "../../lost-setting.ts";
+import { assertSetting, lostSetting } from "../../lost-setting.ts";
 import type { RecordForm } from "../../record-form.ts";
 import { redisRecordForm } from "../record-form.ts";
 import { type FoundVolume, findVolume, KeyPass } from "./point-reads.ts";
@@ -85,7 +85,10 @@ export class RdbStore implements MetadataStore {
       damage ??= message;
     });
     this.#warnOfBase(found);
-    if (found !== undefined) return found;
+    if (found !== undefined) {
+      assertSetting(this.#file.path, found.setting);
+      return found;
+    }
     if (damage === undefined) return this.#volume(signal);
     const searched = await searchSetting(this.#file, this.#database, signal);
     if (searched === undefined) throw lostSetting(this.#file.path, damage);

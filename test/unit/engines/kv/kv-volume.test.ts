@@ -187,6 +187,9 @@ describe("a volume in a key-value store", () => {
       message: "The setting of the volume in memory://test cannot be read: FILE is damaged",
       hint: expect.stringContaining("Nothing can be saved without it"),
     });
+    const garbage = new MemoryKvStore();
+    await put(garbage, Buffer.from("setting").toString("hex"), "7b");
+    await expect(salvageStore(new KvMetadataStore(garbage))).rejects.toMatchObject({ code: "DECANT_E_NO_SETTING" });
     await expect(salvageStore(new KvMetadataStore(new MemoryKvStore()))).rejects.toMatchObject({
       code: "DECANT_E_NO_VOLUME",
     });
