@@ -19,6 +19,7 @@ export class CopyReader implements RowReader {
   view: DataView = viewOf(EMPTY);
   high = 0;
   low = 0;
+  fieldStart = 0;
   /** True when the end of the rows was read. */
   ended = false;
   readonly #source: string;
@@ -81,6 +82,14 @@ export class CopyReader implements RowReader {
     this.#at = start + 2;
     this.#next = at;
     return true;
+  }
+
+  /** Goes over the next value, whatever it is: returns its size, -1 for NULL, and leaves in `fieldStart` where it begins. */
+  nextField(): number {
+    const size = this.view.getInt32(this.#at);
+    this.fieldStart = this.#at + 4;
+    this.#at = this.fieldStart + Math.max(size, 0);
+    return size;
   }
 
   readInt64(): void {

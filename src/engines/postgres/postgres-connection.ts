@@ -68,7 +68,10 @@ export class PostgresConnection implements SqlSession {
     });
   }
 
-  /** What `COPY ... TO STDOUT` sends, in pieces of any size. A caller that stops early closes the connection with that. */
+  /**
+   * What `COPY ... TO STDOUT` sends, in pieces of any size. A caller that stops early closes the connection with that; an error of
+   * the server ends only the statement.
+   */
   async *copyOut(statement: string): AsyncGenerator<Buffer, undefined> {
     this.#signal.throwIfAborted();
     let complete = false;
@@ -78,6 +81,7 @@ export class PostgresConnection implements SqlSession {
       for await (const chunk of stream) yield chunk as Buffer;
       complete = true;
     } catch (error) {
+      complete = endsStatement(error);
       throw this.#translate(error, "read");
     } finally {
       this.#isCopying = false;
@@ -152,6 +156,11 @@ export class PostgresConnection implements SqlSession {
     const first = sqlState(error) === undefined ? this.#session.failure() : undefined;
     return toEngineError(error instanceof DecantError ? error : (first ?? error), this.address.url, action);
   }
+}
+
+/** True for an error after which the server goes on with the session. */
+function endsStatement(error: unknown): boolean {
+  return sqlState(error) !== undefined && (error as { severity?: unknown }).severity === "ERROR";
 }
 
 function toParameter(value: SqlValue): unknown {

@@ -8,6 +8,7 @@ import type {
   SessionDetail,
   SessionSummary,
   SettingChange,
+  Snapshot,
   SnapshotOptions,
   TargetState,
   VolumeUsage,
@@ -19,6 +20,7 @@ import { CopyReader } from "./copy-reader.ts";
 import type { PostgresAddress } from "./postgres-address.ts";
 import { type PostgresConnection, withConnection } from "./postgres-connection.ts";
 import { PostgresLoader } from "./postgres-loader.ts";
+import { PostgresSalvage } from "./postgres-salvage.ts";
 import { readSettingRow } from "./postgres-schema.ts";
 import { PostgresSnapshot } from "./postgres-snapshot.ts";
 import { removeRemains } from "./remove-remains.ts";
@@ -54,8 +56,10 @@ export class PostgresStore implements MetadataStore {
     return withConnection(this.#address, signal, (connection) => removeRemains(connection, signal));
   }
 
-  openSnapshot(options: SnapshotOptions): Promise<PostgresSnapshot> {
-    return PostgresSnapshot.open(this.#address, options);
+  openSnapshot(options: SnapshotOptions): Promise<Snapshot> {
+    return options.onLoss === undefined
+      ? PostgresSnapshot.open(this.#address, options)
+      : PostgresSalvage.open(this.#address, options, options.onLoss);
   }
 
   valueLimits(): ValueLimits {

@@ -57,6 +57,23 @@ export class SalvageScan {
     this.#decode = scan.newDecoder();
   }
 
+  /** Which rows are wanted on a server; those that cannot be compared are, so that they are told. Undefined: all. */
+  get condition(): string | undefined {
+    const { kind, where } = this.scan;
+    if (kind === "sliceRef") return `(${where} OR refs IS NULL OR chunkid IS NULL)`;
+    return kind === "userQuota" ? `(${where} OR qtype IS NULL)` : where;
+  }
+
+  /** True for the column that only names the row, which a server is to be asked for besides the others. */
+  get asksForNumber(): boolean {
+    return !this.columns.includes(this.key);
+  }
+
+  /** Whether a column holds integers, by the place in `columns`. */
+  isInteger(field: number): boolean {
+    return this.#rules[field]?.is !== "bytes";
+  }
+
   /** Appends the record of a row, or says what is wrong with it. `number` is that of the row, where it has one. */
   take(row: FieldRow, out: BatchQueue, number: bigint | undefined): SnapshotLoss | undefined {
     const wrong = this.#whatIsWrong(row);
