@@ -7,7 +7,6 @@ const directoryOf = (address: string): string => address.slice(BADGER.length);
 describeEngine("badger", {
   createsDatabase: true,
   pointInTime: true,
-  resumes: true,
   exactCheckpoints: true,
   holdsItsPlace: true,
   emptyAddress: async () => newBadgerTarget().url,

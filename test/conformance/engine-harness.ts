@@ -32,8 +32,6 @@ export interface EngineHarness {
   readonly tellsTime?: boolean;
   /** Whether a snapshot is one instant. */
   readonly pointInTime: boolean;
-  /** Whether a load that was cut off can be gone on with. */
-  readonly resumes?: boolean;
   /** Whether nothing is ever stored beyond a checkpoint: then nothing needs to be announced. */
   readonly exactCheckpoints?: boolean;
   /** Whether a load that still runs refuses those that would go on with it, instead of giving way. */

@@ -45,7 +45,6 @@ async function undisturbed(fresh: Fresh): Promise<unknown> {
   return bench.fingerprint();
 }
 
-/** For engines that keep what a load has stored until it is gone on with. */
 export function resumeCases(it: It, fresh: Fresh): void {
   it("from any checkpoint, with more written after it, ends as one that was not disturbed", async () => {
     const expected = await undisturbed(fresh);
@@ -149,19 +148,6 @@ export function resumeCases(it: It, fresh: Fresh): void {
     for (const batch of batchesOf(bench).slice(0, 9)) await second.skip(batch);
     await second.abort();
     expect(await (await bench.open()).inspectTarget(never)).toEqual({ state: "empty" });
-    expect(await bench.fingerprint()).toEqual(before);
-  });
-}
-
-/** For engines where whoever loads again begins again. */
-export function noResumeCases(it: It, fresh: Fresh): void {
-  it("leaves nothing to go on with", async () => {
-    const bench = await fresh();
-    const before = await bench.fingerprint();
-    const loader = await begin(bench, false);
-    await writeAll(loader, batchesOf(bench));
-    await loader.checkpoint(at(3));
-    expect(await loader.suspend()).toBe(false);
     expect(await bench.fingerprint()).toEqual(before);
   });
 }

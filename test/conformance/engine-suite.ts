@@ -1,7 +1,7 @@
 import { describe, test } from "vitest";
 import { Bench, type EngineHarness } from "./engine-harness.ts";
 import { abortCases, roundTripCases, selectionCases } from "./engine-read-cases.ts";
-import { noResumeCases, resumeCases } from "./engine-resume-cases.ts";
+import { resumeCases } from "./engine-resume-cases.ts";
 import { verifyCases } from "./engine-verify-cases.ts";
 import { loaderCases, targetCases, volumeCases } from "./engine-write-cases.ts";
 import { xattrCases } from "./engine-xattr-cases.ts";
@@ -21,7 +21,7 @@ export function describeEngine(name: string, harness: EngineHarness | undefined)
     describe("creates and changes volumes", () => volumeCases(it, fresh));
     describe("compares and sets attributes of the root", () => xattrCases(it, fresh));
     describe("loads a volume", () => loaderCases(it, fresh));
-    describe("goes on with a load", () => (harness?.resumes ? resumeCases : noResumeCases)(it, fresh));
+    describe("goes on with a load", () => resumeCases(it, fresh));
     describe("gives back what was loaded", () => roundTripCases(it, fresh));
     describe("is read again after a load", () => verifyCases(it, fresh));
     describe("reads a part of a volume", () => selectionCases(it, fresh));

@@ -9,7 +9,6 @@ function harness({ url, gateway }: Pick<EtcdServer, "url" | "gateway">): EngineH
   const pathOf = (address: string): string => /^[a-z]+:\/\/[^/]*([^?]*)/.exec(address)![1]!;
   return {
     createsDatabase: false,
-    resumes: true,
     pointInTime: true,
     hasChangeLog: false, // docs/spec/kv.md §5.13
     emptyAddress: async () => {

@@ -16,7 +16,6 @@ vi.mock("../../src/engines/foundationdb/foundationdb-package.ts", async (origina
 describeEngine("foundationdb (a stand-in)", {
   createsDatabase: false,
   tellsTime: false,
-  resumes: true,
   pointInTime: true,
   // 4166 slices are 99,984 bytes of the 100,000 that a value may have
   limits: { maxNumber: 4294967295, maxSlices: 4166, byteNames: true },

@@ -10,7 +10,6 @@ describeEngine(
   server && {
     createsDatabase: false,
     pointInTime: true,
-    resumes: true,
     limits: { maxNumber: 2147483647, maxSlices: 2730, byteNames: false },
     emptyAddress: async () => server.url(await server.createDatabase()),
     fingerprint: async (address) => ({

@@ -64,7 +64,6 @@ describeEngine(
   unwilling && {
     createsDatabase: false,
     pointInTime: true,
-    resumes: true,
     limits: LIMITS,
     emptyAddress: async () => unwilling.url(await unwilling.createDatabase()),
     fingerprint: async (address) => ({

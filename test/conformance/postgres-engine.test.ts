@@ -8,7 +8,6 @@ function harness(server: PostgresServer): EngineHarness {
   return {
     createsDatabase: false,
     pointInTime: true,
-    resumes: true,
     exactCheckpoints: true,
     limits: { maxNumber: 2147483647, maxSlices: Number.POSITIVE_INFINITY, byteNames: false },
     emptyAddress: async () => server.url(await server.createDatabase()),

@@ -10,7 +10,6 @@ describeEngine(
   "redis",
   server && {
     createsDatabase: false,
-    resumes: true,
     pointInTime: true,
     emptyAddress: async () => {
       await withClient(server.url(DATABASE), (client) => client.flushdb());

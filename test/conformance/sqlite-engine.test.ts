@@ -10,7 +10,6 @@ const PREFIX = "sqlite3://";
 describeEngine("sqlite", {
   createsDatabase: true,
   pointInTime: true,
-  resumes: true,
   exactCheckpoints: true,
   holdsItsPlace: true,
   emptyAddress: async () => PREFIX + join(temporaryDirectory(), "volume.db"),

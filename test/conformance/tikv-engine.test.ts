@@ -10,7 +10,6 @@ describeEngine(
   "tikv",
   server && {
     createsDatabase: false,
-    resumes: true,
     pointInTime: true,
     limits: { maxNumber: 4294967295, maxSlices: Number.POSITIVE_INFINITY, byteNames: true, noEmptyValues: true },
     emptyAddress: async () => {

@@ -146,9 +146,7 @@ test.skipIf(postgres === undefined)(
     const file = join(temporaryDirectory(), "missing", "report.jsonl");
     const run = await runDecant(["migrate", await sourceVolume(), url, "--unsupported-report", file]);
     expect(run.code).toBe(7);
-    expect(run.err).toContain(
-      `Cannot write the report ${file}: no such file or directory`,
-    );
+    expect(run.err).toContain(`Cannot write the report ${file}: no such file or directory`);
     expect(await readPostgresCatalog(url)).toEqual([]);
   },
 );
