@@ -130,6 +130,8 @@ export type TargetState =
       readonly message: string;
       /** What can be done, when more is known than that something is there. */
       readonly hint?: string;
+      /** A load of decant was cut off in its first moments, before it said anything of itself: `removeRemains` takes away what it left. */
+      readonly isBeginning?: boolean;
     };
 
 export interface SnapshotOptions {

@@ -72,6 +72,7 @@ export async function checkTarget(
     if (resume) return beginAgain(target, context);
     throw new ConflictError("DECANT_E_NOT_EMPTY", state.message, { hint: describeInterrupted(state.progress) });
   }
+  if (resume && state.state === "occupied" && state.isBeginning === true) return beginAgain(target, context);
   const message =
     state.state === "occupied"
       ? state.message

@@ -155,4 +155,14 @@ describe.skipIf(!hasEtcd)("a load into etcd that goes on", () => {
       await server.start();
     },
   }));
+
+  test("begins again where it was killed before it said anything of itself", async () => {
+    await server.gateway.remove(volumePrefix(path));
+    const key = Buffer.concat([volumePrefix(path), Buffer.from("decantLoading")]);
+    await server.gateway.write([{ key, value: Buffer.from("0".repeat(32)) }]);
+    const plain = await runDecant(["load", server.url(path), dump]);
+    expect([plain.code, plain.err]).toEqual([5, expect.stringContaining("load again with --clean")]);
+    expect((await runDecant(["load", server.url(path), dump, "--resume"])).code).toBe(0);
+    expect(await server.gateway.count(path)).toBeGreaterThan(20_000);
+  });
 });

@@ -62,11 +62,8 @@ export class KvMetadataStore implements MetadataStore {
       const progress = marker === undefined ? undefined : parseProgress(stored);
       if (progress !== undefined) return { state: "interrupted", progress, message };
       const hint = `A load into it is running or was cut off (key ${MARKER_KEY}): when none is running, load again with --clean`;
-      return {
-        state: "occupied",
-        message,
-        ...(marker === undefined ? {} : { hint }),
-      };
+      if (marker === undefined) return { state: "occupied", message };
+      return { state: "occupied", message, hint, isBeginning: stored === undefined };
     });
   }
 
