@@ -43,23 +43,29 @@ async function* trialsOf(name: EngineName): AsyncGenerator<TrialRow> {
   if (disks! > 0) yield* spaceTrials(name, disks!, trial);
 }
 
-const rows: (TrialRow & { readonly name: string })[] = [];
+const HEAD = [
+  "| engine | fault | rounds | too late | from a checkpoint | from the beginning | equal in the end | violations |",
+  "|---|---|--:|--:|--:|--:|--:|--:|",
+];
+
+/** Each line also goes to stderr at once: a run may take hours, and end before its time. */
+function rowOf(name: EngineName, { fault, tally }: TrialRow): string {
+  const { rounds, tooLate, fromCheckpoint, fromBeginning, equal, violations } = tally;
+  const cells = [name, fault, rounds, tooLate, fromCheckpoint, fromBeginning, equal, violations.length];
+  return `| ${cells.join(" | ")} |`;
+}
+
+const rows: string[] = [];
+let hasViolations = false;
 for (const name of values.engines.split(",") as EngineName[]) {
-  for await (const { fault, tally } of trialsOf(name)) {
-    rows.push({ name, fault, tally });
-    console.error(`${name}, ${fault}: ${tally.equal} of ${tally.rounds} equal`);
-    for (const violation of tally.violations) console.error(`  VIOLATION: ${violation}`);
+  for await (const row of trialsOf(name)) {
+    const line = rowOf(name, row);
+    rows.push(line);
+    console.error(line);
+    for (const violation of row.tally.violations) console.error(`  VIOLATION: ${violation}`);
+    hasViolations ||= row.tally.violations.length > 0;
   }
 }
 
-console.log(
-  "| engine | fault | rounds | too late | from a checkpoint | from the beginning | equal in the end | violations |",
-);
-console.log("|---|---|--:|--:|--:|--:|--:|--:|");
-for (const { name, fault, tally } of rows) {
-  const { rounds, tooLate, fromCheckpoint, fromBeginning, equal, violations } = tally;
-  console.log(
-    `| ${[name, fault, rounds, tooLate, fromCheckpoint, fromBeginning, equal, violations.length].join(" | ")} |`,
-  );
-}
-process.exit(rows.some(({ tally }) => tally.violations.length > 0) ? 1 : 0);
+console.log([...HEAD, ...rows].join("\n"));
+process.exit(hasViolations ? 1 : 0);
