@@ -9,6 +9,7 @@ import type {
   SessionDetail,
   SessionSummary,
   SettingChange,
+  Snapshot,
   SnapshotOptions,
   TargetState,
   VolumeUsage,
@@ -19,6 +20,7 @@ import { readPendingUsage, readSessionDetail, readSessions, readUsageCounters } 
 import { LoadMarker } from "./load-marker.ts";
 import type { MysqlAddress } from "./mysql-address.ts";
 import { MysqlLoader } from "./mysql-loader.ts";
+import { MysqlSalvage } from "./mysql-salvage.ts";
 import { readSettingRow } from "./mysql-schema.ts";
 import { type MysqlSession, withSession } from "./mysql-session.ts";
 import { MysqlSnapshot } from "./mysql-snapshot.ts";
@@ -58,7 +60,8 @@ export class MysqlStore implements MetadataStore {
       const progress = await LoadMarker.progress(session);
       if (progress !== undefined) return { state: "interrupted", progress, message };
       const hint = await LoadMarker.hint(session);
-      return { state: "occupied", message, ...(hint === undefined ? {} : { hint }) };
+      if (hint === undefined) return { state: "occupied", message };
+      return { state: "occupied", message, hint, isBeginning: await LoadMarker.isMissing(session) };
     });
   }
 
@@ -66,8 +69,10 @@ export class MysqlStore implements MetadataStore {
     return this.#with(signal, removeRemains);
   }
 
-  openSnapshot(options: SnapshotOptions): Promise<MysqlSnapshot> {
-    return MysqlSnapshot.open(this.#address, this.#env, options);
+  openSnapshot(options: SnapshotOptions): Promise<Snapshot> {
+    return options.onLoss === undefined
+      ? MysqlSnapshot.open(this.#address, this.#env, options)
+      : MysqlSalvage.open(this.#address, this.#env, options, options.onLoss);
   }
 
   valueLimits(signal: AbortSignal): ValueLimits {

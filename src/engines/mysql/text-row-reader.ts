@@ -13,6 +13,7 @@ const HEAD_BYTES = 4;
 export class TextRowReader extends DecimalRowReader implements RowReader {
   /** Whatever its size, a value stands in its row. */
   readonly inlineBytes: number = Number.POSITIVE_INFINITY;
+  fieldStart = 0;
   #rowEnd = 0;
 
   /** Starts before the first row of `page`, which is borrowed. */
@@ -29,6 +30,17 @@ export class TextRowReader extends DecimalRowReader implements RowReader {
     this.at = at + HEAD_BYTES;
     this.#rowEnd = this.at + (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16));
     return true;
+  }
+
+  /** Goes over the next value, whatever it is: returns its size, -1 for NULL, and leaves in `fieldStart` where it begins. */
+  nextField(): number {
+    if (this.bytes[this.at] === NULL) {
+      this.at++;
+      return -1;
+    }
+    const size = this.readSize();
+    this.fieldStart = this.skipBytes(size);
+    return size;
   }
 
   readInt64(): void {
