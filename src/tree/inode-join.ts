@@ -230,6 +230,9 @@ class GroupJoiner implements JoinedInode {
   /** The last chunk with slices, and how far those reach in it; only of inodes without a record that are salvaged. */
   #describedIndex = 0;
   #describedBytes = 0;
+  /** Whether an entry that cannot be has named the inode, and the type it said. */
+  #hasLeftOut = false;
+  #leftOutType = 0;
 
   constructor(options: InodeJoinOptions) {
     this.#salvage = options.salvage;
@@ -323,6 +326,8 @@ class GroupJoiner implements JoinedInode {
     this.#flags = 0;
     this.#describedIndex = 0;
     this.#describedBytes = 0;
+    this.#hasLeftOut = false;
+    this.#leftOutType = 0;
   }
 
   /** Appends the end of the record at hand to the body. */
@@ -439,6 +444,8 @@ class GroupJoiner implements JoinedInode {
     const type = this.#attributeSize > 0 ? this.#recordType : this.#rebuiltType(salvage, source.getUint8(at + 16));
     const bytes = this.#bytes;
     if (!salvage.isPossible(bytes, at, type)) {
+      this.#hasLeftOut = true;
+      this.#leftOutType = type;
       const name = () => Buffer.from(bytes.subarray(at + 19, end));
       this.#findings.leftOut(source.getBigUint64(at + 8), () => ({ parent: source.getBigUint64(at), name: name() }));
       return false;
@@ -475,10 +482,10 @@ class GroupJoiner implements JoinedInode {
   /** An inode that nothing names is joined to a new name, when it is taken for lost. */
   #endSalvaged(salvage: JoinSalvage): void {
     const hasNode = this.#attributeSize > 0;
-    const hasContent = this.#symlinkSize > 0 || this.hasChunks;
+    const hasContent = this.#symlinkSize > 0 || this.hasChunks || this.#hasLeftOut;
     const isLost = this.#edges === 0 && salvage.takesLost(this.#inode, hasNode, hasContent);
     if (isLost) {
-      if (!hasNode) this.#rebuild(salvage, this.#rebuiltType(salvage, 0));
+      if (!hasNode) this.#rebuild(salvage, this.#rebuiltType(salvage, this.#leftOutType));
       const edge = salvage.lostEntry(this.#inode);
       this.#writeEntry(salvage.lostSink, edge, viewOf(edge), 0, edge.length);
     }

@@ -329,6 +329,19 @@ describe("the trash", () => {
   });
 });
 
+test("a directory without a record whose only entry cannot be is rebuilt", async () => {
+  const { lines } = await salvagedTree({
+    node: [directory(1n), directory(TRASH_INODE)],
+    edge: [below(TRASH_INODE, "strange", 5n)],
+  });
+  expect(lines).toEqual([
+    "/ 1 directory",
+    "/lost+found 6 directory rebuilt 700 4096",
+    "/lost+found/#5 5 directory rebuilt 700 4096",
+    `/ ${TRASH_INODE} directory`,
+  ]);
+});
+
 describe("a part of a volume", () => {
   test("has lost+found below its top, and takes nothing for lost that the rest reaches", async () => {
     const { lines } = await salvagedTree(
