@@ -12,14 +12,14 @@ import type { OperationContext } from "./context.ts";
 import { type EncodeBinaryOptions, encodeInOrder, sharedSlices } from "./encode-binary.ts";
 import { KindProgress } from "./kind-progress.ts";
 import type { RecordCounts } from "./report.ts";
-import { type SnapshotSalvage, snapshotTree } from "./snapshot-tree.ts";
+import { snapshotTree, type TreeSalvage } from "./snapshot-tree.ts";
 
 export interface BinaryDocumentOptions extends EncodeBinaryOptions {
   /** Directory that becomes the root; undefined = the whole volume. */
   readonly root: bigint | undefined;
   readonly withTrash: boolean;
   readonly trashDays: bigint;
-  readonly salvage?: SnapshotSalvage | undefined;
+  readonly salvage?: TreeSalvage | undefined;
 }
 
 /** Filled while the document is made. */

@@ -6,7 +6,7 @@ import { formatSetting, type Setting } from "../volume/setting.ts";
 import type { OperationContext } from "./context.ts";
 import { type BinaryDocumentResult, binaryDocument } from "./dump-binary.ts";
 import type { RecordCounts } from "./report.ts";
-import { type SnapshotSalvage, snapshotTree } from "./snapshot-tree.ts";
+import { snapshotTree, type TreeSalvage } from "./snapshot-tree.ts";
 
 export interface DumpDocumentOptions {
   readonly format: DumpFormat;
@@ -20,7 +20,7 @@ export interface DumpDocumentOptions {
   readonly rawXattrNames: boolean;
   readonly findings: FindingList;
   /** Take what can be read of a damaged volume. */
-  readonly salvage?: SnapshotSalvage | undefined;
+  readonly salvage?: TreeSalvage | undefined;
 }
 
 /** The document of a dump, before compression. */

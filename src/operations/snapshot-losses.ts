@@ -1,16 +1,18 @@
 import type { SnapshotLoss } from "../engines/engine.ts";
 import { UnnamedValues } from "../tree/unnamed-values.ts";
-import type { FindingList } from "../volume/findings.ts";
+import type { FindingKind, FindingList } from "../volume/findings.ts";
 import type { RecordStream } from "../volume/records.ts";
 import type { OperationContext } from "./context.ts";
 
 interface NamedLoss {
   readonly inode: bigint;
   readonly message: string;
+  /** Undefined for what cannot be read. */
+  readonly kind: FindingKind | undefined;
   readonly path?: string;
 }
 
-/** What cannot be read of a snapshot, until it is known under which path. Close it in any case. */
+/** What is found wrong with inodes while a volume is read, until it is known under which path. Close it in any case. */
 export class SnapshotLosses {
   readonly #findings: FindingList;
   readonly #losses: UnnamedValues<NamedLoss>;
@@ -22,9 +24,13 @@ export class SnapshotLosses {
 
   /** For `SnapshotOptions.onLoss`. */
   readonly add = ({ inode, message }: SnapshotLoss): void => {
-    if (inode === undefined) this.#note(message);
-    else this.#losses.add({ inode, message });
+    if (inode === undefined) this.#note(undefined, message);
+    else this.#losses.add({ inode, message, kind: undefined });
   };
+
+  addFinding(kind: FindingKind, inode: bigint, message: string): void {
+    this.#losses.add({ inode, message, kind });
+  }
 
   /** Passes a tree on, and notes all losses when it has ended. */
   async *named(tree: RecordStream): RecordStream {
@@ -32,14 +38,17 @@ export class SnapshotLosses {
       if (batch.kind === "tree" && this.#losses.count > 0) this.#losses.see(batch.bytes);
       yield batch;
     }
-    for (const { path, inode, message } of this.#losses.seen()) this.#note(`${path ?? `inode ${inode}`}: ${message}`);
+    for (const { path, inode, message, kind } of this.#losses.seen()) {
+      this.#note(kind, `${path ?? `inode ${inode}`}: ${message}`);
+    }
   }
 
   close(): void {
     this.#losses.close();
   }
 
-  #note(place: string): void {
+  #note(kind: FindingKind | undefined, place: string): void {
+    if (kind !== undefined) return this.#findings.add(kind, () => place);
     const text = "A record that cannot be read or understood was left out";
     this.#findings.addOther("unreadable", text, true, () => place);
   }

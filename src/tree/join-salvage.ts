@@ -69,7 +69,7 @@ export class JoinSalvage {
     const isLeftAlone = notes.leftAlone.has(inode, 0);
     const isAnything = hasNode || hasContent || this.hasEntries(inode);
     if (lostSink === undefined || isLeftAlone || !isAnything) {
-      if (hasNode || !isLeftAlone) findings.withoutEntry(inode, hasNode);
+      if (!isLeftAlone) findings.withoutEntry(inode, hasNode);
       return false;
     }
     const number = inode.readBigUInt64BE(0);

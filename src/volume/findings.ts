@@ -45,6 +45,12 @@ export type FindingKind =
   | "entry-without-parent"
   | "node-without-name"
   | "directory-named-twice"
+  | "rebuilt-node"
+  | "placed-inode"
+  | "unplaced-inode"
+  | "lost-inode"
+  | "inode-remains"
+  | "entry-left-out"
   | "link-count-too-low"
   | "quota-of-nothing";
 
@@ -81,6 +87,24 @@ const KINDS: Readonly<Record<FindingKind, { readonly text: string; readonly loss
   },
   "unreachable-directory": {
     text: "Directories that cannot be reached from the root were left out, with everything below them",
+    loss: true,
+  },
+  "rebuilt-node": {
+    text: "The attributes of an inode are lost: it was given new ones, by what else there is of it",
+    loss: true,
+  },
+  "placed-inode": { text: "No directory leads to an inode: it was put into lost+found", loss: true },
+  "unplaced-inode": {
+    text: "No directory leads to an inode, and no file can have its number: it was left out",
+    loss: true,
+  },
+  "lost-inode": {
+    text: "No directory leads to an inode: it was left out, with everything below it (--lost-found keeps it)",
+    loss: true,
+  },
+  "inode-remains": { text: "Of an inode neither its record nor an entry is left: the rest was left out", loss: true },
+  "entry-left-out": {
+    text: "An entry cannot stand where it is: it was left out, and its inode has another place",
     loss: true,
   },
   "duplicate-record": { text: "A record came twice, byte for byte the same: it was kept once", loss: false },
