@@ -75,7 +75,10 @@ export function toEngineError(error: unknown, path: string, action: string): unk
   const code = error instanceof Database.SqliteError ? error.code : "";
   const found = explainAccess(code, path, action) ?? EXPLANATIONS.find(([prefix]) => code.startsWith(prefix))?.[1];
   if (found === undefined) {
-    return new EngineError("DECANT_E_SQLITE", `Cannot ${action} ${path}: ${errorText(error)}`, { cause: error });
+    return new EngineError("DECANT_E_SQLITE", `Cannot ${action} ${path}: ${errorText(error)}`, {
+      cause: error,
+      ...(action === "read" ? { hint: "Check it with: sqlite3 FILE 'PRAGMA integrity_check'" } : {}),
+    });
   }
   const options = {
     cause: error,

@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { NotFoundError } from "../../../base/errors.ts";
+import { errorText, NotFoundError } from "../../../base/errors.ts";
 
 import {
   packBatch,
@@ -170,7 +170,14 @@ export class SalvageSnapshot implements Snapshot {
 
   #readSetting(address: SqliteAddress): Buffer {
     const found = readStoredSetting(this.#source.image, this.#schema);
-    if (Buffer.isBuffer(found)) return found;
+    if (Buffer.isBuffer(found)) {
+      try {
+        parseSetting(found);
+        return found;
+      } catch (error) {
+        throw lostSetting(`${address.url}, table ${tableName(this.#prefix, "setting")}`, errorText(error));
+      }
+    }
     if (found.damage !== undefined) {
       throw lostSetting(`${address.url}, table ${tableName(this.#prefix, "setting")}`, found.damage);
     }
