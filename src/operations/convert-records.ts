@@ -19,6 +19,8 @@ export interface ConvertResult {
   setting: Setting | undefined;
   counts: RecordCounts;
   bytes: number;
+  /** What the entries of a JSON document have. */
+  contents?: RecordCounts | undefined;
 }
 
 export interface ConvertOptions {
@@ -30,6 +32,8 @@ export interface ConvertOptions {
   readonly findings: FindingList;
   readonly result: ConvertResult;
   readonly rawXattrNames: boolean;
+  /** As a dump of a volume has them; else a JSON document has no change log, and quotas without limits. */
+  readonly asDump?: { readonly unlimitedDirQuotas: "dump" | "skip" };
 }
 
 type Pieces = AsyncGenerator<Buffer>;
@@ -124,7 +128,7 @@ async function* consolidated(
     if (batch.kind === "sliceRef") yield sharedSlices(batch);
     else if (batch.kind !== "counter") yield batch;
   }
-  yield packBatch("counter", counters(made, isDamaged));
+  yield packBatch("counter", counters(made, isDamaged && findings.all.some(({ loss }) => loss)));
 }
 
 /**
@@ -150,8 +154,8 @@ function max(a: bigint, b: bigint): bigint {
 const KEPT_COUNTERS: readonly string[] = ["nextSession", "lastChangelog"];
 
 /**
- * The counters of the source, so that converting back gives them again; a load raises those that are too low. Of a source that
- * is damaged, those of what is left of it.
+ * The counters of the source, so that converting back gives them again; a load raises those that are too low. Of a source of which
+ * something is lost, those of what is left of it.
  */
 function counters({ source, loaded }: Consolidated, isDamaged: boolean): { name: string; value: bigint }[] {
   return [...loaded.keys(), "lastChangelog"]
@@ -176,9 +180,10 @@ async function* binaryDocument(order: KindOrder, options: ConvertOptions): Piece
 }
 
 async function* jsonDocument(records: RecordStream, maxBytes: number, options: ConvertOptions): Pieces {
-  const { findings, result, context } = options;
+  const { findings, result, context, asDump } = options;
   const memory = { ...context.memory, maxBytes };
-  const tree = flatTree(withoutPlace(records, findings), { ...context, memory }, { withTrash: true, findings });
+  const flat = asDump === undefined ? withoutPlace(records, findings) : records;
+  const tree = flatTree(flat, { ...context, memory }, { withTrash: true, findings });
   const whole = await readAsFarAsTree(tree);
   const encoded: EncodeResult = { entries: 0, directories: 0, bytes: 0 };
   const writing = context.progress.begin("Writing entries");
@@ -187,7 +192,7 @@ async function* jsonDocument(records: RecordStream, maxBytes: number, options: C
     {
       setting: requireSetting(result),
       partial: false,
-      unlimitedDirQuotas: "dump",
+      unlimitedDirQuotas: asDump?.unlimitedDirQuotas ?? "dump",
       onFinding: (kind, path) => findings.add(kind, path),
       onProgress: (entries, bytes) => {
         writing.records = entries;
@@ -199,6 +204,7 @@ async function* jsonDocument(records: RecordStream, maxBytes: number, options: C
   context.progress.end(writing);
   result.bytes = encoded.bytes;
   result.counts = { directory: encoded.directories, file: encoded.entries - encoded.directories };
+  result.contents = encoded.contents;
   noteFilesLeftOut(findings);
 }
 

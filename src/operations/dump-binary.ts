@@ -19,6 +19,7 @@ export interface BinaryDocumentOptions extends EncodeBinaryOptions {
   readonly root: bigint | undefined;
   readonly withTrash: boolean;
   readonly trashDays: bigint;
+  /** Only for parts: see `DumpDocumentOptions`. */
   readonly salvage?: TreeSalvage | undefined;
 }
 
@@ -31,7 +32,7 @@ export interface BinaryDocumentResult {
 /**
  * The pieces of a binary dump of a snapshot. A whole volume is given exactly as the engine stores it. A part of one (a
  * directory, or all but the trash) is given as the volume that loading a JSON dump of that part would make: link counts,
- * statistics, usage and references of the whole would be wrong for it. So is what is left of a damaged one.
+ * statistics, usage and references of the whole would be wrong for it.
  */
 export async function* binaryDocument(
   snapshot: Snapshot,
@@ -39,7 +40,7 @@ export async function* binaryDocument(
   context: OperationContext,
   result: BinaryDocumentResult,
 ): AsyncGenerator<Buffer> {
-  const isWhole = options.root === undefined && options.withTrash && options.salvage === undefined;
+  const isWhole = options.root === undefined && options.withTrash;
   const { maxBytes, tmpDir } = context.memory;
   // A part needs three indexes side by side: for the tree, for its consolidation, and for the order.
   const share = isWhole ? maxBytes : Math.floor(maxBytes / 3);
@@ -84,7 +85,6 @@ async function* partRecords(
   context: OperationContext,
 ): RecordStream {
   const { root, withTrash, findings, salvage } = options;
-  const hasAll = root === undefined && withTrash;
   const part = root === undefined ? {} : { root };
   const tree = snapshotTree(snapshot, context, { ...part, withTrash, findings, salvage });
   const consolidated: Consolidated = { source: new Map(), loaded: new Map(), entries: 0, directories: 0, roots: 0 };
@@ -95,14 +95,14 @@ async function* partRecords(
       findings,
       repair: order.repair,
       trashDays: () => options.trashDays,
-      strayQuotas: hasAll ? "keep" : "leave-out",
+      strayQuotas: "leave-out",
     },
     consolidated,
   );
   // asked for when all records have come: a source that gives them once knows it then
   let trashRoot: Promise<Buffer | undefined> | undefined;
   for await (const batch of flat) {
-    if (batch.kind === "node" && !hasAll) {
+    if (batch.kind === "node") {
       trashRoot ??= snapshot.readNode(TRASH_INODE);
       const attribute = await trashRoot;
       if (attribute !== undefined) keepTrashTimes(batch, attribute);

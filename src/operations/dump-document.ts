@@ -4,6 +4,7 @@ import { type EncodeResult, encodeJsonDump } from "../formats/json/encode.ts";
 import type { FindingList } from "../volume/findings.ts";
 import { formatSetting, type Setting } from "../volume/setting.ts";
 import type { OperationContext } from "./context.ts";
+import { type ConvertResult, documentOf } from "./convert-records.ts";
 import { type BinaryDocumentResult, binaryDocument } from "./dump-binary.ts";
 import type { RecordCounts } from "./report.ts";
 import { snapshotTree, type TreeSalvage } from "./snapshot-tree.ts";
@@ -44,6 +45,9 @@ export function dumpDocument(
   options: DumpDocumentOptions,
   context: OperationContext,
 ): DumpDocument {
+  const { root, withTrash, salvage } = options;
+  if (salvage !== undefined && root === undefined && withTrash)
+    return salvagedDump(snapshot, salvage, options, context);
   return options.format === "binary" ? binaryDump(snapshot, options, context) : jsonDump(snapshot, options, context);
 }
 
@@ -99,4 +103,28 @@ function binaryDump(snapshot: Snapshot, options: DumpDocumentOptions, context: O
     pieces: binaryDocument(snapshot, parts, context, result),
     result: () => ({ counts: result.counts, contents: undefined, bytes: result.bytes }),
   };
+}
+
+/** What is left of a damaged volume, made a sound one: link counts, counters and the like are those of what is left. */
+function salvagedDump(
+  snapshot: Snapshot,
+  salvage: TreeSalvage,
+  { format, setting, rawXattrNames, findings }: DumpDocumentOptions,
+  context: OperationContext,
+): DumpDocument {
+  const { maxBytes } = context.memory;
+  const third = Math.floor(maxBytes / 3);
+  const within = (bytes: number): OperationContext => ({ ...context, memory: { ...context.memory, maxBytes: bytes } });
+  const result: ConvertResult = { setting, counts: {}, bytes: 0 };
+  const tree = snapshotTree(snapshot, within(third), { withTrash: true, withChangeLog: true, findings, salvage });
+  const pieces = documentOf(format, tree, {
+    isTree: true,
+    isDamaged: true,
+    context: within(maxBytes - third),
+    findings,
+    result,
+    rawXattrNames,
+    asDump: { unlimitedDirQuotas: snapshot.unlimitedDirQuotas ?? "dump" },
+  });
+  return { pieces, result: () => ({ counts: result.counts, contents: result.contents, bytes: result.bytes }) };
 }

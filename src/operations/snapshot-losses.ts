@@ -39,7 +39,8 @@ export class SnapshotLosses {
       yield batch;
     }
     for (const { path, inode, message, kind } of this.#losses.seen()) {
-      this.#note(kind, `${path ?? `inode ${inode}`}: ${message}`);
+      const where = path ?? `inode ${inode}`;
+      this.#note(kind, path?.endsWith(message) === true ? where : `${where}: ${message}`); // a new name says nothing more
     }
   }
 
