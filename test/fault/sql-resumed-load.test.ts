@@ -29,6 +29,8 @@ interface Target {
   hasIndexes?(url: string): Promise<boolean>;
   /** Ends the server as a crash does, and starts it again with its data. */
   restart?(): Promise<void>;
+  /** Leaves what a load that is killed in its first moments does. */
+  begin?(url: string): Promise<void>;
   /** Lets the server refuse every new row of the setting table, or no more. */
   refuseSetting?(url: string, refuse: boolean): Promise<void>;
   stop(): Promise<void>;
@@ -228,12 +230,27 @@ describe.skipIf(!hasMysql)("a load into MySQL that goes on", () => {
         await server.crash();
         await server.restart();
       },
+      begin: async (url) => {
+        const table = `${databaseOf(url)}.jfs_setting`;
+        await server.query(`CREATE TABLE ${table} (name varchar(255) PRIMARY KEY, value varchar(4096) NOT NULL)`);
+      },
       stop: () => server.stop(),
     };
   });
   afterAll(() => target.stop());
   cases(() => target);
   serverCases(() => target);
+
+  test("begins again where it was killed when it had only made its first table", async () => {
+    const whole = await target.fresh();
+    expect((await runDecant(["load", whole, dumpFile, "--checkpoint-every", "0"])).code).toBe(0);
+    const url = await target.fresh();
+    await target.begin!(url);
+    const plain = await runDecant(["load", url, dumpFile]);
+    expect([plain.code, plain.err]).toEqual([5, expect.stringContaining("load again with --clean")]);
+    await resume(url, dumpFile);
+    expect(await target.contents(url)).toEqual(await target.contents(whole));
+  });
 
   test("ends as one that was not disturbed when it was killed between its indexes", async () => {
     const whole = await target.fresh();
