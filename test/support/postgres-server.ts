@@ -218,7 +218,15 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Priv
     readLog,
     crash: () => crashGuarded(child, Number(readFileSync(join(data, "postmaster.pid"), "utf8").split("\n")[0])),
     async restart() {
-      child = await start();
+      // Processes of the server that was killed may hold its memory a little longer.
+      for (const deadline = Date.now() + 60_000; ; await sleep(200)) {
+        try {
+          child = await start();
+          return;
+        } catch (error) {
+          if (Date.now() > deadline) throw error;
+        }
+      }
     },
     stop: () => endGuarded(child),
   };
