@@ -1,6 +1,5 @@
 import { mkdirSync, rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { startDurableRedis } from "../../test/support/durable-redis.ts";
 import { startEtcd } from "../../test/support/etcd-server.ts";
 import { startMysql } from "../../test/support/mysql-server.ts";
@@ -25,8 +24,6 @@ export interface Space {
   used(): Promise<number>;
   /** Leaves room for this share of what a load needs. */
   leave(bytes: number, share: number): Promise<void>;
-  /** Fills the rest, so long after a load has begun; undefined where `leave` is enough. */
-  readonly fill?: (afterMs: number) => Promise<void>;
   /** There is room again. */
   relieve(): Promise<void>;
   close(): Promise<void>;
@@ -34,10 +31,9 @@ export interface Space {
 
 const AMPLE = "1g";
 const ETCD_QUOTA = 96 * 1024 * 1024;
-/** What others have to fill at least: a load that finds less than it needs does not begin. */
-const ETCD_ROOM = 16 * 1024 * 1024;
-/** No larger than etcd takes in one request. */
+/** Of what others store there; the last pieces before the end. */
 const BALLAST_BYTES = 1024 * 1024;
+const SMALL_BALLAST_BYTES = 64 * 1024;
 
 export function openSpaces(name: EngineName): readonly (() => Promise<Space>)[] {
   switch (name) {
@@ -179,7 +175,7 @@ async function mysqlSpace(): Promise<Space> {
   };
 }
 
-/** Others fill the database while a load runs: one that has no room from the beginning is refused. */
+/** Others have stored so much that a load comes to the quota, or, where very little is left, is refused before it begins. */
 async function etcdSpace(): Promise<Space> {
   const server = await startEtcd({ args: [`--quota-backend-bytes=${ETCD_QUOTA}`] });
   const { gateway } = server;
@@ -189,8 +185,8 @@ async function etcdSpace(): Promise<Space> {
   };
   let count = 0;
   let ballast = 0;
-  const put = (): Promise<void> =>
-    gateway.write([{ key: Buffer.from(`ballast${ballast++}`), value: Buffer.alloc(BALLAST_BYTES, 1) }]);
+  const put = (bytes: number): Promise<void> =>
+    gateway.write([{ key: Buffer.from(`ballast${ballast++}`), value: Buffer.alloc(bytes, 1) }]);
   const remove = async (key: string): Promise<void> => gateway.remove(Buffer.from(key));
   const shrink = async (): Promise<void> => {
     const { header } = (await gateway.call("/v3/maintenance/status", {})) as { header: { revision: string } };
@@ -200,7 +196,8 @@ async function etcdSpace(): Promise<Space> {
     for (const alarm of alarms) await gateway.call("/v3/maintenance/alarm", { ...alarm, action: "DEACTIVATE" });
   };
   return {
-    fault: "others fill it up to its quota",
+    fault: "it comes to its quota",
+    timesLarger: 3,
     options: [],
     says: /reached its quota|nearly full/,
     used,
@@ -209,17 +206,11 @@ async function etcdSpace(): Promise<Space> {
       await shrink();
       return server.url(`/round${count++}`);
     },
-    leave: async (bytes) => {
-      while ((await used()) < ETCD_QUOTA - Math.max(2 * bytes, ETCD_ROOM)) await put();
-    },
-    fill: async (afterMs) => {
-      await sleep(afterMs);
-      const isTaken = () =>
-        put().then(
-          () => true,
-          () => false,
-        );
-      while (await isTaken());
+    leave: async (bytes, share) => {
+      const end = ETCD_QUOTA - Math.round(bytes * share);
+      for (let size = await used(); size < end; size = await used()) {
+        await put(end - size > 2 * BALLAST_BYTES ? BALLAST_BYTES : SMALL_BALLAST_BYTES);
+      }
     },
     relieve: async () => {
       await remove("ballast");
