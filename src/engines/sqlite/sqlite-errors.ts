@@ -28,7 +28,7 @@ const EXPLANATIONS: readonly (readonly [prefix: string, Explanation])[] = [
       code: "DECANT_E_CORRUPT_DATABASE",
       data: true,
       text: "the file is damaged",
-      hint: "Check it with: sqlite3 FILE 'PRAGMA integrity_check'. A -wal file that was separated from its database looks the same",
+      hint: "Take what can be read with dump --keep-going, or check it with: sqlite3 FILE 'PRAGMA integrity_check'. A -wal file that was separated from its database looks the same",
     },
   ],
   [
