@@ -186,6 +186,6 @@ export class JsonWindow {
 }
 
 /** For everything that can only come about by damage or by an editor. */
-export const DAMAGE_HINT =
+export const DAMAGE_HINT: string =
   "The file is damaged or was edited by hand; take another copy or an earlier backup, correct the place named, or take what can be read " +
   "with --keep-going";
