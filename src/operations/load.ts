@@ -12,7 +12,14 @@ import { decodeDump } from "./dump-file.ts";
 import { loadStamp, resumedContext } from "./interrupted-load.ts";
 import { loadFlatVolume } from "./load-binary.ts";
 import { LoadDigest } from "./load-digest.ts";
-import { checkTarget, loadVolume, nextStepsAfterLoad, refuseContradictions } from "./load-volume.ts";
+import {
+  checkTarget,
+  type LoadedVolume,
+  type LoadVolumeOptions,
+  loadVolume,
+  nextStepsAfterLoad,
+  refuseContradictions,
+} from "./load-volume.ts";
 import { DEFAULT_CHECKPOINT_BYTES } from "./load-writer.ts";
 import { checkSalvage, type SalvageOptions, withLossReport } from "./loss-report.ts";
 import type { LoadReport } from "./report.ts";
@@ -141,29 +148,7 @@ async function loadWith(findings: FindingList, request: LoadRequest, given: Oper
       });
       const read = counted(decoded, onPiece);
       const records = through(keepGoing ? salvage(read, findings) : read);
-      const tree = (): Parameters<typeof loadVolume> => {
-        if (dump.format === "json") return [records, { ...options, ...(jsonBytes === undefined ? {} : { jsonBytes }) }];
-        // Two record indexes stand side by side: one that makes the tree, one that consolidates it.
-        const halved = { ...context, memory: { ...context.memory, maxBytes: context.memory.maxBytes / 2 } };
-        const lostFound = request.lostFound === true;
-        return [
-          flatTree(records, halved, { withTrash: true, findings, salvage: { lostFound } }),
-          { ...options, context: halved },
-        ];
-      };
-      const loaded =
-        dump.format === "binary" && !keepGoing
-          ? await loadFlatVolume(records, {
-              ...options,
-              ...(footer === undefined ? {} : { expectedNodes: footer.segments.get("node")?.records ?? 0 }),
-              again: canReadAgain(request.source)
-                ? {
-                    readRecords: () => readBinaryAgain(request, context, new FindingList()),
-                    restart: () => through(readBinaryAgain(request, context, findings)),
-                  }
-                : undefined,
-            })
-          : await loadVolume(...tree());
+      const loaded = await loadRecords(dump.format, records, options, { request, footer, jsonBytes, through });
       context.progress.end(reading);
       const verification = digest === undefined ? undefined : await verifyTarget(target, digest, context);
       return {
@@ -188,6 +173,42 @@ async function loadWith(findings: FindingList, request: LoadRequest, given: Oper
   } finally {
     await input.close();
   }
+}
+
+interface LoadedSource {
+  readonly request: LoadRequest;
+  readonly footer: Footer | undefined;
+  readonly jsonBytes: number | undefined;
+  readonly through: (records: RecordStream) => RecordStream;
+}
+
+/** A binary dump is loaded exactly as it is, but for one that is damaged: like a JSON dump, it becomes one sound volume. */
+function loadRecords(
+  format: DumpFormat,
+  records: RecordStream,
+  options: LoadVolumeOptions,
+  { request, footer, jsonBytes, through }: LoadedSource,
+): Promise<LoadedVolume> {
+  const { context, findings } = options;
+  if (format === "json") return loadVolume(records, { ...options, ...(jsonBytes === undefined ? {} : { jsonBytes }) });
+  if (request.keepGoing === true) {
+    // Two record indexes stand side by side: one that makes the tree, one that consolidates it.
+    const halved = { ...context, memory: { ...context.memory, maxBytes: context.memory.maxBytes / 2 } };
+    const salvage = { lostFound: request.lostFound === true };
+    return loadVolume(flatTree(records, halved, { withTrash: true, findings, salvage }), {
+      ...options,
+      context: halved,
+    });
+  }
+  const again = {
+    readRecords: () => readBinaryAgain(request, context, new FindingList()),
+    restart: () => through(readBinaryAgain(request, context, findings)),
+  };
+  return loadFlatVolume(records, {
+    ...options,
+    ...(footer === undefined ? {} : { expectedNodes: footer.segments.get("node")?.records ?? 0 }),
+    again: canReadAgain(request.source) ? again : undefined,
+  });
 }
 
 /**
