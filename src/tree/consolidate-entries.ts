@@ -5,6 +5,7 @@ import {
   ATTR_GID,
   ATTR_LENGTH,
   ATTR_MAX_BYTES,
+  ATTR_MTIME,
   ATTR_NLINK,
   ATTR_PARENT,
   ATTR_TAIL,
@@ -93,6 +94,7 @@ export class EntryConsolidator {
   /** Depth of directories that are being left out. */
   #skipping = 0;
   #usedBlocks = 0;
+  #rootSeconds = 0n;
   #totalInodes = 0;
   #largestHigh = 0;
   #largestLow = 1;
@@ -176,7 +178,9 @@ export class EntryConsolidator {
     this.#seen.add(inodeBytes, 0);
     this.#directories.add(inodeBytes, 0);
     this.directories++;
-    const frame = new DirectoryFrame(inodeBytes, undefined, this.#rootAttribute(bytes, at, inTrash), inTrash);
+    const attribute = this.#rootAttribute(bytes, at, inTrash);
+    if (!inTrash) this.#rootSeconds = attribute.readBigInt64BE(ATTR_MTIME);
+    const frame = new DirectoryFrame(inodeBytes, undefined, attribute, inTrash);
     this.#frames.push(frame);
     this.#options.writer.xattrs(this.#source, xattrsOffset(bytes, at), chunksOffset(bytes, at), frame.inodeView, 0);
   }
@@ -184,8 +188,13 @@ export class EntryConsolidator {
   /** Volumes that never had a trash have no record of its root: that is no damage. */
   #rootAttribute(bytes: Buffer, at: number, inTrash: boolean): Buffer {
     if (!inTrash || (bytes[at + ENTRY_FLAGS]! & ENTRY_NODE_MISSING) === 0) return this.#attribute(bytes, at);
+    return this.newTrashRoot();
+  }
+
+  /** The attributes of a trash root that the source does not have: as old as the last change of the root. */
+  newTrashRoot(): Buffer {
     this.#options.findings.add("trash-created");
-    return newTrashRootAttribute();
+    return newTrashRootAttribute(this.#rootSeconds);
   }
 
   #isTrashRoot(bytes: Buffer, at: number): boolean {

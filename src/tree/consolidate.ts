@@ -19,7 +19,6 @@ import { QuotaUsage, type StrayQuotas } from "./quota-usage.ts";
 import { RecordSorter } from "./record-sorter.ts";
 import { SliceReferences } from "./slice-references.ts";
 import { SpillFile } from "./spill-file.ts";
-import { newTrashRootAttribute } from "./trash-root.ts";
 
 export interface ConsolidateOptions {
   /** Ceiling of memory in bytes; what does not fit is spilled into `tmpDir`. */
@@ -91,7 +90,7 @@ export async function* consolidate(
       }
     }
     entries.end();
-    if (!entries.hasTrash) writeTrashRoot(writer, findings);
+    if (!entries.hasTrash) writeTrashRoot(writer, entries.newTrashRoot());
     yield* writer.takeRest();
     yield* links.drain(options.repair);
     yield* slices.drain();
@@ -108,11 +107,10 @@ export async function* consolidate(
   }
 }
 
-function writeTrashRoot(writer: FlatWriter, findings: FindingList): void {
+function writeTrashRoot(writer: FlatWriter, attribute: Buffer): void {
   const inode = Buffer.alloc(8);
   inode.writeBigUInt64BE(TRASH_INODE);
-  writer.node(viewOf(inode), 0, viewOf(newTrashRootAttribute()));
-  findings.add("trash-created");
+  writer.node(viewOf(inode), 0, viewOf(attribute));
 }
 
 /**

@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { convert } from "../../src/operations/convert.ts";
 import { type DumpRequest, dump } from "../../src/operations/dump.ts";
 import { load } from "../../src/operations/load.ts";
 import { type FlatKind, packBatch, type RecordBatch, type RecordTypes, unpackBatch } from "../../src/volume/records.ts";
@@ -128,6 +129,44 @@ describe.each(engines)("a damaged volume in $name", (engine) => {
       ]);
     },
   );
+});
+
+describe.each(engines)("a damaged dump, loaded into $name with --keep-going", (engine) => {
+  test.each([
+    ["JSON", "golden.keep.json", 60_000],
+    ["binary", "golden.keep.bin", 30_000],
+  ] as const)("of the %s format is what is left of it, by the same rules as a converted one", async (_, name, at) => {
+    const bytes = readFileSync(fixture(`golden/dumps/${name}`));
+    bytes.fill(0, at, at + 3000);
+    const directory = temporaryDirectory();
+    const [damaged, converted, lossReport] = ["damaged", "converted.json", "losses.jsonl"].map((file) =>
+      join(directory, file),
+    ) as [string, string, string];
+    writeFileSync(damaged, bytes);
+    const salvage = { keepGoing: true, lostFound: true };
+    await convert(
+      { source: { file: damaged }, target: { file: converted }, format: "json", ...salvage },
+      quietContext(),
+    );
+    const unsupported = { action: "skip" } as const;
+    const whole = await engine.createDatabase();
+    await load({ target: whole, source: { file: converted }, unsupported }, quietContext());
+    const expected = await engine.readContent(whole);
+
+    const url = await engine.createDatabase();
+    await expect(load({ target: url, source: { file: damaged }, unsupported }, quietContext())).rejects.toThrow();
+    const request = { target: url, source: { file: damaged }, unsupported, lossReport, verify: true, ...salvage };
+    const report = await load(request, quietContext());
+    const losses = report.findings.filter(({ loss, kind }) => loss && !kind.startsWith("unsupported"));
+    expect(losses.length).toBeGreaterThan(0);
+    const told = readFileSync(lossReport, "utf8").trimEnd().split("\n").length;
+    expect(told).toBeGreaterThanOrEqual(losses.reduce((sum, { count }) => sum + count, 0));
+    const content = await engine.readContent(url);
+    const rows = (all: ReadonlyMap<string, readonly string[]>): number => [...all.values()].flat().length;
+    expect(rows(content)).toBe(rows(expected));
+    const { lines } = await differences(whole, url, LOST_FOUND);
+    expect(lines).toEqual([]);
+  });
 });
 
 test("--lost-found needs --keep-going and all of the volume", async () => {
