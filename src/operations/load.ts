@@ -104,7 +104,8 @@ async function loadWith(findings: FindingList, request: LoadRequest, given: Oper
   try {
     const detected = await detectDumpFormat(input.bytes);
     const dump = { format: request.format ?? detected.format, bytes: detected.bytes };
-    const footer = keepGoing ? undefined : await footerAhead(request, dump, input);
+    const hasFooter = detected.format === "binary" && !keepGoing;
+    const footer = hasFooter ? await footerAhead(request, dump, input) : undefined;
     const target = await openStore(request.target, {
       logger,
       signal,
