@@ -269,7 +269,7 @@ test("a dump that is cut off anywhere is refused", async () => {
     await expect(loading, `cut at ${size}`).rejects.toBeInstanceOf(DataError);
   }
   expect(readdirSync(dirname(target.path))).toEqual([]);
-});
+}, 400_000);
 
 test("every malformed JSON dump of the fixtures is tried", () => {
   const files = readdirSync(fixture("malformed")).filter((name) => /^j\d\d/.test(name));
