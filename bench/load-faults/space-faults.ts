@@ -8,6 +8,7 @@ const SHARES = { least: 0.05, most: 0.95 };
 
 /** What a load needs that nothing disturbs. */
 interface Undisturbed {
+  readonly ms: number;
   /** The most that was in use at one time. */
   readonly bytes: number;
   readonly contents: string;
@@ -32,6 +33,7 @@ export async function* spaceTrials(name: EngineName, rounds: number, ordinary: T
 async function measure(space: Space, trial: Trial): Promise<Undisturbed> {
   const url = await space.fresh();
   const before = await space.used();
+  const begun = performance.now();
   const load = trial.start(url, space.options);
   let hasEnded = false;
   const ended = load.ended.finally(() => {
@@ -44,20 +46,23 @@ async function measure(space: Space, trial: Trial): Promise<Undisturbed> {
   }
   const { code, err } = await ended;
   if (code !== 0) throw new Error(`The load ended with ${code}: ${err}`);
+  const ms = performance.now() - begun;
   const bytes = Math.max(most, await space.used()) - before;
   if (bytes === 0) throw new Error(`The load needs nothing of what shall be used up: ${space.fault}`);
-  return { bytes, contents: await trial.contents(url) };
+  return { ms, bytes, contents: await trial.contents(url) };
 }
 
 /** Loads that find these shares of the space that they need, each gone on with when there is more. */
 export async function spaceRounds(space: Space, trial: Trial, shares: readonly number[], tally: Tally): Promise<void> {
-  const { bytes, contents } = await measure(space, trial);
+  const { ms, bytes, contents } = await measure(space, trial);
   for (const share of shares) {
     const url = await space.fresh();
     tally.rounds++;
     await space.leave(bytes, share);
     const load = trial.start(url, space.options);
+    const filled = space.fill?.(share * ms);
     const end = await trial.endOf(load, tally);
+    await filled;
     if (end !== undefined && end.code !== 0 && !space.says.test(end.err))
       tally.violations.push(`load does not say what is full: ${end.err}`);
     await space.relieve();

@@ -1,5 +1,6 @@
 import { mkdirSync, rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { startDurableRedis } from "../../test/support/durable-redis.ts";
 import { startEtcd } from "../../test/support/etcd-server.ts";
 import { startMysql } from "../../test/support/mysql-server.ts";
@@ -24,6 +25,8 @@ export interface Space {
   used(): Promise<number>;
   /** Leaves room for this share of what a load needs. */
   leave(bytes: number, share: number): Promise<void>;
+  /** Fills the rest, so long after a load has begun; undefined where `leave` is enough. */
+  readonly fill?: (afterMs: number) => Promise<void>;
   /** There is room again. */
   relieve(): Promise<void>;
   close(): Promise<void>;
@@ -31,10 +34,6 @@ export interface Space {
 
 const AMPLE = "1g";
 const ETCD_QUOTA = 96 * 1024 * 1024;
-/** Of what others store there; the last pieces before the end. */
-const BALLAST_BYTES = 1024 * 1024;
-const SMALL_BALLAST_BYTES = 64 * 1024;
-
 export function openSpaces(name: EngineName): readonly (() => Promise<Space>)[] {
   switch (name) {
     case "sqlite":
@@ -175,7 +174,7 @@ async function mysqlSpace(): Promise<Space> {
   };
 }
 
-/** Others have stored so much that a load comes to the quota, or, where very little is left, is refused before it begins. */
+/** The server refuses all writes as it does when its quota is used up: a file that grows in steps comes to that at no moment one could choose. */
 async function etcdSpace(): Promise<Space> {
   const server = await startEtcd({ args: [`--quota-backend-bytes=${ETCD_QUOTA}`] });
   const { gateway } = server;
@@ -184,9 +183,6 @@ async function etcdSpace(): Promise<Space> {
     return Number(dbSize);
   };
   let count = 0;
-  let ballast = 0;
-  const put = (bytes: number): Promise<void> =>
-    gateway.write([{ key: Buffer.from(`ballast${ballast++}`), value: Buffer.alloc(bytes, 1) }]);
   const remove = async (key: string): Promise<void> => gateway.remove(Buffer.from(key));
   const shrink = async (): Promise<void> => {
     const { header } = (await gateway.call("/v3/maintenance/status", {})) as { header: { revision: string } };
@@ -196,8 +192,7 @@ async function etcdSpace(): Promise<Space> {
     for (const alarm of alarms) await gateway.call("/v3/maintenance/alarm", { ...alarm, action: "DEACTIVATE" });
   };
   return {
-    fault: "it comes to its quota",
-    timesLarger: 3,
+    fault: "it raises its alarm NOSPACE",
     options: [],
     says: /reached its quota|nearly full/,
     used,
@@ -206,14 +201,12 @@ async function etcdSpace(): Promise<Space> {
       await shrink();
       return server.url(`/round${count++}`);
     },
-    leave: async (bytes, share) => {
-      const end = ETCD_QUOTA - Math.round(bytes * share);
-      for (let size = await used(); size < end; size = await used()) {
-        await put(end - size > 2 * BALLAST_BYTES ? BALLAST_BYTES : SMALL_BALLAST_BYTES);
-      }
+    leave: async () => undefined,
+    fill: async (afterMs) => {
+      await sleep(afterMs);
+      await gateway.call("/v3/maintenance/alarm", { action: "ACTIVATE", alarm: "NOSPACE" });
     },
     relieve: async () => {
-      await remove("ballast");
       await shrink();
     },
     close: server.stop,
