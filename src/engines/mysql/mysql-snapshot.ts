@@ -4,7 +4,7 @@ import type { Consistency, RecordSelection, Snapshot, SnapshotNote, SnapshotOpti
 import { expectedRecords } from "../sql/estimates.ts";
 import { mergeStreams } from "../sql/merge-streams.ts";
 import { NoteList } from "../sql/note-list.ts";
-import { BatchQueue, decodeInt64s, nodeDecoder, type RowDecoder } from "../sql/record-decoders.ts";
+import { BatchQueue, decodeInt64s, nodeDecoder, notFetched, type RowDecoder } from "../sql/record-decoders.ts";
 import { tableName } from "../sql/schema.ts";
 import { readCounterBatch, readCounters } from "../sql/server-status.ts";
 import { parentsQuery, readSubtree } from "../sql/subtree.ts";
@@ -14,7 +14,7 @@ import type { MysqlAddress } from "./mysql-address.ts";
 import { quote, readSettingRow } from "./mysql-schema.ts";
 import { MysqlSession } from "./mysql-session.ts";
 import { splitScans } from "./scan-tasks.ts";
-import { beginSnapshots, closeAll, type SharedSnapshot } from "./shared-snapshot.ts";
+import { beginSnapshots, closeAll, consistencyOf, type SharedSnapshot } from "./shared-snapshot.ts";
 import { TextRowReader } from "./text-row-reader.ts";
 
 /** Size of the head of a packed `node` record: u64 inode, u16 size. */
@@ -63,16 +63,12 @@ export class MysqlSnapshot implements Snapshot {
   }
 
   private constructor(shared: SharedSnapshot, prefix: string, setting: Buffer, inodes: bigint) {
-    const { sessions, asOf, method } = shared;
+    const { sessions } = shared;
     this.#session = sessions[0]!;
     this.#sessions = sessions;
     this.#prefix = prefix;
     this.setting = setting;
-    const outside = this.#session.tables.withoutSnapshot;
-    this.consistency =
-      outside.length === 0
-        ? { pointInTime: true, method, asOf }
-        : { pointInTime: false, method: `the storage engine of ${outside.join(", ")} knows no snapshots`, asOf };
+    this.consistency = consistencyOf(shared);
     this.estimates = expectedRecords(inodes);
   }
 
@@ -181,11 +177,6 @@ async function* readRecords(
   }
   out.flush();
   yield* out.ready;
-}
-
-/** Values stand in their rows, whatever their size. */
-function notFetched(): never {
-  throw new Error("No value stands outside of its row");
 }
 
 /** The attribute record of an inode, undefined when there is none. */

@@ -20,7 +20,7 @@ import { readPendingUsage, readSessionDetail, readSessions, readUsageCounters } 
 import { LoadMarker } from "./load-marker.ts";
 import type { MysqlAddress } from "./mysql-address.ts";
 import { MysqlLoader } from "./mysql-loader.ts";
-import { MysqlSalvage } from "./mysql-salvage.ts";
+import { openMysqlSalvage } from "./mysql-salvage.ts";
 import { readSettingRow } from "./mysql-schema.ts";
 import { type MysqlSession, withSession } from "./mysql-session.ts";
 import { MysqlSnapshot } from "./mysql-snapshot.ts";
@@ -72,7 +72,7 @@ export class MysqlStore implements MetadataStore {
   openSnapshot(options: SnapshotOptions): Promise<Snapshot> {
     return options.onLoss === undefined
       ? MysqlSnapshot.open(this.#address, this.#env, options)
-      : MysqlSalvage.open(this.#address, this.#env, options, options.onLoss);
+      : openMysqlSalvage(this.#address, this.#env, options, options.onLoss);
   }
 
   valueLimits(signal: AbortSignal): ValueLimits {

@@ -3,8 +3,8 @@ import type { RecordBatch } from "../../volume/records.ts";
 import type { OnLoss } from "../notes.ts";
 import { FieldRow } from "../sql/field-row.ts";
 import type { NoteList } from "../sql/note-list.ts";
-import { BatchQueue } from "../sql/record-decoders.ts";
-import type { Attempt } from "../sql/salvage-records.ts";
+import { BatchQueue, notFetched } from "../sql/record-decoders.ts";
+import type { Attempt, SalvageTables } from "../sql/salvage-records.ts";
 import type { SalvageScan } from "../sql/salvage-scan.ts";
 import { mysqlErrno } from "./mysql-errors.ts";
 import { quote } from "./mysql-schema.ts";
@@ -31,21 +31,28 @@ interface Gap {
   readonly high: bigint;
 }
 
+/** Reads the rows of a gap until the server fails; the key of the last one and why it did. */
+type ReadRows = (
+  gap: Gap,
+  order: "ASC" | "DESC",
+) => AsyncGenerator<RecordBatch, { readonly last: bigint | undefined; readonly damage: string | undefined }>;
+
 const BELOW_ALL = -(2n ** 63n) - 1n;
 const ABOVE_ALL = 2n ** 63n;
+const ALL: Gap = { low: BELOW_ALL, high: ABOVE_ALL };
 /** Below the keys that clients give. */
 const LEAST_KEY = -1n;
 /** How often it is tried to read something between two damages, for each table. */
 const MAX_ATTEMPTS = 10_000;
 
 /** Reads damaged tables in the transaction that has begun: an error of one statement does not end it. */
-export class SalvageReader {
-  readonly notes: NoteList;
+export class SalvageReader implements SalvageTables {
+  readonly #notes: NoteList;
   readonly #session: MysqlSession;
 
   constructor(session: MysqlSession, notes: NoteList) {
     this.#session = session;
-    this.notes = notes;
+    this.#notes = notes;
   }
 
   /** What `work` returns, or why the server could not read what it needs. */
@@ -64,54 +71,26 @@ export class SalvageReader {
    * which it succeeds.
    */
   async *read(scan: SalvageScan, tell: OnLoss): AsyncGenerator<RecordBatch> {
-    const out = new BatchQueue(scan.scan.kind, this.notes, notFetched);
-    const read = (gap: Gap, order: "ASC" | "DESC") => this.#readRows(scan, gap, order, out, tell);
-    const first = yield* read({ low: BELOW_ALL, high: ABOVE_ALL }, "ASC");
-    if (first.damage !== undefined) {
-      const lost: Gap[] = [];
-      if (hasNumber(scan)) {
-        const low = first.last ?? BELOW_ALL;
-        const back = yield* read({ low, high: ABOVE_ALL }, "DESC");
-        const open: Gap[] = back.damage === undefined ? [] : [{ low, high: back.last ?? ABOVE_ALL }];
-        let attempts = 0;
-        const tryFrom = async function* (from: bigint, high: bigint): AsyncGenerator<RecordBatch, boolean> {
-          attempts++;
-          const { last, damage } = yield* read({ low: from - 1n, high }, "ASC");
-          if (damage !== undefined && last !== undefined) open.push({ low: last, high });
-          return damage === undefined || last !== undefined;
-        };
-        for (let gap = open.shift(); gap !== undefined; gap = open.shift()) {
-          // Seeks from the damage on in growing steps, then backwards from where it succeeded.
-          let failed = gap.low === BELOW_ALL ? LEAST_KEY : gap.low;
-          let good: bigint | undefined;
-          for (let step = 1n; good === undefined && failed + step < gap.high && attempts < MAX_ATTEMPTS; step *= 2n) {
-            if (yield* tryFrom(failed + step, gap.high)) good = failed + step;
-            else failed += step;
-          }
-          while (good !== undefined && good - failed > 1n && attempts < MAX_ATTEMPTS) {
-            const middle: bigint = (failed + good) / 2n;
-            if (yield* tryFrom(middle, good)) good = middle;
-            else failed = middle;
-          }
-          lost.push({ low: gap.low, high: good ?? gap.high });
-        }
-      } else lost.push({ low: BELOW_ALL, high: ABOVE_ALL });
+    const out = new BatchQueue(scan.scan.kind, this.#notes, notFetched);
+    const read: ReadRows = (gap, order) => this.#readRows(scan, gap, order, out, tell);
+    const { last, damage } = yield* read(ALL, "ASC");
+    if (damage !== undefined) {
+      const lost = hasNumber(scan) ? yield* readBeyond(last ?? BELOW_ALL, read) : [ALL];
       for (const gap of joined(lost)) {
-        tell({ kind: scan.scan.kind, message: `table ${scan.fullTable}, ${gapText(scan, gap)}: ${first.damage}` });
+        tell({ kind: scan.scan.kind, message: `table ${scan.fullTable}, ${gapText(scan, gap)}: ${damage}` });
       }
     }
     out.flush();
     yield* out.ready;
   }
 
-  /** Reads rows until the server fails; the key of the last one and why it did. */
   async *#readRows(
     scan: SalvageScan,
     { low, high }: Gap,
     order: "ASC" | "DESC",
     out: BatchQueue,
     tell: OnLoss,
-  ): AsyncGenerator<RecordBatch, { readonly last: bigint | undefined; readonly damage: string | undefined }> {
+  ): ReturnType<ReadRows> {
     const rows = new TextRowReader(scan.fullTable);
     const row = new FieldRow(scan.columns.length);
     let last: bigint | undefined;
@@ -148,6 +127,36 @@ export class SalvageReader {
     if (!hasNumber(scan)) return `SELECT NULL, ${columns.join(", ")} FROM ${from}${where}`;
     return `SELECT ${key}, ${columns.join(", ")} FROM ${from} FORCE INDEX (PRIMARY)${where} ORDER BY ${key} ${order}`;
   }
+}
+
+/** What is behind a damage at the key after `low`; the keys between which nothing could be read. */
+async function* readBeyond(low: bigint, read: ReadRows): AsyncGenerator<RecordBatch, Gap[]> {
+  const back = yield* read({ low, high: ABOVE_ALL }, "DESC");
+  const open: Gap[] = back.damage === undefined ? [] : [{ low, high: back.last ?? ABOVE_ALL }];
+  const lost: Gap[] = [];
+  let attempts = 0;
+  const tryFrom = async function* (from: bigint, high: bigint): AsyncGenerator<RecordBatch, boolean> {
+    attempts++;
+    const { last, damage } = yield* read({ low: from - 1n, high }, "ASC");
+    if (damage !== undefined && last !== undefined) open.push({ low: last, high });
+    return damage === undefined || last !== undefined;
+  };
+  for (let gap = open.shift(); gap !== undefined; gap = open.shift()) {
+    // Seeks from the damage on in growing steps, then backwards from where it succeeded.
+    let failed = gap.low === BELOW_ALL ? LEAST_KEY : gap.low;
+    let good: bigint | undefined;
+    for (let step = 1n; good === undefined && failed + step < gap.high && attempts < MAX_ATTEMPTS; step *= 2n) {
+      if (yield* tryFrom(failed + step, gap.high)) good = failed + step;
+      else failed += step;
+    }
+    while (good !== undefined && good - failed > 1n && attempts < MAX_ATTEMPTS) {
+      const middle: bigint = (failed + good) / 2n;
+      if (yield* tryFrom(middle, good)) good = middle;
+      else failed = middle;
+    }
+    lost.push({ low: gap.low, high: good ?? gap.high });
+  }
+  return lost;
 }
 
 /** Whether one integer is the key of the table. */
@@ -194,9 +203,4 @@ function readField(rows: TextRowReader, row: FieldRow, field: number, isInteger:
     if (value === undefined) row.setOther(field);
     else row.setBigInt(field, value);
   }
-}
-
-/** Values stand in their rows, whatever their size. */
-function notFetched(): never {
-  throw new Error("No value stands outside of its row");
 }

@@ -1,4 +1,5 @@
 import { errorText, isAbortError } from "../../base/errors.ts";
+import type { Consistency } from "../engine.ts";
 import { SQL_TABLES } from "../sql/schema.ts";
 import type { MysqlAddress } from "./mysql-address.ts";
 import { mysqlErrno } from "./mysql-errors.ts";
@@ -19,6 +20,14 @@ export interface SharedSnapshot {
   readonly asOf: Date;
   /** How it was made, in one sentence without final period. */
   readonly method: string;
+}
+
+/** Tables of a storage engine without snapshots are as of no instant. */
+export function consistencyOf({ sessions, method, asOf }: SharedSnapshot): Consistency {
+  const outside = sessions[0]!.tables.withoutSnapshot;
+  return outside.length === 0
+    ? { pointInTime: true, method, asOf }
+    : { pointInTime: false, method: `the storage engine of ${outside.join(", ")} knows no snapshots`, asOf };
 }
 
 /**

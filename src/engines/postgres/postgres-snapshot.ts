@@ -169,7 +169,7 @@ export class PostgresSnapshot implements Snapshot {
   }
 }
 
-function noVolume(address: PostgresAddress): NotFoundError {
+export function noVolume(address: PostgresAddress): NotFoundError {
   return new NotFoundError("DECANT_E_NO_VOLUME", `There is no volume in ${address.url}`, {
     hint: "The database is not formatted, or the volume has another table_prefix or search_path",
   });

@@ -20,7 +20,7 @@ import { CopyReader } from "./copy-reader.ts";
 import type { PostgresAddress } from "./postgres-address.ts";
 import { type PostgresConnection, withConnection } from "./postgres-connection.ts";
 import { PostgresLoader } from "./postgres-loader.ts";
-import { PostgresSalvage } from "./postgres-salvage.ts";
+import { openPostgresSalvage } from "./postgres-salvage.ts";
 import { readSettingRow } from "./postgres-schema.ts";
 import { PostgresSnapshot } from "./postgres-snapshot.ts";
 import { removeRemains } from "./remove-remains.ts";
@@ -59,7 +59,7 @@ export class PostgresStore implements MetadataStore {
   openSnapshot(options: SnapshotOptions): Promise<Snapshot> {
     return options.onLoss === undefined
       ? PostgresSnapshot.open(this.#address, options)
-      : PostgresSalvage.open(this.#address, options, options.onLoss);
+      : openPostgresSalvage(this.#address, options, options.onLoss);
   }
 
   valueLimits(): ValueLimits {

@@ -4,8 +4,8 @@ import type { SnapshotLoss } from "../engine.ts";
 import type { OnLoss } from "../notes.ts";
 import { FieldRow } from "../sql/field-row.ts";
 import type { NoteList } from "../sql/note-list.ts";
-import { BatchQueue } from "../sql/record-decoders.ts";
-import type { Attempt } from "../sql/salvage-records.ts";
+import { BatchQueue, notFetched } from "../sql/record-decoders.ts";
+import type { Attempt, SalvageTables } from "../sql/salvage-records.ts";
 import type { SalvageScan } from "../sql/salvage-scan.ts";
 import { CopyReader } from "./copy-reader.ts";
 import type { PostgresConnection } from "./postgres-connection.ts";
@@ -46,13 +46,13 @@ const SETTINGS = [
 ];
 
 /** Reads damaged tables in a transaction that began already; each statement may fail without ending it. */
-export class SalvageReader {
-  readonly notes: NoteList;
+export class SalvageReader implements SalvageTables {
+  readonly #notes: NoteList;
   readonly #connection: PostgresConnection;
 
   constructor(connection: PostgresConnection, notes: NoteList) {
     this.#connection = connection;
-    this.notes = notes;
+    this.#notes = notes;
   }
 
   /** To be called once in the transaction. */
@@ -77,7 +77,7 @@ export class SalvageReader {
 
   /** The records of a table, each row that is not damaged. */
   async *read(scan: SalvageScan, tell: OnLoss): AsyncGenerator<RecordBatch> {
-    const out = new BatchQueue(scan.scan.kind, this.notes, notFetched);
+    const out = new BatchQueue(scan.scan.kind, this.#notes, notFetched);
     const lose = (what: string): void => tell({ kind: scan.scan.kind, message: `table ${scan.fullTable}${what}` });
     const counted = await this.attempt(() => this.#countBlocks(scan));
     if ("damage" in counted) lose(`: ${counted.damage}`);
@@ -257,9 +257,4 @@ class RowsRead {
     else if (size === 4) row.setInteger(field, bytes.readInt32BE(fieldStart) >> 31, bytes.readInt32BE(fieldStart));
     else row.setOther(field);
   }
-}
-
-/** Every value travels in its row. */
-function notFetched(): never {
-  throw new Error("No value stands outside of its row");
 }

@@ -9,6 +9,11 @@ import { NODE_COLUMNS } from "./schema.ts";
 /** Names are stored with a 16-bit length. */
 const MAX_NAME_BYTES = 0xffff;
 
+/** For a `BatchQueue` of rows in which every value stands, whatever its size. */
+export function notFetched(): never {
+  throw new Error("No value stands outside of its row");
+}
+
 /** Collects records of one kind into batches. */
 export class BatchQueue<K extends FlatKind = FlatKind> {
   readonly builder: BatchBuilder;

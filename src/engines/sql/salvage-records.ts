@@ -12,15 +12,20 @@ type Tell = (loss: SnapshotLoss) => void;
 /** The result of a statement, or why the server could not read what it needs. */
 export type Attempt<T> = { readonly result: T } | { readonly damage: string };
 
+/** Reads tables that may be damaged, in a transaction. */
+export interface SalvageTables {
+  /** Throws when something else than damage is in the way. */
+  attempt<T>(work: () => Promise<T>): Promise<Attempt<T>>;
+  /** The records of a table, each row that is not damaged. */
+  read(scan: SalvageScan, tell: Tell): AsyncGenerator<RecordBatch>;
+}
+
 /** A damaged volume on a server. */
 export interface SalvageSource {
   readonly session: SqlSession;
   readonly prefix: string;
   readonly setting: Buffer;
-  /** Throws when something else than damage is in the way. */
-  attempt<T>(work: () => Promise<T>): Promise<Attempt<T>>;
-  /** The records of a table, each row that is not damaged. */
-  read(scan: SalvageScan, tell: Tell): AsyncGenerator<RecordBatch>;
+  readonly tables: SalvageTables;
 }
 
 /** All that can be read of the kinds, of the whole volume: an index that would say what belongs to a directory may be damaged. */
@@ -30,7 +35,8 @@ export async function* salvageRecords(
   tell: Tell,
 ): AsyncGenerator<RecordBatch> {
   if (kinds.has("counter")) yield await readCounterBatch(source, tell);
-  for (const scan of salvageScans(source.session.catalog, source.prefix, kinds, tell)) yield* source.read(scan, tell);
+  for (const scan of salvageScans(source.session.catalog, source.prefix, kinds, tell))
+    yield* source.tables.read(scan, tell);
   if (kinds.has("parent") && source.session.catalog.has("edge")) yield* readParents(source, tell);
 }
 
@@ -65,7 +71,7 @@ export async function countInodes(source: SalvageSource): Promise<bigint> {
 }
 
 /** All counters; those that every volume has are 0 where they are lost (docs/spec/sql.md §5). */
-async function readCounters({ session, prefix, attempt }: SalvageSource, tell: Tell): Promise<Map<string, bigint>> {
+async function readCounters({ session, prefix, tables }: SalvageSource, tell: Tell): Promise<Map<string, bigint>> {
   const counters = new Map(STANDARD_COUNTERS.map((name) => [name, 0n]));
   const fullName = tableName(prefix, "counter");
   const lose = (what: string): void => tell({ kind: "counter", message: `table ${fullName}${what}` });
@@ -74,7 +80,7 @@ async function readCounters({ session, prefix, attempt }: SalvageSource, tell: T
     return counters;
   }
   const query = `SELECT name, value FROM ${session.catalog.table("counter")}`;
-  const read = await attempt(() => session.rows<[name: string | null, value: unknown]>(query));
+  const read = await tables.attempt(() => session.rows<[name: string | null, value: unknown]>(query));
   if ("damage" in read) lose(`: ${read.damage}`);
   const rows = "result" in read ? read.result : [];
   for (const [name, value] of rows) {
@@ -91,12 +97,12 @@ async function readCounters({ session, prefix, attempt }: SalvageSource, tell: T
 }
 
 async function readCounterBatch(source: SalvageSource, tell: Tell): Promise<RecordBatch> {
-  const { session, prefix, setting, attempt } = source;
+  const { session, prefix, setting, tables } = source;
   const counters = await readCounters(source, tell);
   counters.delete("lastChangelog"); // as without damage (server-status.ts)
   if (parseSetting(setting).changeLog && session.catalog.has("change_log")) {
     const query = `SELECT coalesce(max(id), 0) FROM ${session.catalog.table("change_log")}`;
-    const read = await attempt(() => session.rows<[bigint]>(query));
+    const read = await tables.attempt(() => session.rows<[bigint]>(query));
     if ("damage" in read) {
       const message = `table ${tableName(prefix, "change_log")}: its last version is not known: ${read.damage}`;
       tell({ kind: "counter", message });
@@ -109,8 +115,8 @@ async function readCounterBatch(source: SalvageSource, tell: Tell): Promise<Reco
 }
 
 /** Inodes with several places are few: their rows wait in memory as those of any statement of few rows. */
-async function* readParents({ session, prefix, attempt }: SalvageSource, tell: Tell): AsyncGenerator<RecordBatch> {
-  const read = await attempt(() =>
+async function* readParents({ session, prefix, tables }: SalvageSource, tell: Tell): AsyncGenerator<RecordBatch> {
+  const read = await tables.attempt(() =>
     session.rows<[inode: bigint | null, parent: bigint | null, count: bigint]>(parentsQuery(session.catalog)),
   );
   if ("damage" in read) {

@@ -2,7 +2,7 @@ import type { RecordBatch } from "../../../volume/records.ts";
 import type { SnapshotLoss } from "../../engine.ts";
 import { FieldRow } from "../../sql/field-row.ts";
 import type { NoteList } from "../../sql/note-list.ts";
-import { BatchQueue } from "../../sql/record-decoders.ts";
+import { BatchQueue, notFetched } from "../../sql/record-decoders.ts";
 import type { SalvageScan } from "../../sql/salvage-scan.ts";
 import type { RecordReader } from "./cells.ts";
 import type { DatabaseImage, PageSet } from "./database-image.ts";
@@ -165,9 +165,4 @@ function filterOf({ scan }: SalvageScan, { columns }: StoredTable): (record: Rec
   const type = columns.indexOf("qtype");
   // A row whose type is neither is told once, with those of users.
   return scan.kind === "groupQuota" ? (record) => isNumber(record, type, 2n) : (record) => !isNumber(record, type, 2n);
-}
-
-/** Every value is in its row. */
-function notFetched(): never {
-  throw new Error("No value stands outside of its row");
 }
