@@ -20,6 +20,11 @@ export interface MemoryLimits {
   readonly tmpDir: string;
 }
 
+/** The same context below another ceiling, for one of several indexes that stand side by side. */
+export function withMemory(context: OperationContext, maxBytes: number): OperationContext {
+  return { ...context, memory: { ...context.memory, maxBytes } };
+}
+
 export const DEFAULT_MAX_MEMORY_BYTES: number = 256 * 1024 * 1024;
 
 /**

@@ -8,7 +8,7 @@ import { KindOrder } from "../tree/kind-order.ts";
 import type { FindingList } from "../volume/findings.ts";
 import { type FlatKind, packBatch, type RecordBatch, type RecordStream, unpackBatch } from "../volume/records.ts";
 import { formatSetting, parseSetting, type Setting } from "../volume/setting.ts";
-import type { OperationContext } from "./context.ts";
+import { type OperationContext, withMemory } from "./context.ts";
 import { encodeInOrder, sharedSlices } from "./encode-binary.ts";
 import type { RecordCounts } from "./report.ts";
 import { flatTree } from "./snapshot-tree.ts";
@@ -60,17 +60,21 @@ export async function* documentOf(format: DumpFormat, records: RecordStream, opt
   }
 }
 
-/** The document of what is left of flat records: of the tree that they make, as of any tree that is damaged. */
-export async function* salvagedDocument(
+/** The document of what is left of flat records: of the tree that `treeOf` makes of them, as of any tree that is damaged. */
+export function salvagedDocument(
   format: DumpFormat,
-  records: RecordStream,
-  { lostFound, ...options }: ConvertOptions & { readonly lostFound: boolean },
+  treeOf: (context: OperationContext) => RecordStream,
+  options: Omit<ConvertOptions, "isTree" | "isDamaged">,
 ): Pieces {
-  const { context, findings } = options;
+  const { context } = options;
   const third = Math.floor(context.memory.maxBytes / 3);
-  const within = (maxBytes: number): OperationContext => ({ ...context, memory: { ...context.memory, maxBytes } });
-  const tree = flatTree(records, within(third), { withTrash: true, findings, salvage: { lostFound } });
-  yield* documentOf(format, tree, { ...options, isTree: true, context: within(context.memory.maxBytes - third) });
+  const rest = withMemory(context, context.memory.maxBytes - third);
+  return documentOf(format, treeOf(withMemory(context, third)), {
+    ...options,
+    isTree: true,
+    isDamaged: true,
+    context: rest,
+  });
 }
 
 /**
@@ -181,9 +185,8 @@ async function* binaryDocument(order: KindOrder, options: ConvertOptions): Piece
 
 async function* jsonDocument(records: RecordStream, maxBytes: number, options: ConvertOptions): Pieces {
   const { findings, result, context, asDump } = options;
-  const memory = { ...context.memory, maxBytes };
   const flat = asDump === undefined ? withoutPlace(records, findings) : records;
-  const tree = flatTree(flat, { ...context, memory }, { withTrash: true, findings });
+  const tree = flatTree(flat, withMemory(context, maxBytes), { withTrash: true, findings });
   const whole = await readAsFarAsTree(tree);
   const encoded: EncodeResult = { entries: 0, directories: 0, bytes: 0 };
   const writing = context.progress.begin("Writing entries");

@@ -13,9 +13,10 @@ import { checkSalvage, type SalvageOptions, withLossReport } from "./loss-report
 import { removeStaleManifest } from "./manifest.ts";
 import type { ReportBase } from "./report.ts";
 import { noteContainer, salvage } from "./salvage.ts";
+import { flatTree } from "./snapshot-tree.ts";
 import { canReadOnce } from "./volume-source.ts";
 
-/** With `lostFound`, a binary dump is taken for damaged in any case; a JSON dump has nothing that no directory leads to. */
+/** With `lostFound`, a binary dump is taken for damaged in any case: what it says need not hang together. */
 export interface ConvertRequest extends SalvageOptions {
   readonly source: DumpSource;
   /** File to write, or a stream (stdout). A file appears under its name only when it is complete. */
@@ -191,7 +192,11 @@ async function writeDocument(
   const options = { ...rest, isDamaged, isTree: source.format === "json", rawXattrNames };
   const document =
     isDamaged && !options.isTree
-      ? salvagedDocument(format, records, { ...options, lostFound })
+      ? salvagedDocument(
+          format,
+          (share) => flatTree(records, share, { withTrash: true, findings, salvage: { lostFound } }),
+          options,
+        )
       : documentOf(format, records, options);
   for await (const piece of document) await output.write(piece);
 }

@@ -8,7 +8,7 @@ import { FileType } from "../volume/file-type.ts";
 import type { FindingList } from "../volume/findings.ts";
 import { TRASH_INODE, TRASH_INODE_HIGH, TRASH_INODE_LOW } from "../volume/inode.ts";
 import type { FlatKind, RecordBatch, RecordStream } from "../volume/records.ts";
-import type { OperationContext } from "./context.ts";
+import { type OperationContext, withMemory } from "./context.ts";
 import { type EncodeBinaryOptions, encodeInOrder, sharedSlices } from "./encode-binary.ts";
 import { KindProgress } from "./kind-progress.ts";
 import type { RecordCounts } from "./report.ts";
@@ -50,7 +50,7 @@ export async function* binaryDocument(
   try {
     const records = isWhole
       ? wholeRecords(snapshot, options.findings, context)
-      : partRecords(snapshot, order, options, { ...context, memory: { maxBytes: share, tmpDir } });
+      : partRecords(snapshot, order, options, withMemory(context, share));
     for await (const batch of records) {
       context.signal.throwIfAborted();
       if (batch.kind === "node") countNodes(batch, nodes);

@@ -4,7 +4,7 @@ import { type EncodeResult, encodeJsonDump } from "../formats/json/encode.ts";
 import type { FindingList } from "../volume/findings.ts";
 import { formatSetting, type Setting } from "../volume/setting.ts";
 import type { OperationContext } from "./context.ts";
-import { type ConvertResult, documentOf } from "./convert-records.ts";
+import { type ConvertResult, salvagedDocument } from "./convert-records.ts";
 import { type BinaryDocumentResult, binaryDocument } from "./dump-binary.ts";
 import type { RecordCounts } from "./report.ts";
 import { snapshotTree, type TreeSalvage } from "./snapshot-tree.ts";
@@ -112,15 +112,10 @@ function salvagedDump(
   { format, setting, rawXattrNames, findings }: DumpDocumentOptions,
   context: OperationContext,
 ): DumpDocument {
-  const { maxBytes } = context.memory;
-  const third = Math.floor(maxBytes / 3);
-  const within = (bytes: number): OperationContext => ({ ...context, memory: { ...context.memory, maxBytes: bytes } });
   const result: ConvertResult = { setting, counts: {}, bytes: 0 };
-  const tree = snapshotTree(snapshot, within(third), { withTrash: true, withChangeLog: true, findings, salvage });
-  const pieces = documentOf(format, tree, {
-    isTree: true,
-    isDamaged: true,
-    context: within(maxBytes - third),
+  const options = { withTrash: true, withChangeLog: true, findings, salvage };
+  const pieces = salvagedDocument(format, (share) => snapshotTree(snapshot, share, options), {
+    context,
     findings,
     result,
     rawXattrNames,

@@ -1,6 +1,6 @@
 import { hostname } from "node:os";
 import type { LoadProgress, LoadStamp } from "../engines/engine.ts";
-import type { OperationContext } from "./context.ts";
+import { type OperationContext, withMemory } from "./context.ts";
 import { decantVersion } from "./own-version.ts";
 
 /** What a load that is not complete says of itself, and what can be done. */
@@ -16,7 +16,7 @@ export function describeInterrupted({ stamp, checkpoint }: LoadProgress): string
 /** The batches of a load depend on the memory that it may use: one that goes on uses what the earlier one did. */
 export function resumedContext(context: OperationContext, progress: LoadProgress | undefined): OperationContext {
   if (progress === undefined) return context;
-  return { ...context, memory: { ...context.memory, maxBytes: progress.stamp.maxBytes } };
+  return withMemory(context, progress.stamp.maxBytes);
 }
 
 export function loadStamp(source: string, context: OperationContext): LoadStamp {

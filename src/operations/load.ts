@@ -7,7 +7,7 @@ import { type Input, openInput } from "../formats/container/input.ts";
 import { type DetectedDump, type DumpFormat, detectDumpFormat } from "../formats/dump-format.ts";
 import { FindingList } from "../volume/findings.ts";
 import type { RecordStream } from "../volume/records.ts";
-import type { OperationContext } from "./context.ts";
+import { type OperationContext, withMemory } from "./context.ts";
 import { decodeDump } from "./dump-file.ts";
 import { loadStamp, resumedContext } from "./interrupted-load.ts";
 import { loadFlatVolume } from "./load-binary.ts";
@@ -29,8 +29,7 @@ import { STOP_ON_UNSUPPORTED, type UnsupportedOptions } from "./unsupported-valu
 import { verifyTarget } from "./verify-target.ts";
 
 /**
- * With `keepGoing`, what can be read of a damaged dump is loaded as one sound volume, also from a binary dump; `lostFound` is for
- * those, as the entries of a JSON dump come with their directories.
+ * With `keepGoing`, what can be read of a damaged dump is loaded as one sound volume, also from a binary dump.
  */
 export interface LoadRequest extends SalvageOptions {
   /** META-URL of the empty target. */
@@ -194,7 +193,7 @@ function loadRecords(
   if (format === "json") return loadVolume(records, { ...options, ...(jsonBytes === undefined ? {} : { jsonBytes }) });
   if (request.keepGoing === true) {
     // Two record indexes stand side by side: one that makes the tree, one that consolidates it.
-    const halved = { ...context, memory: { ...context.memory, maxBytes: context.memory.maxBytes / 2 } };
+    const halved = withMemory(context, context.memory.maxBytes / 2);
     const salvage = { lostFound: request.lostFound === true };
     return loadVolume(flatTree(records, halved, { withTrash: true, findings, salvage }), {
       ...options,

@@ -1,7 +1,7 @@
 import { openStore } from "../engines/registry.ts";
 import { FindingList } from "../volume/findings.ts";
 import { packBatch, type RecordStream } from "../volume/records.ts";
-import type { OperationContext } from "./context.ts";
+import { type OperationContext, withMemory } from "./context.ts";
 import { loadStamp, resumedContext } from "./interrupted-load.ts";
 import { LoadDigest } from "./load-digest.ts";
 import { checkTarget, loadVolume, nextStepsAfterLoad, refuseContradictions, refuseSameAddress } from "./load-volume.ts";
@@ -58,7 +58,7 @@ export async function migrate(request: MigrateRequest, given: OperationContext):
       try {
         const findings = new FindingList();
         // Two record indexes stand side by side: one that makes the tree, one that consolidates it.
-        const halved = { ...context, memory: { ...context.memory, maxBytes: context.memory.maxBytes / 2 } };
+        const halved = withMemory(context, context.memory.maxBytes / 2);
         const tree = snapshotTree(snapshot, halved, { withTrash: true, findings });
         const expectedNodes = snapshot.estimates.get("node");
         const digest = dryRun || request.verify === false ? undefined : new LoadDigest(target.recordForm);
