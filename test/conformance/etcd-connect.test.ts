@@ -1,7 +1,6 @@
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
-import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DecantError, isAbortError, UsageError } from "../../src/base/errors.ts";
@@ -14,6 +13,7 @@ import { freePort } from "../support/guarded-process.ts";
 import { TLS_DIRECTORY } from "../support/redis-server.ts";
 import { fixture } from "../support/repository.ts";
 import { dumpVolume, loadVolumeFile } from "../support/run-operations.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { failureOf, NEW_VOLUME, never } from "./engine-harness.ts";
 
 const isAvailable = await requireEtcdServer();
@@ -199,7 +199,7 @@ describe.skipIf(!isAvailable)("an etcd whose database is nearly full", () => {
   afterAll(() => server.stop());
 
   test("is compared with the size of a JSON dump before anything is written", async () => {
-    const dump = join(mkdtempSync(join(tmpdir(), "decant-test-")), "padded.json");
+    const dump = join(temporaryDirectory(), "padded.json");
     const load = async (size: number) => {
       writeFileSync(dump, Buffer.concat([readFileSync(GOLDEN), Buffer.alloc(size, " ")]));
       return runDecant(["load", server.url("/json"), dump]);

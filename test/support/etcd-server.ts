@@ -74,11 +74,11 @@ export async function startEtcd(options: EtcdOptions = {}): Promise<EtcdServer> 
   );
   let child = spawnGuarded(found.program, args);
   const ready = async (): Promise<void> => {
-    const deadline = Date.now() + 30_000;
+    const deadline = Date.now() + 120_000;
     for (;;) {
       if (child.exitCode !== null) throw new Error(`etcd did not start (${child.exitCode}): ${args.join(" ")}`);
       if (await gateway.isReady()) return;
-      if (Date.now() > deadline) throw new Error("Waited 30 s for etcd");
+      if (Date.now() > deadline) throw new Error("Waited 120 s for etcd");
       await sleep(50);
     }
   };

@@ -4,7 +4,9 @@ import { DataError } from "../../base/errors.ts";
 export function damagedFile(path: string, offset: number, problem: string): DataError {
   return new DataError("DECANT_E_BADGER_DAMAGED", `${path} is damaged at offset ${offset}: ${problem}`, {
     location: { offset },
-    hint: "Restore the directory from a copy, or the volume from a backup; keep this one: a client may drop what it cannot read",
+    hint:
+      "Restore the directory from a copy, or the volume from a backup, or take what can be read with --keep-going; keep this one: a client " +
+      "may drop what it cannot read",
   });
 }
 

@@ -2,6 +2,7 @@ import type { Duplex } from "node:stream";
 import { checkServerIdentity, type TLSSocket } from "node:tls";
 import { type Connection, type ConnectionOptions, createConnection } from "mysql2";
 import { EngineError } from "../../base/errors.ts";
+import { SILENT_HOST_MS } from "../sql/server-address.ts";
 import type { MysqlAddress } from "./mysql-address.ts";
 import { toMysqlError } from "./mysql-errors.ts";
 import { tlsOptions } from "./mysql-tls.ts";
@@ -98,6 +99,7 @@ export class MysqlConnection {
       database: address.database,
       charset: "UTF8MB4_GENERAL_CI",
       connectTimeout: address.connectTimeoutMs,
+      keepAliveInitialDelay: SILENT_HOST_MS,
       enableCleartextPlugin: address.allowClearPassword,
       // Statements have nothing before their text. The library has no files for a server that asks for one.
       flags: [...(offersFiles ? [] : ["-LOCAL_FILES"]), "-CLIENT_QUERY_ATTRIBUTES", "-FOUND_ROWS"],

@@ -1,4 +1,3 @@
-import { NotFoundError } from "../../base/errors.ts";
 import type { Snapshot, SnapshotOptions } from "../engine.ts";
 import type { OnLoss } from "../notes.ts";
 import { NoteList } from "../sql/note-list.ts";
@@ -6,6 +5,7 @@ import { ServerSalvage } from "../sql/server-salvage.ts";
 import type { MysqlAddress } from "./mysql-address.ts";
 import { readSettingRow } from "./mysql-schema.ts";
 import { MysqlSession } from "./mysql-session.ts";
+import { noVolume } from "./mysql-snapshot.ts";
 import { SalvageReader } from "./salvage-reader.ts";
 import { beginSnapshots, consistencyOf } from "./shared-snapshot.ts";
 
@@ -32,10 +32,7 @@ export async function openMysqlSalvage(
       onLoss,
       readSetting: () => readSettingRow(session),
       consistency: () => consistencyOf(shared),
-      noVolume: () =>
-        new NotFoundError("DECANT_E_NO_VOLUME", `There is no volume in ${address.url}`, {
-          hint: "The database is not formatted, or the volume has another table_prefix",
-        }),
+      noVolume: () => noVolume(session, address),
       close: () => session.close(),
     });
   } catch (error) {

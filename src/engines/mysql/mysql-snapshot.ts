@@ -151,7 +151,7 @@ async function assertVolume(session: MysqlSession, address: MysqlAddress): Promi
   if ((await readSettingRow(session)) === undefined) throw await noVolume(session, address);
 }
 
-async function noVolume(session: MysqlSession, address: MysqlAddress): Promise<NotFoundError> {
+export async function noVolume(session: MysqlSession, address: MysqlAddress): Promise<NotFoundError> {
   const hint = await LoadMarker.hint(session);
   return new NotFoundError("DECANT_E_NO_VOLUME", `There is no volume in ${address.url}`, {
     hint: hint ?? "The database is not formatted, or the volume has another table_prefix",

@@ -1,6 +1,7 @@
 import { Socket } from "node:net";
 import pg, { type Client } from "pg";
 import { DecantError, errorText, UsageError } from "../../base/errors.ts";
+import { SILENT_HOST_MS } from "../sql/server-address.ts";
 import type { HostPort, PostgresAddress } from "./postgres-address.ts";
 import { connectError, sqlState } from "./postgres-errors.ts";
 import { type TlsAttempt, tlsAttempts } from "./postgres-tls.ts";
@@ -71,6 +72,7 @@ async function attempt(
     application_name: address.applicationName,
     options: address.options,
     keepAlive: true,
+    keepAliveInitialDelayMillis: SILENT_HOST_MS,
     types: { getTypeParser: getTypeParser as typeof pg.types.getTypeParser },
     stream: () => socket,
   });

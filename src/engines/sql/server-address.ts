@@ -3,6 +3,12 @@ import { redactUrl } from "../../base/redact-url.ts";
 import { insertMetaPassword } from "./meta-password.ts";
 import { parseSqlAddress, type SqlAddress } from "./query-parameters.ts";
 
+/**
+ * Nothing was heard of a server for so long: the kernel then asks its host once a second, and ends the connection when ten questions were
+ * not answered. A statement may take as long as it needs, on a host that is there.
+ */
+export const SILENT_HOST_MS = 30_000;
+
 /** `host:port/database` without a user: `(h:1)/db`, `[::1]:1/db`, `h:1/db`, `/db`. */
 const WITHOUT_USER = /^(?:\w*\([^)]*\)|\[[^\]]*\]|[^:/]*)(?::\d*)?\//;
 

@@ -30,7 +30,7 @@ export interface SalvageTransaction {
   /** Asked for when the setting was read. */
   consistency(): Consistency;
   /** What to throw where there is no setting. */
-  noVolume(): Error;
+  noVolume(): Error | Promise<Error>;
   close(): Promise<void>;
 }
 
@@ -45,7 +45,7 @@ export class ServerSalvage implements Snapshot {
   /** Throws `noVolume`, or `DataError` when the setting cannot be read; the transaction is then still open. */
   static async open(transaction: SalvageTransaction): Promise<ServerSalvage> {
     const setting = await transaction.tables.attempt(() => transaction.readSetting());
-    const salvage = new ServerSalvage(transaction, wholeSetting(setting, transaction));
+    const salvage = new ServerSalvage(transaction, await wholeSetting(setting, transaction));
     salvage.#estimates = expectedRecords(await countInodes(salvage.#source));
     return salvage;
   }
@@ -83,8 +83,11 @@ export class ServerSalvage implements Snapshot {
   }
 }
 
-function wholeSetting(setting: Attempt<Buffer | undefined>, { url, prefix, noVolume }: SalvageTransaction): Buffer {
+async function wholeSetting(
+  setting: Attempt<Buffer | undefined>,
+  { url, prefix, noVolume }: SalvageTransaction,
+): Promise<Buffer> {
   if ("damage" in setting) throw lostSetting(`${url}, table ${tableName(prefix, "setting")}`, setting.damage);
-  if (setting.result === undefined) throw noVolume();
+  if (setting.result === undefined) throw await noVolume();
   return setting.result;
 }

@@ -9,9 +9,9 @@ export class Outages {
     this.#logger = logger;
   }
 
-  /** `who` is the same whatever its address; `problem` begins with the address. It is tried again for `leftMs`. */
+  /** `who` is the same whatever its address; `problem` begins with the address. It is tried again for `leftMs`, where any are left. */
   failed(who: string, problem: string, leftMs: number): void {
-    if (this.#away.has(who)) return;
+    if (leftMs <= 0 || this.#away.has(who)) return;
     this.#away.add(who);
     this.#logger.warn(`TiKV: ${who} does not answer, trying again for ${Math.round(leftMs / 1000)} s: ${problem}`);
   }

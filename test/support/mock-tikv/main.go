@@ -22,6 +22,7 @@ import (
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 )
 
 const clusterID = 7001
@@ -155,7 +156,12 @@ func told(addresses string, own []string) []string {
 }
 
 func (c *cluster) options(ca, cert, key string) []grpc.ServerOption {
-	options := []grpc.ServerOption{grpc.MaxRecvMsgSize(64 << 20), grpc.MaxSendMsgSize(maxAnswer)}
+	options := []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(64 << 20),
+		grpc.MaxSendMsgSize(maxAnswer),
+		// as servers do, whose clients ask every ten seconds whether they are alive
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
+	}
 	if c.delay > 0 {
 		options = append(options, grpc.UnaryInterceptor(c.delayed))
 	}

@@ -6,14 +6,14 @@ export const TOO_LARGE = "DECANT_E_RDB_TOO_LARGE";
 export function damaged(name: string, what: string, offset: number, key?: string): DataError {
   return new DataError("DECANT_E_RDB_DAMAGED", `${name} is damaged at byte ${offset}${ofKey(key)}: ${what}`, {
     location: { offset, ...(key === undefined ? {} : { key }) },
-    hint: "Take another RDB file; redis-check-rdb says what Redis thinks of this one",
+    hint: "Take another RDB file, or what can be read of this one with --keep-going; redis-check-rdb says what Redis thinks of it",
   });
 }
 
 export function cut(name: string, offset: number, key?: string): DataError {
   return new DataError("DECANT_E_RDB_CUT", `${name} is cut off at byte ${offset}${ofKey(key)}`, {
     location: { offset, ...(key === undefined ? {} : { key }) },
-    hint: "It was not written or copied completely: take the whole file",
+    hint: "It was not written or copied completely: take the whole file, or what is there with --keep-going",
   });
 }
 
