@@ -11,6 +11,7 @@ const project = (name: string, include: string[], retry = 0): TestProjectInlineC
     include,
     retry,
     globalSetup: "test/support/global-setup.ts",
+    setupFiles: "test/support/file-teardown.ts",
     testTimeout: 120_000,
     hookTimeout: 180_000,
     environment: "node",

@@ -99,6 +99,7 @@ export function decodeDump(
 
 const LEFT_OUT: Readonly<Record<LeftOut | "record", string>> = {
   record: "A record that cannot be understood was left out",
+  part: "A part of an entry that cannot be understood was left out: chunks, extended attributes or an access control list",
   directory: "A directory that cannot be understood in full was kept, without what is damaged of its own",
   name: "An entry whose name cannot be understood was kept under another one",
   lines: "Text that is damaged was passed over, to the next entry",

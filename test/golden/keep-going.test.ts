@@ -118,12 +118,45 @@ describe("an entry of a JSON dump that cannot be understood", () => {
     expect(losses).toEqual(["left-out"]);
   });
 
-  test("stands at the end of a list of chunks or extended attributes", async () => {
-    const chunk = await salvaged(broken('"id":120,"size":5,"len":5}', '"id":120,"size":5,"len":-5}'));
-    expect(chunk.lines).toEqual(["D /data/cross-chunk"]);
-    const xattr = await salvaged(broken('{"name":"user.on.dir",', '{"name":"",'));
-    expect(xattr.lines.length).toBe(1);
-    expect(xattr.losses).toEqual(["left-out"]);
+  const PART =
+    "left-out: A part of an entry that cannot be understood was left out: chunks, extended attributes or an access control list";
+
+  /** The golden dump with a change, and what it lacks then. */
+  async function without(from: string | RegExp, to: string): Promise<{ lines: string[]; losses: string[] }> {
+    const { file, report } = await convertFile(fileWith(broken(from, to)), "rest", { keepGoing: true });
+    const { lines } = await differences(DUMP, file, { ignore: new Set(["nlink", "atime", "counters"]) });
+    const losses = report.findings.filter(({ loss }) => loss);
+    return { lines, losses: losses.map(({ kind, text, count }) => `${kind}: ${text}: ${count}`) };
+  }
+
+  test.each([
+    ["a number that is none", '"id":120,"size":5,"len":5}', '"id":120,"size":5,"len":-5}'],
+    ["no JSON any more", '"id":120,"size":5,"len":5}', '"id":120,"size":5,"len"?5}'],
+    ["no JSON, in its middle", '"id":120,"size"', '"id":120,size"'],
+    ["no JSON, before others", '"id":119,"pos"', '"id":119,pos"'],
+    ["its begin", '{"index":0,"slices":[{"id":119', '{ndex":0,"slices":[{"id":119'],
+  ])("is a chunk of a file, which is kept with its other chunks: %s", async (_, from, to) => {
+    const { lines, losses } = await without(from, to);
+    expect(lines).toEqual(["M /data/cross-chunk (slices 2 -> 1)"]);
+    expect(losses).toEqual([`${PART}: 1`]);
+  });
+
+  test.each([
+    ["the last chunk, whose line is not known any more", /\{("index":1,"slices":\[\{"id":120)/, "-$1", "slices 2 -> 1"],
+    ["an extended attribute", '{"name":"user.nul",', '{"name":"",', "xattr user.nul removed"],
+    ["text within extended attributes", '"user.nul","value"', '"user.nul,"value"', "xattr user.nul removed"],
+    ["the last extended attribute", '"user.utf8","value"', '"user.utf8,"value"', "xattr user.utf8 removed"],
+    ["an access control list", /("many": \{[^}]*\},\n +"posix_acl_access": \{"owner":)6/, "$1-6", "acl removed"],
+  ])("is a part of a file: %s", async (_, from, to, change) => {
+    const { lines, losses } = await without(from, to);
+    expect(lines.map((line) => line.replace(/^M \S+ /, ""))).toEqual([`(${change})`]);
+    expect(losses.length).toBe(1);
+  });
+
+  test("is the target of a symbolic link, which is left out: it would lead nowhere", async () => {
+    const { lines } = await without(/"symlink": "[^"]*"/, '"symlink": 7');
+    expect(lines.length).toBe(1);
+    expect(lines[0]).toMatch(/^D /);
   });
 
   test.each([
@@ -152,7 +185,7 @@ describe("text of a tree that is no JSON any more", () => {
     ["the name of a file", '"plain": {\n', '"plain: {\n', ["D /acl/plain"]],
     ["the attributes of a file", /("plain": \{\n +"attr": \{"inode":)/, "$1]", ["D /acl/plain"]],
     ["the end of a file's attributes", /("plain": \{[^}]*)\}/, "$1)", ["D /acl/plain"]],
-    ["the end of a file, of which more may be lost", /("plain": \{[^}]*\}\n +)\}/, "$1)", ["D /acl/plain"]],
+    ["the end of a file, which is kept", /("plain": \{[^}]*\}\n +)\}/, "$1)", []],
     ["the end of the entries of a directory", /("user": \{\n[^\n]*\n[^\n]*\n[^\n]*\n {10}\}\n {8})\}/, "$1)", []],
   ])("%s: only what it was about is lost", async (_, from, to, missing) => {
     const bytes = Buffer.from(text.replace(from, to), "latin1");

@@ -194,3 +194,46 @@ test("a bit that is flipped anywhere in a JSON dump loses what is around it, and
     runsOf(40),
   );
 });
+
+test("a block that is lost anywhere in a JSON dump gives no file chunks or attributes of another", async () => {
+  const whole = readFileSync(fixture("golden/dumps/golden.json"));
+  const own = partsByInode(whole.toString("latin1"));
+  const blocks = fc.record({
+    at: fc.integer({ min: 0, max: whole.length - 1 }),
+    size: fc.oneof(fc.integer({ min: 1, max: 40 }), fc.constantFrom(512, 4096, 10_000)),
+    fill: fc.constantFrom(0x00, 0x2c, 0x30, 0x78, 0xff),
+  });
+  let kept = 0;
+  await fc.assert(
+    fc.asyncProperty(blocks, async ({ at, size, fill }) => {
+      const bytes = Buffer.from(whole).fill(fill, at, Math.min(whole.length, at + size));
+      const result = await save(bytes, ".json", ["--lost-found"]);
+      if (result.code !== 3) return;
+      kept++;
+      expect(await unreportedProblems(result)).toEqual([]);
+      for (const [inode, parts] of partsByInode(readFileSync(result.file, "latin1"))) {
+        // where digits were written over, numbers are others, which nobody can see
+        const isOther = (part: string): boolean => !own.get(inode)?.has(part) && !part.includes("00");
+        expect([inode, [...parts].filter(isOther)]).toEqual([inode, []]);
+      }
+    }),
+    runsOf(120),
+  );
+  expect(kept).toBeGreaterThan(0);
+});
+
+/** Chunks and extended attributes in the text of a dump, by inode. */
+function partsByInode(text: string): Map<string, Set<string>> {
+  const found = new Map<string, Set<string>>();
+  let parts = new Set<string>();
+  for (const line of text.split("\n")) {
+    const inode = /"attr": \{"inode":(\d+)/.exec(line)?.[1];
+    if (inode !== undefined) {
+      parts = found.get(inode) ?? new Set();
+      found.set(inode, parts);
+    }
+    const elements = line.match(/\{"index":\d+,"slices":\[[^\]]*\]\}|\{"name":"[^"]*","value":"[^"]*"\}/g);
+    for (const element of elements ?? []) parts.add(element);
+  }
+  return found;
+}

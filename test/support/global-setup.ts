@@ -1,8 +1,8 @@
 import { newTemporaryRoot, removeTree, TEMPORARY_ROOT } from "./temporary-directory.ts";
 
 /**
- * One directory for everything that a test run leaves on disk, removed at its end: workers are ended without a chance to
- * clean up themselves. It runs once per project, of which the first one does it for all.
+ * One directory for everything that a test run leaves on disk, removed at its end, also what test files that were ended could not
+ * remove. It runs once per project, of which the first one does it for all.
  */
 export function setup(): (() => void) | undefined {
   if (process.env[TEMPORARY_ROOT] !== undefined) return undefined;

@@ -10,24 +10,36 @@ const PREFIX = "decant-test-";
 const OF_PROCESS = new RegExp(`^${PREFIX}(\\d+)-`);
 
 let own: string | undefined;
+const created: string[] = [];
 
 /**
- * A new empty directory, removed at the end of the test run or, outside of one, of this process. The path is short: Unix
+ * A new empty directory, removed at the end of the test file or, outside of tests, of this process. The path is short: Unix
  * sockets fit into it.
  */
 export function temporaryDirectory(): string {
   const root = process.env[TEMPORARY_ROOT] ?? own;
-  if (root !== undefined) return mkdtempSync(join(root, "t"));
-  const created = newTemporaryRoot();
-  own = created;
-  process.once("exit", () => {
-    try {
-      removeTree(created);
-    } catch {
-      // a file still held by somebody else: the next run removes it
-    }
-  });
+  if (root !== undefined) {
+    const directory = mkdtempSync(join(root, "t"));
+    created.push(directory);
+    return directory;
+  }
+  const newRoot = newTemporaryRoot();
+  own = newRoot;
+  process.once("exit", () => remove(newRoot));
   return temporaryDirectory();
+}
+
+/** Removes all that `temporaryDirectory` has made so far. */
+export function removeTemporaryDirectories(): void {
+  for (const directory of created.splice(0)) remove(directory);
+}
+
+function remove(directory: string): void {
+  try {
+    removeTree(directory);
+  } catch {
+    // a file still held or written by somebody else: the end of the run, or the next one, removes it
+  }
 }
 
 /** A directory of this process, with a mode as tests of permissions need it. What processes that were killed have left is removed first. */

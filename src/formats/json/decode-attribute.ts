@@ -121,6 +121,7 @@ export class AttributeReader {
   readonly #skipper: JsonSkipper;
   readonly #warn: Warn;
   #mode = 0;
+  #hasUnknown = false;
 
   constructor(tokens: JsonTokens, skipper: JsonSkipper, warn: Warn) {
     this.#tokens = tokens;
@@ -256,6 +257,7 @@ export class AttributeReader {
     const tokens = this.#tokens;
     this.record.fill(0, 0, ATTR_TAIL);
     this.#mode = 0;
+    this.#hasUnknown = false;
     if (tokens.peek() !== 0x7b) {
       throw tokens.error("DECANT_E_JSON_ENTRY", `"attr" must be an object, got ${tokens.describeValue()}`, DAMAGE_HINT);
     }
@@ -283,6 +285,7 @@ export class AttributeReader {
     const name = tokens.textValue();
     const field = FIELD_BY_NAME.get(name) ?? FIELD_BY_NAME.get(name.toLowerCase());
     if (field === undefined) {
+      this.#hasUnknown = true;
       this.#warn("unknown-member", UNKNOWN_MEMBER_TEXT, `attr.${name}`);
       this.#skipper.skipValue();
       return seen;
@@ -321,6 +324,13 @@ export class AttributeReader {
       throw this.#tokens.error(
         "DECANT_E_JSON_ENTRY",
         `"attr" has no "${missing.includes("inode") ? "inode" : "type"}"`,
+        DAMAGE_HINT,
+      );
+    }
+    if (this.#hasUnknown && this.#tokens.isSalvaging) {
+      throw this.#tokens.error(
+        "DECANT_E_JSON_ENTRY",
+        `"attr" has no "${missing[0]}", but members that are not known`,
         DAMAGE_HINT,
       );
     }

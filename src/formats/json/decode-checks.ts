@@ -61,6 +61,9 @@ export function nameProblem(text: Buffer, start: number, end: number, isPlain: b
 export const INODE_HINT: string =
   "The file is damaged, was edited by hand, or went through a tool that rounds large numbers (jq before 1.7 does); take another copy or an earlier backup";
 
+/** In the tree of files; in the trash; right below its root, where nothing but the directories of hours is, to be checked. */
+export type InodePlace = "tree" | "trash" | "hour";
+
 /**
  * What is wrong with an inode where it stands. Other roots than 1 and the trash root are for the consolidation to judge, and
  * so is whatever needs a look at other entries.
@@ -70,14 +73,16 @@ export function inodeProblem(
   low: number,
   type: number,
   isRoot: boolean,
-  inTrash: boolean,
+  place: InodePlace,
 ): string | undefined {
   const inTrashRange = high > TRASH_INODE_HIGH || (high === TRASH_INODE_HIGH && low >= TRASH_INODE_LOW);
   const isTrashRoot = high === TRASH_INODE_HIGH && low === TRASH_INODE_LOW;
   let problem: string | undefined;
   if (isRoot && type !== FileType.directory) problem = `the root must be a directory, got ${FILE_TYPE_NAMES[type]}`;
   else if (!isRoot && high === 0 && low === 1) problem = "an entry has the inode of the root";
-  else if ((inTrashRange && !inTrash) || (isTrashRoot && !isRoot)) {
+  else if (place === "hour" && type === FileType.directory && !inTrashRange)
+    problem = "a directory stands among the hours of the trash";
+  else if ((inTrashRange && place === "tree") || (isTrashRoot && !isRoot)) {
     problem = `${isRoot ? "the root" : "an entry"} has an inode of the trash`;
   }
   return problem === undefined ? undefined : `${problem} (inode ${(BigInt(high) << 32n) | BigInt(low)})`;

@@ -4,7 +4,16 @@ import { ROOT_INODE, TRASH_INODE } from "../../volume/inode.ts";
 import { ENTRY_MORE_CHUNKS, ENTRY_ROOT, ENTRY_TRASH_ROOT, KEEP_ACL_ID } from "../../volume/tree-item.ts";
 import { AclReader } from "./decode-acl.ts";
 import { AttributeReader, type Warn } from "./decode-attribute.ts";
-import { ATTR, ENTRIES, INODE_HINT, inodeProblem, SYMLINK, strayMember, WRITTEN } from "./decode-checks.ts";
+import {
+  ATTR,
+  ENTRIES,
+  INODE_HINT,
+  type InodePlace,
+  inodeProblem,
+  SYMLINK,
+  strayMember,
+  WRITTEN,
+} from "./decode-checks.ts";
 import { chunksPart, type EntryParts, ItemWriter } from "./decode-items.ts";
 import type { DirectoryNames } from "./decode-names.ts";
 import { ChunkReader } from "./decode-slices.ts";
@@ -100,6 +109,15 @@ export class EntryReader {
     return (this.mask & (WRITTEN | ENTRIES)) === (WRITTEN | ENTRIES);
   }
 
+  /** It can do without members that were not read: no directory, whose entries belong to it, and no link without a target. */
+  get canEnd(): boolean {
+    const { mask } = this;
+    if ((mask & ATTR) === 0 || this.isWrittenDirectory) return false;
+    const { type } = this.attribute;
+    if (strayMember(mask, type) !== undefined) return false;
+    return type !== FileType.directory && (type !== FileType.symlink || (mask & SYMLINK) !== 0);
+  }
+
   write(names: DirectoryNames, moreChunksFollow: boolean): void {
     const parts = this.#parts;
     const chunks = this.chunks.list;
@@ -149,10 +167,10 @@ export class EntryReader {
     this.items.leave(KEEP_ACL_ID, KEEP_ACL_ID, this.xattrs.list);
   }
 
-  checkInode(isInTrash: boolean): void {
+  checkInode(place: InodePlace): void {
     const { inodeHigh, inodeLow, type } = this.attribute;
     const isRoot = (this.#parts.flags & ENTRY_ROOT) !== 0;
-    const problem = inodeProblem(inodeHigh >>> 0, inodeLow >>> 0, type, isRoot, isInTrash);
+    const problem = inodeProblem(inodeHigh >>> 0, inodeLow >>> 0, type, isRoot, place);
     if (problem !== undefined) throw this.#tokens.error("DECANT_E_JSON_INODE", problem, INODE_HINT);
   }
 

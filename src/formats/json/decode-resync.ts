@@ -4,6 +4,7 @@ import { NEED_DATA } from "./json-window.ts";
 const NEWLINE = 0x0a;
 const BLANK = 0x20;
 const QUOTE = 0x22;
+const COMMA = 0x2c;
 const CLOSE = 0x7d;
 const CLOSE_LIST = 0x5d;
 
@@ -118,6 +119,99 @@ export class EntryFinder {
     // What was in the middle of a line when reading stopped counts as one; the damage itself may be in the next.
     if (this.#badLines > 2 || (!isLine && runs > 1) || hasControl(buffer, at, end)) this.isCertain = false;
   }
+}
+
+/** What an entry can be without: an element of a list, or another member. */
+export type PartKind = "chunks" | "xattrs" | "member";
+
+/** Less than a block of a disk: where one is lost, what stands behind it may belong to another file. */
+const MAX_DAMAGED_TEXT = 500;
+const MAX_DAMAGED_IN_FORM = 16;
+
+/** How a part stands in dumps. Within a string, the quotes would be escaped. */
+interface PartForm {
+  /** Begins the next element. */
+  readonly head: Buffer | undefined;
+  readonly lineEnd: RegExp;
+  /** Whether text without control characters can be one damaged part and no more. */
+  isPart(text: string): boolean;
+}
+
+const CHUNK_TEXT = /"(?:index|slices|id|chunkid|pos|size|off|len)":|[\d{}[\],]/g;
+const ACL_TEXT =
+  /"(?:posix_acl_access|posix_acl_default|owner|group|other|mask|users|groups|id|perm)":|null|[\d{}[\], ]/g;
+const FORMS: Readonly<Record<PartKind, PartForm>> = {
+  chunks: {
+    head: Buffer.from('{"index":'),
+    lineEnd: /\]\}\]?,?$/,
+    isPart: (text) => text.replace(CHUNK_TEXT, "").length <= MAX_DAMAGED_IN_FORM,
+  },
+  xattrs: {
+    head: Buffer.from('{"name":'),
+    lineEnd: /"\}\]?,?$/,
+    isPart: (text) => text.length <= MAX_DAMAGED_TEXT && !/"(?:inode|index|perm)":/.test(text),
+  },
+  member: {
+    head: undefined,
+    lineEnd: /(?:\}|null),?$/,
+    isPart: (text) => text.includes("acl_") && text.replace(ACL_TEXT, "").length <= MAX_DAMAGED_IN_FORM,
+  },
+};
+/** With what the line behind a part begins, where that is the next member. */
+const NEXT_MEMBERS = ["}", '"posix_acl_default": {', '"xattrs": [', '"chunks": ['].map((text) => Buffer.from(text));
+const MAX_MEMBER_BYTES = 32;
+
+/**
+ * Finds what stands behind a part that cannot be read, in its line or at the begin of the next: chunks have lines of their own. It finds
+ * nothing where the damage may have hidden the end of the entry: what follows would be taken for a part of the wrong file.
+ */
+export class PartFinder {
+  /** Of what is looked for. */
+  kind: PartKind = "chunks";
+  readonly #tokens: JsonTokens;
+
+  constructor(tokens: JsonTokens) {
+    this.#tokens = tokens;
+  }
+
+  /**
+   * Begins with the part that cannot be read. What is at the cursor then: an `element` or the end of the list, or a `member` or the end of
+   * the entry. Throws `NEED_DATA`.
+   */
+  step(): "element" | "member" | "nothing" {
+    const tokens = this.#tokens;
+    const { buffer, end } = tokens;
+    const { head, lineEnd, isPart } = FORMS[this.kind];
+    let start = tokens.at;
+    while (start < end && (buffer[start] === COMMA || buffer[start]! <= BLANK)) start++;
+    const found = head === undefined ? NOWHERE : within(buffer.indexOf(head, start + 1), end - head.length + 1);
+    const newline = within(buffer.indexOf(NEWLINE, start), end);
+    const at = Math.min(found, newline);
+    if (at === NOWHERE) {
+      if (end - start < MAX_LINE_BYTES) throw NEED_DATA;
+      return "nothing";
+    }
+    const passed = buffer.toString("latin1", start, at);
+    if (hasControl(buffer, start, at) || !isPart(passed)) return "nothing";
+    if (found < newline) {
+      tokens.skipTo(found);
+      return "element";
+    }
+    const next = firstNonBlank(buffer, newline + 1);
+    if (next + MAX_MEMBER_BYTES > end) throw NEED_DATA;
+    if (!lineEnd.test(passed)) return "nothing";
+    const isElement = head !== undefined && (buffer[next] === CLOSE_LIST || isText(buffer, next, head));
+    if (!isElement && !NEXT_MEMBERS.some((text) => isText(buffer, next, text))) return "nothing";
+    tokens.skipTo(next);
+    return isElement ? "element" : "member";
+  }
+}
+
+const NOWHERE = Number.POSITIVE_INFINITY;
+
+/** A place that was found before `end`, else one behind all. */
+function within(at: number, end: number): number {
+  return at >= 0 && at < end ? at : NOWHERE;
 }
 
 function firstNonBlank(buffer: Buffer, start: number): number {

@@ -8,6 +8,7 @@ import {
   ATTR,
   CHUNKS,
   ENTRIES,
+  type InodePlace,
   MEMBER_BITS,
   type MemberName,
   nameProblem,
@@ -19,7 +20,7 @@ import {
 import { EntryReader } from "./decode-entry.ts";
 import { beginList, nextElement } from "./decode-lists.ts";
 import { DirectoryNames } from "./decode-names.ts";
-import { EntryFinder } from "./decode-resync.ts";
+import { EntryFinder, PartFinder, type PartKind } from "./decode-resync.ts";
 import { EntrySkipper, type SkipFrom } from "./decode-skip-entry.ts";
 import type { JsonSkipper } from "./json-skip.ts";
 import type { JsonTokens } from "./json-tokens.ts";
@@ -41,10 +42,17 @@ const SKIP = 9;
 const DONE = 10;
 const SKIP_ENTRY = 11;
 const FIND_ENTRY = 12;
+const FIND_PART = 13;
 /** By state, what is left of an entry when its reading stops there. */
 const SKIP_FROM: readonly (SkipFrom | undefined)[] = [
   undefined,
   ...(["member", "member", "child", "child", "element", "element", "element", "element"] as const),
+];
+
+/** By state, what its part is called. */
+const PART_KINDS: readonly (PartKind | undefined)[] = [
+  ...[undefined, undefined, undefined, undefined, undefined],
+  ...(["xattrs", "xattrs", "chunks", "chunks"] as const),
 ];
 
 /** For trees that are damaged. */
@@ -54,6 +62,9 @@ export interface TreeSalvage {
   /** Keep entries whose directories are lost, in new ones. */
   readonly lostFound: boolean;
 }
+
+/** What was kept of an entry that could not be read in full. */
+export type Kept = "directory" | "name" | "part";
 
 const UNKNOWN_NAME = Buffer.from("#");
 
@@ -74,10 +85,12 @@ export class TreeDecoder {
   readonly #masks: number[] = [];
   readonly #entrySkipper: EntrySkipper;
   readonly #finder: EntryFinder;
+  readonly #partFinder: PartFinder;
   readonly #salvage: TreeSalvage | undefined;
+  #isOutOfStep = false;
   /** The entry at hand may be a directory of which a part was read when the text broke. */
   #canKeep = false;
-  #kept: "directory" | "name" | undefined;
+  #kept: Kept | undefined;
   /** Where reading has gone on behind text that is no JSON. */
   foundLine = 0;
   /** What is thrown when there is nothing behind. */
@@ -90,6 +103,7 @@ export class TreeDecoder {
     this.#entry = new EntryReader(tokens, skipper, warn, this.#names);
     this.#entrySkipper = new EntrySkipper(tokens, skipper);
     this.#finder = new EntryFinder(tokens);
+    this.#partFinder = new PartFinder(tokens);
     this.#salvage = salvage;
   }
 
@@ -107,23 +121,26 @@ export class TreeDecoder {
   }
 
   /**
-   * After an error that a step has thrown and the tokens were rewound: makes the next steps pass over the entry at hand, with
-   * everything below it. False when it cannot be left out.
+   * After an error that a step has thrown and the tokens were rewound: makes the next steps pass over the element or member at hand where
+   * the entry can be without, else over the entry, with everything below it. False when it cannot be left out.
    */
   skipEntry(): boolean {
     const from = SKIP_FROM[this.#state];
-    if (from === undefined) return false;
+    if (from === undefined || this.#isOutOfStep) return false;
     this.#kept = undefined;
     this.#entrySkipper.begin(from);
-    this.#state = SKIP_ENTRY;
+    this.#partFinder.kind = PART_KINDS[this.#state] ?? "member";
+    this.#state = from === "element" || (from === "member" && this.#entry.canEnd) ? FIND_PART : SKIP_ENTRY;
     return true;
   }
 
   /** The same where the text is no JSON any more: the next steps look for an entry with which reading can go on. */
   findEntry(error: DataError): boolean {
     if (this.#state === FIND_ENTRY || this.#state === DONE || this.#state === ROOT) return false;
+    this.#isOutOfStep = false;
     const isInEntry = !this.#isBetweenEntries;
     if (isInEntry && this.#entry.isWrittenDirectory) this.#entry.leave();
+    else if (isInEntry && this.#entry.canEnd) this.#endDamaged();
     this.#canKeep = isInEntry && (this.#entry.mask & WRITTEN) === 0;
     if (this.#masks.length === 0 && !this.#canKeep) return false; // the root was read to its end
     this.#kept = undefined;
@@ -133,12 +150,25 @@ export class TreeDecoder {
     return true;
   }
 
+  /** Goes on with what stands behind the part of an entry that cannot be read, else passes over the whole entry. */
+  #findPart(): void {
+    const finder = this.#partFinder;
+    const found = finder.step();
+    if (found === "nothing") {
+      this.#state = SKIP_ENTRY;
+      return;
+    }
+    this.#kept = "part";
+    const inList = finder.kind === "chunks" ? FIRST_CHUNK : FIRST_XATTR;
+    this.#state = found === "element" ? inList : FIRST_MEMBER;
+  }
+
   get isSkipping(): boolean {
-    return this.#state === SKIP_ENTRY || this.#state === FIND_ENTRY;
+    return this.#state === SKIP_ENTRY || this.#state === FIND_ENTRY || this.#state === FIND_PART;
   }
 
   /** What was passed over last, where that was a part of an entry which was kept. */
-  get kept(): "directory" | "name" | undefined {
+  get kept(): Kept | undefined {
     return this.#kept;
   }
 
@@ -165,6 +195,12 @@ export class TreeDecoder {
       return;
     }
     this.foundLine = this.#tokens.line;
+  }
+
+  /** Writes the entry at hand, which is no directory, as far as it was read. */
+  #endDamaged(): void {
+    this.#entry.end(this.#names);
+    this.#entry.mask |= WRITTEN;
   }
 
   /** Writes the entry at hand, as far as it was read, as the directory that it must be, and enters it. */
@@ -200,6 +236,11 @@ export class TreeDecoder {
 
   get #isInTrash(): boolean {
     return this.#section === "Trash";
+  }
+
+  get #inodePlace(): InodePlace {
+    if (!this.#isInTrash) return "tree";
+    return this.#tokens.isSalvaging && this.#masks.length === 1 ? "hour" : "trash";
   }
 
   #newInode(): bigint {
@@ -257,6 +298,10 @@ export class TreeDecoder {
       throw this.#tokens.error("DECANT_E_JSON_ENTRY", "no entry of the tree can be read", DAMAGE_HINT);
     }
     if (isMember && this.#entry.isWrittenDirectory) this.#entry.leave();
+    else if (isMember && this.#entry.canEnd) {
+      this.#endDamaged();
+      this.#kept = "part";
+    }
     this.#state = isRoot ? DONE : NEXT_CHILD;
   }
 
@@ -309,6 +354,9 @@ export class TreeDecoder {
         break;
       case FIND_ENTRY:
         this.#findEntry();
+        break;
+      case FIND_PART:
+        this.#findPart();
         break;
       case SKIP_ENTRY:
         this.#skipEntry();
@@ -392,7 +440,9 @@ export class TreeDecoder {
     }
     const name = readMemberName(tokens);
     if (name === undefined) {
-      this.#warn("unknown-member", UNKNOWN_MEMBER_TEXT, tokens.textValue());
+      const text = tokens.textValue();
+      this.#warn("unknown-member", UNKNOWN_MEMBER_TEXT, text);
+      if (tokens.isSalvaging && tokens.peekFirstMember() === "attr") this.#throwOutOfStep(text);
       this.#skipper.begin();
       this.#state = SKIP;
       return;
@@ -410,15 +460,24 @@ export class TreeDecoder {
     this.#state = this.#readMember(name, bit);
   }
 
+  /** Damage has hidden the end of entries: where a member of one should stand, there is another entry. */
+  #throwOutOfStep(name: string): never {
+    this.#isOutOfStep = true;
+    throw this.#tokens.error(
+      "DECANT_E_JSON_ENTRY",
+      `an entry, "${name}", stands among the members of another`,
+      DAMAGE_HINT,
+    );
+  }
+
   /** Reads the value and returns the state that follows. */
   #readMember(name: MemberName, bit: number): number {
     const tokens = this.#tokens;
     switch (name) {
       case "attr":
         this.#entry.attribute.read();
-        this.#entry.mask |= bit;
-        this.#entry.checkInode(this.#isInTrash);
-        return NEXT_MEMBER;
+        this.#entry.checkInode(this.#inodePlace);
+        break;
       case "entries":
         return this.#beginEntries();
       case "chunks":

@@ -29,11 +29,12 @@ export interface JsonDecodeOptions {
 }
 
 /**
- * What was left out: an `entry` with everything below it; members of a `directory`, attributes maybe among them, while its entries are
- * kept; the `name` of an entry that is kept under another one; a `value` before the trees (a counter, a quota, a section that is none); or text that is no JSON: `lines` as far as the next
- * entry with which reading goes on in line `line`, `text` as far as the next section.
+ * What was left out: an `entry` with everything below it; a `part` of an entry that is kept: chunks or extended attributes, or one member;
+ * members of a `directory`, attributes maybe among them, while its entries are kept; the `name` of an entry that is kept under another one;
+ * a `value` before the trees (a counter, a quota, a section that is none); or text that is no JSON: `lines` as far as the next entry with
+ * which reading goes on in line `line`, `text` as far as the next section.
  */
-export type LeftOut = "entry" | "directory" | "name" | "value" | "lines" | "text";
+export type LeftOut = "entry" | "part" | "directory" | "name" | "value" | "lines" | "text";
 
 /** For tests. */
 export interface JsonDecodeTuning {
@@ -120,6 +121,10 @@ const REQUIRED = ["Setting", "Counters", "FSTree"] as const;
 const REQUIRED_TO_SAVE = ["Setting", "FSTree"] as const;
 /** More than the name of any section, with its quotes and what stands around it. */
 const MAX_SECTION_BYTES = 32;
+
+const TRASH_ROOT = `"attr": {"inode":${TRASH_INODE},`;
+/** Within so many bytes of a tree its root says its inode. */
+const MAX_ROOT_BYTES = 64;
 
 /** The top level of a document, as a machine that runs without waiting until it lacks data or has batches. */
 class DumpDecoder {
@@ -299,6 +304,7 @@ class DumpDecoder {
   }
 
   #step(): void {
+    this.#tokens.isSalvaging = this.#state === IN_TREE && this.#options.onLeftOut !== undefined;
     switch (this.#state) {
       case IN_TREE: {
         if (this.#tree.run(this.#batches)) this.#state = NEXT_SECTION;
@@ -379,16 +385,27 @@ class DumpDecoder {
   #sectionName(name: string): string {
     const isKnown = SECTIONS.has(name) || name === "FSTree" || name === "Trash";
     if (isKnown || this.#options.onLeftOut === undefined) return name;
-    const tokens = this.#tokens;
-    const { at, line } = tokens;
-    const first = tokens.firstMember();
-    tokens.at = at;
-    tokens.line = line;
+    const first = this.#tokens.peekFirstMember();
     const tree = this.#seen.has("FSTree") ? "Trash" : "FSTree";
-    const meant = first === "attr" ? tree : first === "Name" ? "Setting" : first === "usedSpace" ? "Counters" : name;
+    const meant =
+      first === "attr" && (tree === "FSTree" || this.#isTrashRoot())
+        ? tree
+        : first === "Name"
+          ? "Setting"
+          : first === "usedSpace"
+            ? "Counters"
+            : name;
     if (meant === name || this.#seen.has(meant)) return name;
     this.#warn("section-name", "Names of sections that are damaged were told by what the sections hold", name);
     return meant;
+  }
+
+  /** Directories of a tree that has ended too early by damage may look like sections, but have other inodes. */
+  #isTrashRoot(): boolean {
+    const tokens = this.#tokens;
+    if (tokens.end - tokens.at < MAX_ROOT_BYTES) throw NEED_DATA;
+    const at = tokens.find(TRASH_ROOT);
+    return at >= 0 && at - tokens.at < MAX_ROOT_BYTES;
   }
 
   #endDocument(): void {

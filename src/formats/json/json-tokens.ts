@@ -67,6 +67,11 @@ export class JsonTokens extends JsonWindow {
   isPlain = true;
   /** What a string had that no dump writes, until somebody takes it. */
   oddText: string | undefined;
+  /**
+   * The text may be damaged: what no dump has, but damage brings about, is an error. So are raw control characters in strings: blocks that a
+   * disk has lost read as zeros.
+   */
+  isSalvaging = false;
   /** Halves of the last integer as 64 bits, two's complement. */
   high = 0;
   low = 0;
@@ -76,7 +81,7 @@ export class JsonTokens extends JsonWindow {
 
   /**
    * Reads a string at the cursor: JSON escapes are undone first, then, with `percent`, the percent escape
-   * (docs/spec/json-dump.md §10). Raw control characters are accepted; whatever the reference would turn into U+FFFD, lone
+   * (docs/spec/json-dump.md §10). Raw control characters are accepted, unless text is salvaged; whatever the reference would turn into U+FFFD, lone
    * surrogates and invalid UTF-8, is refused.
    */
   readString(percent: boolean, wanted: string): void {
@@ -107,6 +112,9 @@ export class JsonTokens extends JsonWindow {
   #unescape(start: number, end: number, found: number, percent: boolean): void {
     if ((found & NON_ASCII) !== 0) this.#checkUtf8(start, end);
     if ((found & CONTROL) !== 0) {
+      if (this.isSalvaging) {
+        throw this.error("DECANT_E_JSON_STRING", "unescaped control characters in a string", DAMAGE_HINT, start);
+      }
       this.oddText = "unescaped control characters";
       for (let at = start; at < end; at++) if (this.buffer[at] === 0x0a) this.line++;
     }
@@ -193,8 +201,16 @@ export class JsonTokens extends JsonWindow {
     this.textEnd = textEnd;
   }
 
-  /** Reads the name of the first member of an object if there is one, and leaves the cursor behind it. */
-  firstMember(): string | undefined {
+  /** The name of the first member of the object at the cursor, if there is one. The last string is this one then. */
+  peekFirstMember(): string | undefined {
+    const { at, line } = this;
+    const name = this.#firstMember();
+    this.at = at;
+    this.line = line;
+    return name;
+  }
+
+  #firstMember(): string | undefined {
     if (this.peek() !== 0x7b) return undefined;
     this.at++;
     if (this.peek() !== 0x22) return undefined;
