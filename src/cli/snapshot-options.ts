@@ -8,8 +8,8 @@ export const SNAPSHOT_OPTIONS: readonly OptionSpec[] = [
     flags: "--snapshot <METHOD>",
     description:
       "of Redis, how to come to one instant: tracking (what changes meanwhile is read again), replica (a full resync as " +
-      "replicas get it, the server forks), none (key by key, exit status 0 all the same), or auto: tracking where the server " +
-      "permits it",
+      "replicas get it, the server forks), none (key by key, exit status 0 all the same), or auto: tracking, else replica where " +
+      "the server permits it and has the memory, else key by key with exit status 3",
     default: "auto",
   },
   {

@@ -39,7 +39,8 @@ type Outcomes = Readonly<Record<"auto" | "tracking" | "replica" | "none", Outcom
 
 /** Tracking needs the command, the others do not. */
 function neededToTrack(reason: string): Outcomes {
-  return { auto: keyByKey(reason), tracking: refused(reason), replica: REPLICA, none: ASKED };
+  const says = `${REPLICA.says} of the server (changes could not be tracked: ${reason}`;
+  return { auto: { code: 0, says }, tracking: refused(reason), replica: REPLICA, none: ASKED };
 }
 
 function noPermission(named: string, command: string): Outcomes {
@@ -71,7 +72,26 @@ const CASES: readonly (readonly [string, Outcomes])[] = [
     ),
   ],
   ["ping", noPermission("PING", "ping")],
-  ["info", neededToTrack("the user may not ask which server this is (INFO)")],
+  [
+    "info",
+    {
+      ...neededToTrack("the user may not ask which server this is (INFO)"),
+      auto: keyByKey(
+        "the user may not ask which server this is (INFO); no full resync: it does not say whether it has the memory to fork (INFO)",
+      ),
+    },
+  ],
+  [
+    "multi -psync",
+    {
+      ...neededByReplica("PSYNC"),
+      tracking: refused("the server does not permit MULTI: NOPERM"),
+      auto: keyByKey(
+        "the server does not permit MULTI: NOPERM this user has no permissions to run the 'multi' command; no full resync: The Redis " +
+          "server at redis://<address> does not allow this user what is needed (PSYNC): NOPERM",
+      ),
+    },
+  ],
   ["time", NEEDED_BY_NONE],
   ["wait", NEEDED_BY_NONE],
   ["dbsize", NEEDED_BY_NONE],
@@ -95,12 +115,14 @@ describe.skipIf(!isAvailable)("a dump of Redis by a user who may not call", () =
   });
 
   test.each(CASES)("%s ends as each method must", async (command, outcomes) => {
-    await client.call("ACL", "SETUSER", "some", "reset", "on", ">pw", "~*", "&*", "+@all", `-${command}`);
+    await client.call("ACL", "SETUSER", "some", "reset", "on", ">pw", "~*", "&*", "+@all", ...`-${command}`.split(" "));
     const url = server.url().replace("//", "//some:pw@");
     for (const [method, { code, says, hint }] of Object.entries(outcomes)) {
       const file = join(temporaryDirectory(), "x.json");
       const run = await runDecant(["dump", url, file, "--snapshot", method]);
-      const said = run.err.replace(/as of [-0-9T:.]+Z/, "as of <time>");
+      const said = run.err
+        .replace(/as of [-0-9T:.]+Z/, "as of <time>")
+        .replace(/no full resync: (.*?redis:\/\/)\S+/, "no full resync: $1<address>");
       expect([method, run.code, existsSync(file)]).toEqual([method, code, code !== 7]);
       expect([method, said]).toEqual([method, expect.stringContaining(says)]);
       if (hint !== undefined) expect(said).toContain(`hint: ${hint}\n`);

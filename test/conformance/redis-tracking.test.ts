@@ -54,7 +54,7 @@ describe.skipIf(!isAvailable)("a volume in Redis that changes while it is read",
   let server: RedisServer;
   let client: Redis;
   beforeAll(async () => {
-    server = await startRedis();
+    server = await startRedis({ args: ["--repl-diskless-sync-delay", "0"] });
     client = server.client();
   });
   afterAll(async () => {
@@ -242,8 +242,13 @@ describe.skipIf(!isAvailable)("a volume in Redis that changes while it is read",
     });
 
     test.each<[string, Options, string[], RegExp]>([
-      ["must not be held", { maxPauseMs: 0 }, ["+@all"], /of very many members.*they must not be held/],
-      ["cannot be held", {}, ["+@all", "-client|pause"], /the server does not let them be held.*client\|pause/],
+      ["must not be held", { maxPauseMs: 0 }, ["+@all", "-psync"], /of very many members.*they must not be held/],
+      [
+        "cannot be held",
+        {},
+        ["+@all", "-client|pause", "-psync"],
+        /the server does not let them be held.*client\|pause/,
+      ],
     ])(
       "that changes all the time is not read as of one instant where writers %s",
       async (_, options, rules, reason) => {
@@ -262,6 +267,16 @@ describe.skipIf(!isAvailable)("a volume in Redis that changes while it is read",
         });
       },
     );
+
+    test("that changes all the time is taken as of a fork where writers must not be held", async () => {
+      await addDirectory();
+      await whileChanged(async () => {
+        const picture = await read(server.url(), { method: "auto", maxPauseMs: 0 });
+        expect(picture.consistency.method).toMatch(/as of the fork .*they must not be held/);
+        expect(picture.consistency.pointInTime).toBe(true);
+        expect(countOf(picture)).toBe(lengthsOf(picture)[2]);
+      });
+    });
 
     test("lets writers go when whoever holds them dies", async () => {
       await addDirectory();
@@ -293,7 +308,7 @@ describe.skipIf(!isAvailable)("a volume in Redis that changes while it is read",
     ["INFO", "-info"],
   ])("is read key by key, and not taken for one instant, where the user may not call %s", async (command, rule) => {
     await client.set("i1", attributeOf(7));
-    await client.call("ACL", "SETUSER", "some", "reset", "on", ">pw", "~*", "&*", "+@all", rule);
+    await client.call("ACL", "SETUSER", "some", "reset", "on", ">pw", "~*", "&*", "+@all", "-psync", rule);
     const url = server.url().replace("//", "//some:pw@");
     const reason = expect.stringContaining(command);
     const refused = await failure(() => read(url, { method: "tracking" }));
@@ -302,6 +317,19 @@ describe.skipIf(!isAvailable)("a volume in Redis that changes while it is read",
     expect(lengthsOf(picture)).toEqual({ 1: 7 });
     expect(picture.consistency).toMatchObject({ pointInTime: false, method: reason });
     expect(picture.consistency.asked).toBeUndefined();
+  });
+
+  test("is taken as of a fork where the user may not call CLIENT TRACKING, and nobody asked for another way", async () => {
+    await client.set("i1", attributeOf(7));
+    await client.call("ACL", "SETUSER", "some", "reset", "on", ">pw", "~*", "&*", "+@all", "-client|tracking");
+    const picture = await read(server.url().replace("//", "//some:pw@"), { method: "auto" });
+    expect(lengthsOf(picture)).toEqual({ 1: 7 });
+    expect(picture.consistency).toMatchObject({
+      pointInTime: true,
+      method: expect.stringMatching(
+        /as of the fork of the server \(changes could not be tracked: .*not permit CLIENT TRACKING/,
+      ),
+    });
   });
 
   test("needs neither the server's clock nor the right to hold writers", async () => {
@@ -317,7 +345,9 @@ describe.skipIf(!isAvailable)("a volume in Redis that changes while it is read",
     ["HELLO", "HELLO"],
     ["CLIENT", "CLIENT TRACKING"],
   ])("is read key by key where %s has another name, as it may be for older servers too", async (command, named) => {
-    const renamed = await startRedis({ args: ["--rename-command", command, "SECRET"] });
+    const renamed = await startRedis({
+      args: ["--rename-command", command, "SECRET", "--rename-command", "PSYNC", "OTHER"],
+    });
     const other = connect(renamed.port, "127.0.0.1");
     other.write("SET setting {}\r\n");
     await once(other, "data");
@@ -434,18 +464,22 @@ describe.skipIf(!isAvailable)("a volume in Redis that changes while it is read",
 
   test("is read in part, a directory and what is below it, as of one instant", async () => {
     await addRest();
+    let entries = 0;
     await whileWritten({ writers: 2, depth: 1, pauseMs: 2 }, async (writers) => {
       for (let i = 0; i < 40; i++) {
         const writer = (i % writers) + 1;
         const { records, consistency } = await read(server.url(), { root: BigInt(inodesOf(writer).directory) });
         expect(consistency.pointInTime).toBe(true);
         const inodes = (kind: "node" | "xattr"): bigint[] =>
-          (records.get(kind) as { inode: bigint }[]).map((r) => r.inode);
-        const named = (records.get("edge") as RecordTypes["edge"][]).map(({ inode }) => inode);
+          ((records.get(kind) ?? []) as { inode: bigint }[]).map((r) => r.inode);
+        // there may be none yet
+        const named = ((records.get("edge") ?? []) as RecordTypes["edge"][]).map(({ inode }) => inode);
         expect(inodes("node").sort()).toEqual(named.sort());
         expect(inodes("xattr").sort()).toEqual(named);
+        entries += named.length;
       }
     });
+    expect(entries).toBeGreaterThan(100);
   });
 
   test("in a cluster, behind Sentinel and on a replica is read as of one instant", async () => {

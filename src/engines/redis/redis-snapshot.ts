@@ -1,12 +1,14 @@
-import { EngineError } from "../../base/errors.ts";
+import { errorText } from "../../base/errors.ts";
 import type { RecordBatch, RecordKind, RecordStream } from "../../volume/records.ts";
 import { parseSetting } from "../../volume/setting.ts";
 import type { Consistency, RecordSelection, Snapshot, SnapshotNote, SnapshotOptions } from "../engine.ts";
 import { Notes, type OnLoss, tellOnce } from "../notes.ts";
-import { signedOrZero } from "./decimal.ts";
 import { decodeDentry } from "./dentry.ts";
+import { estimate } from "./estimates.ts";
 import { familiesOf, PlainRead, type PlainReadOptions } from "./plain-read.ts";
 import type { RedisServer } from "./redis-server.ts";
+import { forkProblem } from "./replication/fork-problem.ts";
+import { ReplicaSnapshot } from "./replication/replica-snapshot.ts";
 import { RespConnection } from "./resp-connection.ts";
 import { checkSlot } from "./slot-check.ts";
 import { KeyFilter } from "./tracking/key-filter.ts";
@@ -35,6 +37,9 @@ export class RedisSnapshot implements Snapshot {
   readonly #onLoss: OnLoss | undefined;
   #notes: Notes;
   #consistency: Consistency;
+  /** Gives the data when changes could not be tracked, for this reason. */
+  #replica: ReplicaSnapshot | undefined;
+  #notTracked = "";
 
   private constructor(
     server: RedisServer,
@@ -75,11 +80,13 @@ export class RedisSnapshot implements Snapshot {
   }
 
   get consistency(): Consistency {
-    return this.#consistency;
+    if (this.#replica === undefined) return this.#consistency;
+    const { consistency } = this.#replica;
+    return { ...consistency, method: `${consistency.method} (changes could not be tracked: ${this.#notTracked})` };
   }
 
   get notes(): readonly SnapshotNote[] {
-    return this.#notes.list;
+    return this.#replica?.notes ?? this.#notes.list;
   }
 
   records(selection: RecordSelection): RecordStream {
@@ -118,14 +125,48 @@ export class RedisSnapshot implements Snapshot {
         const failure = again ? notTracked(this.#server.printable, REPLACED) : error;
         const reason = reasonNotTracked(failure);
         if (reason === undefined || this.#options.method === "tracking") throw failure;
-        if (again || tracked?.isWhole !== true) return yield* this.#readPlain(selection, false, reason);
-        this.#consistency = notOneInstant(false, reason);
-        await checkSlot(this.#server, this.#connection);
-        yield* this.#deliver(tracked);
+        yield* this.#readUntracked(selection, again ? undefined : tracked, reason);
         return;
       } finally {
         tracked?.close();
       }
+    }
+  }
+
+  /** What can be had where changes could not be tracked, for that reason. `tracked` may have read everything once. */
+  async *#readUntracked(selection: RecordSelection, tracked: TrackedRead | undefined, reason: string): RecordStream {
+    const problem = selection.root === undefined ? await this.#openReplica() : undefined;
+    if (this.#replica !== undefined) {
+      tracked?.close();
+      this.#notTracked = reason;
+      yield* this.#replica.records(selection);
+      return;
+    }
+    const reasons = problem === undefined ? reason : `${reason}; no full resync: ${problem}`;
+    if (tracked?.isWhole !== true) {
+      yield* this.#readPlain(selection, false, reasons);
+      return;
+    }
+    this.#consistency = notOneInstant(false, reasons);
+    await checkSlot(this.#server, this.#connection);
+    yield* this.#deliver(tracked);
+  }
+
+  /** All data as of a fork instead, where the server permits and can afford it; else gives the reason why not. */
+  async #openReplica(): Promise<string | undefined> {
+    const problem = await forkProblem(this.#points);
+    if (problem !== undefined) return problem;
+    try {
+      const replica = await ReplicaSnapshot.open(this.#server, this.setting, this.#options, this.#tmpDir);
+      if (replica.setting.equals(this.setting)) {
+        this.#replica = replica;
+        return undefined;
+      }
+      await replica.close();
+      return "the setting was changed meanwhile";
+    } catch (error) {
+      this.#options.signal.throwIfAborted();
+      return errorText(error);
     }
   }
 
@@ -166,6 +207,7 @@ export class RedisSnapshot implements Snapshot {
   }
 
   async readNode(inode: bigint): Promise<Buffer | undefined> {
+    if (this.#replica !== undefined) return this.#replica.readNode(inode);
     const value = await this.#points.call(["GET", this.#key(`i${inode}`)]);
     return Buffer.isBuffer(value) ? value : undefined;
   }
@@ -173,6 +215,7 @@ export class RedisSnapshot implements Snapshot {
   async close(): Promise<void> {
     this.#connection.close();
     this.#points.close();
+    await this.#replica?.close();
   }
 
   #key(name: string): Buffer {
@@ -205,32 +248,4 @@ async function prove(tracked: TrackedRead, all: AsyncIterable<RecordBatch>, isLa
     asOf,
     tracking: { rereadKeys, rounds, heldMs },
   };
-}
-
-/** Cheap guesses for progress: the counter of inodes, and in a database of its own the number of keys. */
-export async function estimate(
-  server: RedisServer,
-  connection: RespConnection,
-): Promise<ReadonlyMap<RecordKind, number>> {
-  const key = Buffer.concat([server.prefix, Buffer.from("totalInodes")]);
-  const inodes = Number(signedOrZero((await tolerant(connection, ["GET", key])) as Buffer | null));
-  const estimates = new Map<RecordKind, number>();
-  if (inodes <= 0) return estimates;
-  estimates.set("node", inodes + 1);
-  estimates.set("edge", inodes);
-  if (!server.cluster) {
-    const keys = Number(await tolerant(connection, ["DBSIZE"]));
-    if (keys > inodes) estimates.set("chunk", keys - inodes);
-  }
-  return estimates;
-}
-
-/** A guess is not worth a failure, unless the connection is gone. */
-async function tolerant(connection: RespConnection, command: (string | Buffer)[]): Promise<Buffer | bigint | null> {
-  try {
-    return (await connection.call(command)) as Buffer | bigint | null;
-  } catch (error) {
-    if (error instanceof EngineError && error.code !== "DECANT_E_REDIS_LOST") return null;
-    throw error;
-  }
 }

@@ -3,9 +3,9 @@ import { TRASH_INODE, TRASH_INODE_HIGH, TRASH_INODE_LOW } from "../../../volume/
 import type { RecordBatch, RecordKind, RecordStream } from "../../../volume/records.ts";
 import type { Consistency, RecordSelection, Snapshot, SnapshotNote, SnapshotOptions } from "../../engine.ts";
 import { Notes } from "../../notes.ts";
+import { estimate } from "../estimates.ts";
 import { readRdbRecords } from "../rdb/rdb-records.ts";
 import type { RedisServer } from "../redis-server.ts";
-import { estimate } from "../redis-snapshot.ts";
 import { RespConnection } from "../resp-connection.ts";
 import { checkSlot } from "../slot-check.ts";
 import { ResyncConnection } from "./resync-connection.ts";
