@@ -224,9 +224,9 @@ class DumpDecoder {
     if (this.#options.onLeftOut === undefined || !(error instanceof DataError) || this.#head !== undefined)
       return false;
     this.#noteLeftOut();
-    if (this.#state === IN_TREE && this.#tree.skipEntry()) this.#leftOut = { error, what: "entry" };
+    if (this.#state === IN_TREE && this.#tree.salvager?.skipEntry() === true) this.#leftOut = { error, what: "entry" };
     else if (this.#state === IN_SECTION && this.#sections.skipElement()) this.#leftOut = { error, what: "value" };
-    else if (this.#state === IN_TREE && this.#tree.findEntry(this.#leftOut?.error ?? error)) {
+    else if (this.#state === IN_TREE && this.#tree.salvager?.findEntry(this.#leftOut?.error ?? error) === true) {
       this.#leftOut = { error: this.#leftOut?.error ?? error, what: "lines" };
       this.#hasFoundEntry = true;
     } else if (this.#canFindSection()) {
@@ -241,18 +241,22 @@ class DumpDecoder {
 
   /** Gives away what was left out, unless it is still being passed: that may fail, and more is lost then. */
   #noteLeftOut(isEnd = false): void {
-    if (this.#leftOut === undefined || (!isEnd && (this.#tree.isSkipping || this.#sections.isSkipping))) return;
+    if (
+      this.#leftOut === undefined ||
+      (!isEnd && (this.#tree.salvager?.isSkipping === true || this.#sections.isSkipping))
+    )
+      return;
     const { error, what } = this.#leftOut;
     this.#leftOut = undefined;
-    const kept = what === "entry" ? this.#tree.kept : undefined;
-    this.#options.onLeftOut?.(error, kept ?? what, this.#tree.foundLine);
+    const kept = what === "entry" ? this.#tree.salvager?.kept : undefined;
+    this.#options.onLeftOut?.(error, kept ?? what, this.#tree.salvager?.foundLine ?? 0);
   }
 
   /** Whether reading may go on with a later section. Without the setting, or a tree that has begun, nothing can be made. */
   #canFindSection(): boolean {
     if (this.#state === END || this.#seen.has("Trash")) return false;
     if (this.#state === IN_SECTION) return this.#section !== "Setting";
-    return this.#state !== IN_TREE || this.#tree.abandon();
+    return this.#state !== IN_TREE || this.#tree.salvager?.abandon() === true;
   }
 
   /** Passes over text until a section begins that was not read yet. Within strings, the quotes would be escaped. */
