@@ -19,13 +19,14 @@ export function resumedContext(context: OperationContext, progress: LoadProgress
   return withMemory(context, progress.stamp.maxBytes);
 }
 
-export function loadStamp(source: string, context: OperationContext): LoadStamp {
+/** One that goes on keeps the name of its input: who gives another one, of which only then is known that it differs, must not rename it. */
+export function loadStamp(source: string, context: OperationContext, earlier: LoadProgress | undefined): LoadStamp {
   return {
     host: hostname(),
     process: process.pid,
     began: new Date().toISOString(),
     version: decantVersion(),
-    source,
+    source: earlier?.stamp.source ?? source,
     maxBytes: context.memory.maxBytes,
   };
 }

@@ -130,7 +130,7 @@ async function loadWith(findings: FindingList, request: LoadRequest, given: Oper
         context,
         unsupported: request.unsupported ?? STOP_ON_UNSUPPORTED,
         resumption: {
-          stamp: loadStamp(source, context),
+          stamp: loadStamp(source, context, earlier),
           resume,
           checkpointBytes: request.checkpointBytes ?? DEFAULT_CHECKPOINT_BYTES,
         },

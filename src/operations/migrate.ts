@@ -70,7 +70,7 @@ export async function migrate(request: MigrateRequest, given: OperationContext):
           context: halved,
           unsupported: request.unsupported ?? STOP_ON_UNSUPPORTED,
           resumption: {
-            stamp: loadStamp(source.address, context),
+            stamp: loadStamp(source.address, context, earlier),
             resume,
             checkpointBytes: request.checkpointBytes ?? DEFAULT_CHECKPOINT_BYTES,
           },

@@ -42,7 +42,7 @@ async function load(records: RecordStream, target: MetadataStore): Promise<unkno
     findings: new FindingList(),
     context: quietContext(),
     unsupported: STOP_ON_UNSUPPORTED,
-    resumption: { stamp: loadStamp("test", quietContext()), resume: false, checkpointBytes: 0 },
+    resumption: { stamp: loadStamp("test", quietContext(), undefined), resume: false, checkpointBytes: 0 },
   };
   return loadVolume(records, options).then(
     () => undefined,

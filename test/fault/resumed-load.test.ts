@@ -85,6 +85,7 @@ function cases(target: () => Target): void {
     const refused = await runDecant(["load", target().url, other, ...EVERY, "--resume"]);
     expect([refused.code, refused.err]).toEqual([5, expect.stringContaining("and these differ")]);
     expect(refused.err).toContain("resume with the same dump, options and version");
+    expect((await runDecant(["status", target().url])).err).toContain(`A load of ${dump} that began`);
     const compressed = join(directory, "dump.json.gz");
     writeFileSync(compressed, gzipSync(text, { level: 1 }));
     const stopped = startDecant(["load", target().url, compressed, ...EVERY, "--resume"]);
