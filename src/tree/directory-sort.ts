@@ -1,9 +1,10 @@
 import { ENTRY_INODE, ENTRY_NAME, ENTRY_NAME_SIZE, ENTRY_TYPE } from "../volume/tree-item.ts";
 import type { BlockStore } from "./block-store.ts";
 import type { DirectoryIndex } from "./directory-index.ts";
-import { JOINED_ITEM, JOINED_PARENT, type JoinedSink } from "./inode-join.ts";
+import { JOINED_ITEM, JOINED_PARENT } from "./inode-join.ts";
 import type { InodeKeys } from "./inode-key.ts";
 import type { InodeObserver } from "./inode-observer.ts";
+import type { JoinedSink } from "./joined-sink.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
 import { PartitionStore } from "./partition-store.ts";
 import { sortRange } from "./piece-sorter.ts";

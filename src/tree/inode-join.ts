@@ -21,6 +21,7 @@ import {
 import type { BlockStore } from "./block-store.ts";
 import type { InodeObserver, JoinedInode } from "./inode-observer.ts";
 import type { JoinSalvage } from "./join-salvage.ts";
+import type { JoinedSink } from "./joined-sink.ts";
 import type { MemoryBudget } from "./memory-budget.ts";
 import { PartitionStore } from "./partition-store.ts";
 import { ORDINAL_BITS, PieceSorter } from "./piece-sorter.ts";
@@ -49,14 +50,6 @@ export const JOINED_ITEM = 12;
 export const JOINED_PARENT = 4;
 /** Chunk lists up to this size stand in the entry itself. */
 export const OVERFLOW_BYTES: number = 64 * 1024;
-
-/** Where joined records go. */
-export interface JoinedSink {
-  /** Room for a record of `size` bytes that belongs to the parent at `parentBytes[parentAt..+8)`; returns its offset. */
-  reserve(parentBytes: Buffer, parentAt: number, size: number): number;
-  /** What the offset of the last `reserve` means. */
-  readonly view: DataView;
-}
 
 export interface InodeJoinOptions {
   readonly partitions: number;

@@ -1,7 +1,7 @@
 import { FileType } from "../volume/file-type.ts";
 import { isTrashInode, ROOT_INODE, TRASH_INODE, TRASH_INODE_HIGH, TRASH_INODE_LOW } from "../volume/inode.ts";
-import type { JoinedSink } from "./inode-join.ts";
 import { InodeSet } from "./inode-set.ts";
+import type { JoinedSink } from "./joined-sink.ts";
 import type { SalvageNotes } from "./salvage-notes.ts";
 import type { TreeFindings } from "./tree-findings.ts";
 

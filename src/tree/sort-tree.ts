@@ -29,9 +29,10 @@ import {
   TREE_ENTRY,
 } from "../volume/tree-item.ts";
 import type { BlockStore } from "./block-store.ts";
-import { JOINED_ITEM, JOINED_PARENT, type JoinedSink } from "./inode-join.ts";
+import { JOINED_ITEM, JOINED_PARENT } from "./inode-join.ts";
 import type { InodeKeys } from "./inode-key.ts";
 import { InodeSet } from "./inode-set.ts";
+import type { JoinedSink } from "./joined-sink.ts";
 import { TreeFindings } from "./tree-findings.ts";
 import { RecordIndex, ROOTS_PARENT, type TreeOrderOptions } from "./tree-order.ts";
 

@@ -15,10 +15,11 @@ import {
 import { BlockStore } from "./block-store.ts";
 import { type DirectoryBlock, DirectoryIndex } from "./directory-index.ts";
 import { DirectorySort, type DirectorySortOptions } from "./directory-sort.ts";
-import { InodeJoin, type JoinedSink } from "./inode-join.ts";
+import { InodeJoin } from "./inode-join.ts";
 import { InodeKeys } from "./inode-key.ts";
 import type { InodeObserver } from "./inode-observer.ts";
 import { JoinSalvage } from "./join-salvage.ts";
+import type { JoinedSink } from "./joined-sink.ts";
 import { LostFound } from "./lost-found.ts";
 import { MemoryBudget, PAGE_BYTES } from "./memory-budget.ts";
 import { MAX_PIECE_BYTES } from "./piece-sorter.ts";

@@ -4,7 +4,7 @@ import { fileError } from "../../base/file-error.ts";
 import { damagedFile } from "./badger-errors.ts";
 import type { Damage } from "./damage.ts";
 import type { ListedTable } from "./manifest.ts";
-import { salvageIndex } from "./salvage-tables.ts";
+import { salvageIndex } from "./salvage-index.ts";
 import { TableIndex } from "./table-index.ts";
 
 /** A table in use: the file and its index. */
