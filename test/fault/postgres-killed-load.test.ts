@@ -7,6 +7,7 @@ import { requirePostgresServer, startPostgres } from "../support/postgres-server
 import { readPostgresCatalog } from "../support/postgres-tables.ts";
 import { startDecant } from "../support/running-decant.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
+import { UnsteadyNetwork } from "../support/unsteady-network.ts";
 import { wideVolumeText } from "../support/wide-volume.ts";
 
 const server = (await requirePostgresServer()) ? await startPostgres() : undefined;
@@ -39,4 +40,22 @@ describe.skipIf(server === undefined)("a load into PostgreSQL that was killed", 
       expect(tree(`${file}.2`)).toBe(tree(file));
     },
   );
+
+  test("whose client the server takes for alive is ended by --resume, and only by that or --clean", async () => {
+    const network = new UnsteadyNetwork();
+    const url = server!.url(await server!.createDatabase());
+    const text = await wideVolumeText(20_000);
+    const file = join(temporaryDirectory(), "dump.json");
+    writeFileSync(file, text);
+    const load = startDecant(["load", await network.addressBefore(url)]);
+    network.after(text.length / 10, () => network.lose());
+    load.input.end(text);
+    expect((await load.ended).code).toBe(7);
+    const refused = await runDecant(["load", url, file]);
+    expect([refused.code, refused.err]).toEqual([5, expect.stringContaining("is under way")]);
+    expect(refused.err).toContain("--resume and --clean end its session");
+    const resumed = await runDecant(["load", url, file, "--resume", "--verify"]);
+    expect([resumed.code, resumed.err]).toEqual([0, expect.stringContaining("are what was written")]);
+    network.close();
+  });
 });

@@ -59,9 +59,9 @@ export class PostgresLoader implements Loader {
   static async open(address: PostgresAddress, options: LoaderOptions): Promise<PostgresLoader> {
     const connection = await PostgresConnection.open(address, options.signal);
     try {
-      if (options.resume) await endLoadWithMarker(connection);
+      if (options.resume) await endOtherLoad(connection); // also one of which nothing is stored: its client may be gone for hours
       await connection.run("BEGIN");
-      await lockTarget(connection, options.signal);
+      await lockTarget(connection, options.signal, options.resume ? ABORT_TIMEOUT_MS : undefined);
       const target = await inspectTarget(connection);
       const [[backend]] = (await connection.rows<[bigint]>("SELECT pg_backend_pid()")) as [[bigint]];
       const marker = new LoadMarker();
@@ -310,12 +310,6 @@ interface LoadStart {
   readonly earlier: LoadProgress | undefined;
   readonly rows: RowCounts;
   readonly keyed: ReadonlySet<string>;
-}
-
-/** Ends the session of a load whose place this one takes; one that has no checkpoint yet is left alone. */
-async function endLoadWithMarker(connection: PostgresConnection): Promise<void> {
-  await connection.readCatalog();
-  if ((await findLoad(connection)) !== undefined) await endOtherLoad(connection);
 }
 
 /** Stores the transaction with its marker and begins the next. Throws `ConflictError` when another load came in between. */

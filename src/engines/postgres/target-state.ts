@@ -77,7 +77,7 @@ export async function lockTarget(
     await sleep(RETRY_MS, undefined, { signal });
   }
   throw new ConflictError("DECANT_E_TARGET_BUSY", `Another load into ${url} is under way`, {
-    hint: "Wait for its end, or stop it; if it was killed, the server may need a moment to notice",
+    hint: "Wait for its end, or stop it; if it runs nowhere any more, --resume and --clean end its session, where the user may do that (pg_terminate_backend)",
   });
 }
 
