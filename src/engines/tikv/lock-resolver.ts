@@ -109,18 +109,22 @@ export class LockResolver {
    */
   async resolve(locks: readonly Lock[], readerTs: bigint, patience: Patience): Promise<ReadonlySet<bigint>> {
     const pushed = new Set<bigint>();
-    let waitsFor: Lock | undefined;
+    let waitsFor: { lock: Lock; ttl: number } | undefined;
     for (const group of byTransaction(locks)) {
       const lock = group[0]!;
       const state = await this.#settle(lock, readerTs, patience);
       if (state.state === "alive") {
         if (state.isPushed && readerTs > 0n) pushed.add(lock.version);
-        else waitsFor ??= lock;
+        else waitsFor ??= { lock, ttl: state.ttl };
       } else if (state.state === "ended") {
         await this.#remove(lock.version, state.commitTs, keysOf(group), patience);
       }
     }
-    if (waitsFor !== undefined) await patience.pause("lock", lockText(waitsFor));
+    if (waitsFor !== undefined) {
+      const { lock, ttl } = waitsFor;
+      this.#client.outages.locked(lock.version, physicalOf(lock.version) + ttl - Date.now());
+      await patience.pause("lock", lockText(lock));
+    }
     return pushed;
   }
 

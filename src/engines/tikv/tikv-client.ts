@@ -39,7 +39,7 @@ export class TikvClient {
   readonly regions: RegionCache;
   readonly timing: TikvTiming;
   readonly #connections: GrpcConnections;
-  readonly #outages: Outages;
+  readonly outages: Outages;
   readonly #addresses: Map<bigint, string> = new Map();
   readonly #gate = new Gate(MAX_IN_FLIGHT);
 
@@ -47,7 +47,7 @@ export class TikvClient {
     this.pd = pd;
     this.regions = new RegionCache(pd);
     this.timing = timing;
-    this.#outages = outages;
+    this.outages = outages;
     this.#connections = new GrpcConnections(connect);
   }
 
@@ -82,11 +82,11 @@ export class TikvClient {
       // the leader may be elsewhere by now, and the store at another address
       this.regions.forget(region);
       this.#addresses.delete(leader.storeId);
-      if (error.isSilence) this.#outages.failed(who, error.message, patience.leftMs);
+      if (error.isSilence) this.outages.failed(who, error.message, patience.leftMs);
       await patience.pause("call", error.message);
       return undefined;
     }
-    this.#outages.answered(who, address);
+    this.outages.answered(who, address);
     return (await this.#isRefused(address, region, answer, patience)) ? undefined : answer;
   }
 
