@@ -1,5 +1,5 @@
 import { DataError } from "../base/errors.ts";
-import { parseSetting } from "../volume/setting.ts";
+import { parseSetting, settingGap } from "../volume/setting.ts";
 
 /** What stands in the way of all else: `place` is where the setting should be, `damage` why it cannot be read. */
 export function lostSetting(place: string, damage: string): DataError {
@@ -10,11 +10,13 @@ export function lostSetting(place: string, damage: string): DataError {
   });
 }
 
-/** Throws `lostSetting` for a setting that nobody understands. */
+/** Throws `lostSetting` for a setting that nobody understands, or that is not whole. */
 export function assertSetting(place: string, setting: Buffer): void {
+  let gap: string | undefined;
   try {
-    parseSetting(setting);
+    gap = settingGap(parseSetting(setting));
   } catch (error) {
     throw error instanceof DataError ? lostSetting(place, error.message) : error;
   }
+  if (gap !== undefined) throw lostSetting(place, gap);
 }

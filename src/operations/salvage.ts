@@ -1,7 +1,8 @@
 import { DataError } from "../base/errors.ts";
 import { FileType } from "../volume/file-type.ts";
 import type { FindingList } from "../volume/findings.ts";
-import type { RecordBatch, RecordStream } from "../volume/records.ts";
+import { type RecordBatch, type RecordStream, unpackBatch } from "../volume/records.ts";
+import { parseSetting, settingGap } from "../volume/setting.ts";
 import {
   ENTRY_FLAGS,
   ENTRY_ROOT,
@@ -26,7 +27,10 @@ export async function* salvage(records: RecordStream, findings: FindingList): Re
   let depth = 0;
   try {
     for await (const batch of records) {
-      hasSetting ||= batch.kind === "setting";
+      if (batch.kind === "setting") {
+        assertWhole(batch);
+        hasSetting = true;
+      }
       hasContent ||= batch.kind === "node" || batch.kind === "edge";
       if (batch.kind === "tree") {
         hasContent ||= hasFileTree(batch.bytes);
@@ -40,6 +44,12 @@ export async function* salvage(records: RecordStream, findings: FindingList): Re
     noteDamage(findings, error);
     if (depth > 0) yield leaves(depth);
   }
+}
+
+function assertWhole(batch: RecordBatch): void {
+  const [first] = unpackBatch("setting", batch);
+  const gap = settingGap(parseSetting(first!.json));
+  if (gap !== undefined) throw new DataError("DECANT_E_SETTING", `The setting of the volume is not whole: ${gap}`);
 }
 
 const NOT_AUTHENTICATED =

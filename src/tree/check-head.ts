@@ -2,7 +2,7 @@ import { errorText } from "../base/errors.ts";
 import { ACL_UNDEFINED, decodeAclRule } from "../volume/acl.ts";
 import { isTrashInode } from "../volume/inode.ts";
 import { type RecordBatch, unpackBatch } from "../volume/records.ts";
-import { parseSetting, type Setting } from "../volume/setting.ts";
+import { parseSetting, type Setting, settingGap } from "../volume/setting.ts";
 import { checkClientVersion } from "../volume/version.ts";
 import type { Ledger } from "./check-ledger.ts";
 import type { ProblemList } from "./check-problems.ts";
@@ -141,7 +141,8 @@ export class HeadChecks {
     try {
       const setting = parseSetting(json);
       this.setting = setting;
-      if (setting.name === "" || setting.uuid === "") this.#badSetting("it has no Name or no UUID");
+      const gap = settingGap(setting);
+      if (gap !== undefined) this.#badSetting(gap);
       checkClientVersion(setting);
     } catch (error) {
       this.#badSetting(errorText(error));

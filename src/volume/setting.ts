@@ -164,6 +164,12 @@ export function parseSetting(json: Buffer | string): Setting {
   return settingFromJson(value);
 }
 
+/** What a setting lacks of that without which nobody can read the data of the files, or knows whose they are; undefined for a whole one. */
+export function settingGap({ name, uuid, blockSize }: Setting): string | undefined {
+  if (name === "" || uuid === "") return "it has no Name or no UUID";
+  return blockSize > 0n ? undefined : "it has no BlockSize";
+}
+
 /** The same for a value parsed by `parseJson`. */
 export function settingFromJson(value: JsonValue): Setting {
   if (!isObject(value)) throw wrongType("the volume setting", "an object", value);

@@ -318,6 +318,8 @@ describe("a JSON dump whose head is damaged", () => {
     ["a text without its end", '"Storage": "file",', '"Storage": "file,'],
     ["cut out", /"Setting": \{[\s\S]*?\n {2}\},/, ""],
     ["a list", /"Setting": \{/, '"Setting": [{'],
+    ["without its UUID", /\n {4}"UUID": [^\n]*([\s\S]*)"plain": \{\n/, "$1x"],
+    ["without its block size", /\n {4}"BlockSize": [^\n]*([\s\S]*)"plain": \{\n/, "$1x"],
   ])("cannot be saved without its setting, and is not: %s", async (_, from, to) => {
     const error = await rest(from, to).then(
       () => undefined,

@@ -113,10 +113,11 @@ export class TreeSalvager {
       return false;
     this.#isOutOfStep = false;
     const isInEntry = !this.#isBetweenEntries;
+    const isWritten = (this.#entry.mask & WRITTEN) !== 0;
+    if (this.#position.masks.length === 0 && (!isInEntry || isWritten)) return false; // the root was read to its end
     if (isInEntry && this.#entry.isWrittenDirectory) this.#entry.leave();
     else if (isInEntry && this.#entry.canEnd) this.#endDamaged();
     this.#canKeep = isInEntry && (this.#entry.mask & WRITTEN) === 0;
-    if (this.#position.masks.length === 0 && !this.#canKeep) return false; // the root was read to its end
     this.#kept = undefined;
     this.#damage = error;
     this.#finder.begin();
