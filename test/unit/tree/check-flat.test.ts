@@ -400,7 +400,7 @@ test.each(["setting", "counter", "quota", "userQuota", "delFile", "dirStat", "ac
   "a record of kind %s that is there twice",
   async (kind) => {
     const records = volume();
-    records.setting = [{ json: Buffer.from('{"Name":"a","UUID":"b"}') }];
+    records.setting = [{ json: Buffer.from('{"Name":"a","UUID":"b","BlockSize":4096}') }];
     records[kind] = [...records[kind], records[kind][0]!] as never;
     expect(errorsOf(await checkRecords(records))).toEqual(["duplicate-record"]);
   },
@@ -409,8 +409,9 @@ test.each(["setting", "counter", "quota", "userQuota", "delFile", "dirStat", "ac
 test("a setting that is missing, or that cannot be used", async () => {
   const setting = (json: string) => (v: Records) => (v.setting = [{ json: Buffer.from(json) }]);
   expect(await found(setting('{"Name":"a"}'))).toEqual(["bad-setting 1!"]);
+  expect(await found(setting('{"Name":"a","UUID":"b"}'))).toEqual(["bad-setting 1!"]);
   expect(await found(setting("{"))).toEqual(["bad-setting 1!"]);
-  expect(await found(setting('{"Name":"a","UUID":"b","MetaVersion":9}'))).toEqual(["bad-setting 1!"]);
+  expect(await found(setting('{"Name":"a","UUID":"b","BlockSize":4096,"MetaVersion":9}'))).toEqual(["bad-setting 1!"]);
 });
 
 test("more problems than examples are counted, whatever the memory", async () => {
