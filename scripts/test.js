@@ -1,12 +1,14 @@
 // `npm test`: installs everything, then runs format and lint, the type check and all tests, servers and the reference
 // client included. Arguments go to vitest. The last line of the output is "N passed, N failed, N skipped".
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statfsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { bootstrap, PINNED_NODE, ROOT } from "./bootstrap.js";
 
 const MODULES = join(ROOT, "node_modules");
+/** What servers, volumes and dumps of a whole run take at one time. On a full disk mounts hang, and this log breaks off. */
+const NEEDED_MIB = 3072;
 
 const vitestArguments = process.argv.slice(2);
 bootstrap({ build: vitestArguments.length > 0 }); // else compiling is one of the checks
@@ -16,9 +18,11 @@ const failures = [];
 const flaky = [];
 
 try {
-  if (vitestArguments.length === 0) runChecks();
-  runTests();
-  printSkips();
+  if (hasRoom()) {
+    if (vitestArguments.length === 0) runChecks();
+    runTests();
+    printSkips();
+  }
 } finally {
   rmSync(scratch, { recursive: true, force: true });
 }
@@ -26,6 +30,16 @@ for (const test of flaky) console.log(`FLAKY: ${test}`);
 for (const failure of failures) console.log(`FAILED: ${failure}`);
 console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
 process.exitCode = totals.failed === 0 ? 0 : 1;
+
+function hasRoom() {
+  const { bavail, bsize } = statfsSync(tmpdir());
+  const freeMib = Math.floor((bavail * bsize) / (1024 * 1024));
+  if (freeMib >= NEEDED_MIB) return true;
+  console.log(`${tmpdir()} has ${freeMib} MiB of free space, the tests need ${NEEDED_MIB}: make room there`);
+  totals.failed++;
+  failures.push("free space");
+  return false;
+}
 
 /** Each check counts as one test, so that the last line tells the whole. */
 function runChecks() {
