@@ -100,6 +100,9 @@ const ALWAYS: number =
   (1 << NLINK) |
   (1 << LENGTH);
 
+/** An attribute record that lacks more, in text that may be damaged, ends too early. */
+const MAX_MISSING = 2;
+
 /** The members in the layout of the reference: what stands before the name, and the name with its colon. */
 const OPEN = 0x7b;
 const COMMA = 0x2c;
@@ -327,12 +330,9 @@ export class AttributeReader {
         DAMAGE_HINT,
       );
     }
-    if (this.#hasUnknown && this.#tokens.isSalvaging) {
-      throw this.#tokens.error(
-        "DECANT_E_JSON_ENTRY",
-        `"attr" has no "${missing[0]}", but members that are not known`,
-        DAMAGE_HINT,
-      );
+    if (this.#tokens.isSalvaging && (this.#hasUnknown || missing.length > MAX_MISSING)) {
+      const known = this.#hasUnknown ? ", but members that are not known" : "";
+      throw this.#tokens.error("DECANT_E_JSON_ENTRY", `"attr" has no "${missing.join('", "')}"${known}`, DAMAGE_HINT);
     }
     this.#warn(
       "missing-attribute",

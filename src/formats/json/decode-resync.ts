@@ -144,7 +144,7 @@ const FORMS: Readonly<Record<PartKind, PartForm>> = {
   chunks: {
     head: Buffer.from('{"index":'),
     lineEnd: /\]\}\]?,?$/,
-    isPart: (text) => text.replace(CHUNK_TEXT, "").length <= MAX_DAMAGED_IN_FORM,
+    isPart: (text) => hasForm(text, CHUNK_TEXT),
   },
   xattrs: {
     head: Buffer.from('{"name":'),
@@ -154,7 +154,7 @@ const FORMS: Readonly<Record<PartKind, PartForm>> = {
   member: {
     head: undefined,
     lineEnd: /(?:\}|null),?$/,
-    isPart: (text) => text.includes("acl_") && text.replace(ACL_TEXT, "").length <= MAX_DAMAGED_IN_FORM,
+    isPart: (text) => text.includes("acl_") && hasForm(text, ACL_TEXT),
   },
 };
 /** With what the line behind a part begins, where that is the next member. */
@@ -183,7 +183,7 @@ export class PartFinder {
     const { buffer, end } = tokens;
     const { head, lineEnd, isPart } = FORMS[this.kind];
     let start = tokens.at;
-    while (start < end && (buffer[start] === COMMA || buffer[start]! <= BLANK)) start++;
+    while (start < end && isBetweenElements(buffer[start]!)) start++;
     const found = head === undefined ? NOWHERE : within(buffer.indexOf(head, start + 1), end - head.length + 1);
     const newline = within(buffer.indexOf(NEWLINE, start), end);
     const at = Math.min(found, newline);
@@ -207,7 +207,16 @@ export class PartFinder {
   }
 }
 
+/** But for some bytes, text is of this form. No number in it is longer than 64 bits, and nothing stands there again and again. */
+function hasForm(text: string, form: RegExp): boolean {
+  return !/\d{21}|(\D)\1{3}/.test(text) && text.replace(form, "").length <= MAX_DAMAGED_IN_FORM;
+}
+
 const NOWHERE = Number.POSITIVE_INFINITY;
+
+function isBetweenElements(byte: number): boolean {
+  return byte === COMMA || byte === BLANK || byte === NEWLINE;
+}
 
 /** A place that was found before `end`, else one behind all. */
 function within(at: number, end: number): number {

@@ -7,6 +7,8 @@ import { DAMAGE_HINT, MAX_TOKEN_BYTES } from "./json-window.ts";
 
 /** Size of the head of a packed xattr: u16 size of the name, u32 size of the value (volume/tree-item.ts). */
 const XATTR_HEAD = 6;
+/** Of any client's; where text is salvaged, a longer one is damage. */
+const MAX_NAME_BYTES = 255;
 
 /** Reads elements of `xattrs` into packed xattrs of `list`. */
 export class XattrReader {
@@ -52,6 +54,10 @@ export class XattrReader {
       }
     });
     this.#checkName(name);
+    if (tokens.isSalvaging && (value === undefined || name!.length > MAX_NAME_BYTES)) {
+      const problem = value === undefined ? "no value" : `a name of ${name!.length} bytes`;
+      throw tokens.error("DECANT_E_JSON_ENTRY", `an extended attribute has ${problem}`, DAMAGE_HINT);
+    }
     if (value === undefined)
       this.#warn("xattr-value", "Extended attributes without a value were taken as empty", printableName(name!));
     this.#append(name!, value ?? Buffer.alloc(0));
