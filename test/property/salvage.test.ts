@@ -220,7 +220,7 @@ test("a block that is lost anywhere in a JSON dump gives no file chunks or attri
         expect([inode, [...parts].filter(isOther)]).toEqual([inode, []]);
       }
     }),
-    runsOf(120),
+    runsOf(60),
   );
   expect(kept).toBeGreaterThan(0);
 });
@@ -245,7 +245,7 @@ test("a block of a JSON dump in the place of another leaves a sound volume, or a
       kept++;
       expect((await unreportedProblems(result)).filter((kind) => !VALUES.includes(kind))).toEqual([]);
     }),
-    runsOf(80),
+    runsOf(40),
   );
   expect(kept).toBeGreaterThan(0);
 });

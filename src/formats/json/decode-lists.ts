@@ -1,3 +1,4 @@
+import type { JsonSkipper } from "./json-skip.ts";
 import type { JsonTokens } from "./json-tokens.ts";
 import { DAMAGE_HINT } from "./json-window.ts";
 
@@ -22,4 +23,19 @@ export function nextElement(tokens: JsonTokens, isFirst: boolean): boolean {
   if (byte !== 0x2c) throw tokens.unexpected("',' or ']'");
   tokens.at++;
   return true;
+}
+
+/** Members of other objects of a dump, which never were in an element of a list. */
+const FOREIGN: ReadonlySet<string> = new Set(
+  "attr entries chunks xattrs inode type mode uid gid atime mtime ctime atimensec mtimensec ctimensec nlink length".split(
+    " ",
+  ),
+);
+
+/** Passes over a member that an element should not have. Where text is salvaged, one of another object shows that two were joined. */
+export function skipUnknown(tokens: JsonTokens, skipper: JsonSkipper, name: string): void {
+  if (tokens.isSalvaging && FOREIGN.has(name)) {
+    throw tokens.error("DECANT_E_JSON_ENTRY", `"${name}" stands in an element of a list`, DAMAGE_HINT);
+  }
+  skipper.skipValue();
 }

@@ -2,6 +2,7 @@ import { ByteWriter } from "../../base/bytes.ts";
 import { CHUNK_BYTES } from "../../volume/inode.ts";
 import { SLICE_BYTES } from "../../volume/slices.ts";
 import { UNKNOWN_MEMBER_TEXT, type Warn } from "./decode-attribute.ts";
+import { skipUnknown } from "./decode-lists.ts";
 import type { JsonSkipper } from "./json-skip.ts";
 import { integerField, type JsonTokens, U32_MAX, U64_MAX } from "./json-tokens.ts";
 import { DAMAGE_HINT } from "./json-window.ts";
@@ -258,7 +259,7 @@ export class ChunkReader {
 
   #unknown(name: string, place: string): void {
     this.#warn("unknown-member", UNKNOWN_MEMBER_TEXT, `${place}.${name}`);
-    this.#skipper.skipValue();
+    skipUnknown(this.#tokens, this.#skipper, name);
   }
 }
 

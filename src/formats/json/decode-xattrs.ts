@@ -1,6 +1,7 @@
 import { ByteWriter } from "../../base/bytes.ts";
 import { printableName } from "../../volume/path.ts";
 import { UNKNOWN_MEMBER_TEXT, type Warn } from "./decode-attribute.ts";
+import { skipUnknown } from "./decode-lists.ts";
 import type { JsonSkipper } from "./json-skip.ts";
 import type { JsonTokens } from "./json-tokens.ts";
 import { DAMAGE_HINT, MAX_TOKEN_BYTES } from "./json-window.ts";
@@ -50,7 +51,7 @@ export class XattrReader {
         throw tokens.error("DECANT_E_JSON_ENTRY", `an extended attribute has "${member}" twice`, DAMAGE_HINT);
       } else {
         this.#warn("unknown-member", UNKNOWN_MEMBER_TEXT, `xattrs.${member}`);
-        this.#skipper.skipValue();
+        skipUnknown(tokens, this.#skipper, member);
       }
     });
     this.#checkName(name);
