@@ -7,11 +7,12 @@ import { type Consolidated, consolidate } from "../tree/consolidate.ts";
 import { KindOrder } from "../tree/kind-order.ts";
 import type { FindingList } from "../volume/findings.ts";
 import { type FlatKind, packBatch, type RecordBatch, type RecordStream, unpackBatch } from "../volume/records.ts";
-import { formatSetting, parseSetting, type Setting } from "../volume/setting.ts";
+import { formatSetting, type Setting } from "../volume/setting.ts";
 import { type OperationContext, withMemory } from "./context.ts";
 import { encodeInOrder, sharedSlices } from "./encode-binary.ts";
 import type { RecordCounts } from "./report.ts";
 import { flatTree } from "./snapshot-tree.ts";
+import { settingOf } from "./volume-setting.ts";
 
 /** Filled while a document is made. */
 export interface ConvertResult {
@@ -93,12 +94,6 @@ async function* withoutSetting(records: RecordStream, result: ConvertResult): Re
     if (batch.kind === "setting") result.setting = settingOf(batch);
     else yield batch;
   }
-}
-
-/** The setting of a batch of its kind. */
-export function settingOf(batch: RecordBatch): Setting {
-  const [first] = unpackBatch("setting", batch);
-  return parseSetting(first!.json);
 }
 
 function requireSetting({ setting }: ConvertResult): Setting {

@@ -7,13 +7,14 @@ import { FileType } from "../volume/file-type.ts";
 import { FindingList } from "../volume/findings.ts";
 import { ENTRY_TYPE, ITEM_TAG, TREE_ENTRY } from "../volume/tree-item.ts";
 import type { OperationContext } from "./context.ts";
-import { type ConvertResult, documentOf, salvagedDocument, settingOf } from "./convert-records.ts";
+import { type ConvertResult, documentOf, salvagedDocument } from "./convert-records.ts";
 import { type Decryption, type DumpFile, type DumpSource, decodeDump, openDumpFile } from "./dump-file.ts";
 import { checkSalvage, type SalvageOptions, withLossReport } from "./loss-report.ts";
 import { removeStaleManifest } from "./manifest.ts";
 import type { ReportBase } from "./report.ts";
 import { noteContainer, salvage } from "./salvage.ts";
 import { flatTree } from "./snapshot-tree.ts";
+import { settingOf } from "./volume-setting.ts";
 import { canReadOnce } from "./volume-source.ts";
 
 /** With `lostFound`, a binary dump is taken for damaged in any case: what it says need not hang together. */

@@ -1,8 +1,8 @@
 import { DataError } from "../base/errors.ts";
 import { FileType } from "../volume/file-type.ts";
 import type { FindingList } from "../volume/findings.ts";
-import { type RecordBatch, type RecordStream, unpackBatch } from "../volume/records.ts";
-import { parseSetting, settingGap } from "../volume/setting.ts";
+import type { RecordBatch, RecordStream } from "../volume/records.ts";
+import { settingGap } from "../volume/setting.ts";
 import {
   ENTRY_FLAGS,
   ENTRY_ROOT,
@@ -16,6 +16,7 @@ import {
   TREE_ENTRY,
   TREE_LEAVE,
 } from "../volume/tree-item.ts";
+import { settingOf } from "./volume-setting.ts";
 
 /**
  * What can be read of a damaged dump, as a stream that ends well: where the decoder gives up, the loss is noted, and open
@@ -47,8 +48,7 @@ export async function* salvage(records: RecordStream, findings: FindingList): Re
 }
 
 function assertWhole(batch: RecordBatch): void {
-  const [first] = unpackBatch("setting", batch);
-  const gap = settingGap(parseSetting(first!.json));
+  const gap = settingGap(settingOf(batch));
   if (gap !== undefined) throw new DataError("DECANT_E_SETTING", `The setting of the volume is not whole: ${gap}`);
 }
 

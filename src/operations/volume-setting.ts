@@ -1,5 +1,6 @@
 import { NotFoundError } from "../base/errors.ts";
 import type { LoadProgress, MetadataStore, Snapshot, SnapshotOptions } from "../engines/engine.ts";
+import { type RecordBatch, unpackBatch } from "../volume/records.ts";
 import { parseSetting, type Setting } from "../volume/setting.ts";
 import { describeInterrupted } from "./interrupted-load.ts";
 
@@ -39,4 +40,10 @@ function interruptedError(address: string, progress: LoadProgress): NotFoundErro
   return new NotFoundError("DECANT_E_LOAD_INTERRUPTED", `${address} holds no volume, but a part of one`, {
     hint: describeInterrupted(progress),
   });
+}
+
+/** The setting of a batch of its kind. */
+export function settingOf(batch: RecordBatch): Setting {
+  const [first] = unpackBatch("setting", batch);
+  return parseSetting(first!.json);
 }

@@ -11,6 +11,7 @@ import {
   ATTR_TYPE_MODE,
 } from "../volume/attribute.ts";
 import { FileType } from "../volume/file-type.ts";
+import { MAX_NAME_BYTES } from "../volume/value-limits.ts";
 import type { ProblemKind } from "./check-problems.ts";
 
 const BAD_TYPE = 1;
@@ -128,9 +129,6 @@ export function isBadName(bytes: Buffer, start: number, end: number): boolean {
   }
   return false;
 }
-
-/** The longest name of an entry (docs/spec/filesystem.md) and of an extended attribute (docs/spec/sql.md §4.5). */
-const MAX_NAME_BYTES = 255;
 
 /** Whether a packed list of xattrs (volume/tree-item.ts) has a name that none can have. */
 export function hasBadXattr(view: DataView, start: number, end: number): boolean {

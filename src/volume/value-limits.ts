@@ -1,3 +1,6 @@
+/** The longest name of an entry (docs/spec/filesystem.md) and of an extended attribute (docs/spec/sql.md §4.5). */
+export const MAX_NAME_BYTES = 255;
+
 /** What a database cannot hold of a volume (docs/spec/sql.md §6). All sizes are bytes. */
 export interface ValueLimits {
   /** For people: "PostgreSQL". */

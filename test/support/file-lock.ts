@@ -1,6 +1,7 @@
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { isAlive } from "./is-alive.ts";
 
 /** Runs `work` while no other process holds the lock of that path. A lock whose holder has died is taken over. */
 export async function withFileLock<T>(lock: string, work: () => Promise<T>): Promise<T> {
@@ -42,13 +43,4 @@ function readHolder(file: string): number | undefined {
 function isOld(lock: string): boolean {
   const mtimeMs = statSync(lock, { throwIfNoEntry: false })?.mtimeMs ?? Date.now();
   return Date.now() - mtimeMs > 10_000;
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
 }

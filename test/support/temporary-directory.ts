@@ -2,6 +2,7 @@ import { spawnSync } from "node:child_process";
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { isAlive } from "./is-alive.ts";
 
 /** Environment variable with the directory that the test run removes at its end (global-setup.ts). */
 export const TEMPORARY_ROOT = "DECANT_TEST_TMP";
@@ -60,13 +61,4 @@ export function removeTree(root: string): void {
     if (path?.startsWith(`${root}/`)) spawnSync("umount", ["--lazy", path]);
   }
   rmSync(root, { recursive: true, force: true, maxRetries: 3 });
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
 }

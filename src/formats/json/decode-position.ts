@@ -45,6 +45,11 @@ export class TreePosition {
     return shortPath(this.section === "FSTree" ? path : path === "/" ? "/.trash" : `/.trash${path}`);
   }
 
+  beginEntry(entry: EntryReader, flags: number): void {
+    entry.begin(flags);
+    this.state = FIRST_MEMBER;
+  }
+
   /** The entry at hand, a directory that was written, becomes that which the next entries belong to. */
   enter(entry: EntryReader): void {
     this.masks.push(entry.mask | WRITTEN);

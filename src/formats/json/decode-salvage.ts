@@ -241,7 +241,7 @@ export class TreeSalvager {
     const canKeep = isChild ? this.#salvage.lostFound : (this.#entry.mask & WRITTEN) === 0;
     const passed = skipper.step(canKeep);
     if (passed === "entry") this.#endSkipped();
-    else if (passed === "begin" && isChild && this.#addLostName()) this.#beginEntry();
+    else if (passed === "begin" && isChild && this.#addLostName()) this.#position.beginEntry(this.#entry, 0);
     else if (passed === "begin" && !isChild && this.#keepDirectory()) this.#position.state = FIRST_CHILD;
     else if (passed === "begin") this.#tokens.at--; // passed like any value
   }
@@ -265,11 +265,6 @@ export class TreeSalvager {
       this.#kept = "part";
     }
     this.#position.state = isRoot ? DONE : NEXT_CHILD;
-  }
-
-  #beginEntry(): void {
-    this.#entry.begin(0);
-    this.#position.state = FIRST_MEMBER;
   }
 
   /** Damage has hidden the end of entries: where a member of one should stand, there is another entry. */

@@ -74,7 +74,7 @@ export class TreeDecoder {
 
   get #inodePlace(): InodePlace {
     if (!this.#position.isInTrash) return "tree";
-    return this.#tokens.isSalvaging && this.#position.masks.length === 1 ? "hour" : "trash";
+    return this.salvager !== undefined && this.#position.masks.length === 1 ? "hour" : "trash";
   }
 
   /** What was read and not given yet. Rules come before the entries that use them. */
@@ -144,12 +144,7 @@ export class TreeDecoder {
       );
     }
     tokens.at++;
-    this.#beginEntry(this.#position.isInTrash ? ENTRY_ROOT | ENTRY_TRASH_ROOT : ENTRY_ROOT);
-  }
-
-  #beginEntry(flags: number): void {
-    this.#entry.begin(flags);
-    this.#position.state = FIRST_MEMBER;
+    this.#position.beginEntry(this.#entry, this.#position.isInTrash ? ENTRY_ROOT | ENTRY_TRASH_ROOT : ENTRY_ROOT);
   }
 
   /** Reads the name of the next entry of a directory, or the end of its entries. */
@@ -182,7 +177,7 @@ export class TreeDecoder {
       throw tokens.error("DECANT_E_JSON_NAME", problem, "Correct the name in the dump or remove the entry", nameAt);
     }
     tokens.at++;
-    this.#beginEntry(0);
+    this.#position.beginEntry(this.#entry, 0);
   }
 
   #addName(text: Buffer, start: number, end: number): string | undefined {
@@ -210,7 +205,7 @@ export class TreeDecoder {
     if (name === undefined) {
       const text = tokens.textValue();
       this.#warn("unknown-member", UNKNOWN_MEMBER_TEXT, text);
-      if (tokens.isSalvaging && tokens.peekFirstMember() === "attr") this.salvager!.throwOutOfStep(text);
+      if (this.salvager !== undefined && tokens.peekFirstMember() === "attr") this.salvager.throwOutOfStep(text);
       this.#skipper.begin();
       this.#position.state = SKIP;
       return;

@@ -1,5 +1,6 @@
 import { ByteWriter } from "../../base/bytes.ts";
 import { printableName } from "../../volume/path.ts";
+import { MAX_NAME_BYTES } from "../../volume/value-limits.ts";
 import { UNKNOWN_MEMBER_TEXT, type Warn } from "./decode-attribute.ts";
 import { skipUnknown } from "./decode-lists.ts";
 import type { JsonSkipper } from "./json-skip.ts";
@@ -8,8 +9,6 @@ import { DAMAGE_HINT, MAX_TOKEN_BYTES } from "./json-window.ts";
 
 /** Size of the head of a packed xattr: u16 size of the name, u32 size of the value (volume/tree-item.ts). */
 const XATTR_HEAD = 6;
-/** Of any client's; where text is salvaged, a longer one is damage. */
-const MAX_NAME_BYTES = 255;
 
 /** Reads elements of `xattrs` into packed xattrs of `list`. */
 export class XattrReader {

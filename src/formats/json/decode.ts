@@ -389,19 +389,24 @@ class DumpDecoder {
   #sectionName(name: string): string {
     const isKnown = SECTIONS.has(name) || name === "FSTree" || name === "Trash";
     if (isKnown || this.#options.onLeftOut === undefined) return name;
-    const first = this.#tokens.peekFirstMember();
-    const tree = this.#seen.has("FSTree") ? "Trash" : "FSTree";
-    const meant =
-      first === "attr" && (tree === "FSTree" || this.#isTrashRoot())
-        ? tree
-        : first === "Name"
-          ? "Setting"
-          : first === "usedSpace"
-            ? "Counters"
-            : name;
+    const meant = this.#sectionByContent() ?? name;
     if (meant === name || this.#seen.has(meant)) return name;
     this.#warn("section-name", "Names of sections that are damaged were told by what the sections hold", name);
     return meant;
+  }
+
+  #sectionByContent(): string | undefined {
+    switch (this.#tokens.peekFirstMember()) {
+      case "Name":
+        return "Setting";
+      case "usedSpace":
+        return "Counters";
+      case "attr":
+        if (!this.#seen.has("FSTree")) return "FSTree";
+        return this.#isTrashRoot() ? "Trash" : undefined;
+      default:
+        return undefined;
+    }
   }
 
   /** Directories of a tree that has ended too early by damage may look like sections, but have other inodes. */

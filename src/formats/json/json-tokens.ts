@@ -81,8 +81,8 @@ export class JsonTokens extends JsonWindow {
 
   /**
    * Reads a string at the cursor: JSON escapes are undone first, then, with `percent`, the percent escape
-   * (docs/spec/json-dump.md §10). Raw control characters are accepted, unless text is salvaged; whatever the reference would turn into U+FFFD, lone
-   * surrogates and invalid UTF-8, is refused.
+   * (docs/spec/json-dump.md §10). Raw control characters are accepted, unless text is salvaged; whatever the
+   * reference would turn into U+FFFD, lone surrogates and invalid UTF-8, is refused.
    */
   readString(percent: boolean, wanted: string): void {
     if (this.peek() !== 0x22) throw this.unexpected(wanted);

@@ -12,6 +12,7 @@ import type { OperationContext } from "../context.ts";
 import { decodeDump } from "../dump-file.ts";
 import { type LoadRequest, load } from "../load.ts";
 import type { LoadReport } from "../report.ts";
+import { settingOf } from "../volume-setting.ts";
 import type { SliceSample } from "./block-sample.ts";
 import type { CatalogueEntry } from "./catalogue.ts";
 
@@ -65,8 +66,7 @@ export async function readBackupSetting(
     const { format, bytes } = await detectDumpFormat(input.bytes);
     for await (const batch of decodeDump(format, bytes, new FindingList(), signal)) {
       if (batch.kind !== "setting") continue;
-      const [first] = unpackBatch("setting", batch);
-      return ofVolume(parseSetting(first!.json), volume);
+      return ofVolume(settingOf(batch), volume);
     }
     throw new DataError("DECANT_E_NO_SETTING", "The backup has no Setting: it does not say what volume this is");
   } finally {
