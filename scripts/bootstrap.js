@@ -1,7 +1,7 @@
 // Makes a fresh clone ready to run: installs the packages and compiles. Plain JavaScript without dependencies, because it
 // runs before anything is installed, on whatever Node (18 or newer) and npm the host has.
 import { spawnSync } from "node:child_process";
-import { existsSync, lstatSync, readdirSync, statSync } from "node:fs";
+import { chmodSync, existsSync, lstatSync, readdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
@@ -53,6 +53,7 @@ function install() {
 function compile() {
   console.log("Compiling: tsc");
   runOrExit(PINNED_NODE, [join(ROOT, "node_modules", "typescript", "bin", "tsc"), "-p", "tsconfig.build.json"]);
+  chmodSync(COMPILED, 0o755); // `npx decant` in a clone runs the file itself
 }
 
 function newestSource() {
